@@ -1,0 +1,1 @@
+"""The migration: data, facts and operations, one module for each step of deploy.py."""

@@ -1,0 +1,73 @@
+"""MISP's REST view of its workers, asked from the operator's machine: what an admin would see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+
+from tasks import parse, render
+from tasks.secret import Secret
+from tasks.target import Target
+
+TIMEOUT = 20  # seconds
+
+
+def faults(target: Target) -> list[str]:
+    """Where `GET /servers/getWorkers` differs from the wanted set; empty without URL and key.
+
+    The CLI runs as the web user but outside the web server: SELinux, hidepid, open_basedir or a
+    PHP-FPM pool of another user show only here.
+    """
+    settings, key = target.settings, target.secrets.api_key
+    if not settings.misp_url or key is None:
+        return []
+    url = f"{settings.misp_url.rstrip('/')}/servers/getWorkers"
+    try:
+        view = _get(url, key, settings.misp_ca_bundle)
+    except _NoViewError as error:
+        return [f"{url} {error}"]
+    counts = {p.name: p.count for p in target.programs if p.name != render.SCHEDULER}
+    return [f"over REST, {fault}" for fault in parse.wrong_misp_view(view, counts)]
+
+
+class _NoViewError(Exception):
+    """MISP gave no view of its workers; the text says what it gave instead."""
+
+
+def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
+    try:
+        response = requests.get(
+            url,
+            headers={"Authorization": key.unmask(), "Accept": "application/json"},
+            timeout=TIMEOUT,
+            verify=ca_bundle or True,
+            allow_redirects=False,  # the key must not follow to another host
+        )
+    except requests.exceptions.SSLError as error:
+        raise _NoViewError(
+            f"shows a certificate that is not trusted ({_first_line(error)}): see misp_ca_bundle"
+        ) from None
+    except (requests.RequestException, OSError) as error:  # OSError: no such CA bundle
+        raise _NoViewError(f"cannot be reached: {_first_line(error)}") from None
+    if response.status_code != requests.codes.ok:
+        raise _NoViewError(f"answers {response.status_code}: {_reason(response)}")
+    try:
+        view = response.json()
+    except ValueError:
+        raise _NoViewError("does not answer with JSON") from None
+    if not isinstance(view, dict):  # MISP.background_jobs off: a list with one sentence
+        raise _NoViewError(f"answers: {view}")
+    return view
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:200]
+
+
+def _reason(response: requests.Response) -> str:
+    try:
+        body: Any = response.json()
+    except ValueError:
+        return response.reason
+    return str(body.get("message", response.reason)) if isinstance(body, dict) else str(body)

@@ -1,0 +1,141 @@
+"""Text from a host in, values out. Pure; every function takes what a probe printed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+class Answer:
+    """A probe's answer: KEY<TAB>VALUE lines, keys may repeat."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._values: dict[str, list[str]] = {}
+        for line in lines:
+            key, separator, value = line.partition("\t")
+            if separator:
+                self._values.setdefault(key, []).append(value.strip())
+
+    def all(self, key: str) -> list[str]:
+        """Every value of a key, in order."""
+        return self._values.get(key, [])
+
+    def one(self, key: str) -> str:
+        """The first value of a key, empty when it is absent."""
+        return (self.all(key) or [""])[0]
+
+    def words(self, key: str) -> list[str]:
+        """The first value of a key, split at blanks."""
+        return self.one(key).split()
+
+    def record(self, key: str) -> dict[str, Any]:
+        """The first value of a key as a JSON object; what is no such thing becomes an error."""
+        text = self.one(key)
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return {"error": f"no answer from PHP: {text[:200]}" if text else "no answer from PHP"}
+        return value if isinstance(value, dict) else {"error": f"an odd answer: {text[:200]}"}
+
+
+@dataclass(frozen=True)
+class Process:
+    """One line of `supervisorctl status`; `uptime` in seconds, 0 unless RUNNING."""
+
+    name: str
+    state: str
+    pid: int
+    uptime: int
+    note: str
+
+
+_RUNNING = re.compile(r"pid (\d+), uptime (?:(\d+) days?, )?(\d+):(\d\d):(\d\d)")
+
+
+def supervisor_status(lines: Iterable[str]) -> dict[str, Process]:
+    """`supervisorctl status` by process name. Lines that are no status (errors) are left out."""
+    processes = {}
+    for line in lines:
+        words = line.split(None, 2)
+        if len(words) < 2 or not re.fullmatch(r"[A-Z]{5,8}", words[1]):
+            continue
+        note = words[2] if len(words) > 2 else ""
+        match = _RUNNING.match(note)
+        pid = uptime = 0
+        if match:
+            pid = int(match[1])
+            days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[1:])
+            uptime = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+        processes[words[0]] = Process(words[0], words[1], pid, uptime, note)
+    return processes
+
+
+def version(text: str) -> tuple[int, int, int]:
+    """The first dotted number in a text as (major, minor, patch); (0, 0, 0) without one."""
+    match = re.search(r"(\d+)\.(\d+)(?:\.(\d+))?", text)
+    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (0, 0, 0)
+
+
+def misp_version(text: str) -> tuple[int, int, int]:
+    """MISP's VERSION.json as (major, minor, hotfix); (0, 0, 0) when it is not that."""
+    try:
+        value = json.loads(text)
+        return (int(value["major"]), int(value["minor"]), int(value["hotfix"]))
+    except (ValueError, KeyError, TypeError):
+        return (0, 0, 0)
+
+
+def wrong_workers(status: Mapping[str, Process], wanted: Iterable[str], group: str) -> list[str]:
+    """What keeps the group from being exactly the wanted set, all RUNNING; empty: nothing."""
+    wanted = set(wanted)
+    faults = []
+    for name in sorted(wanted):
+        if name not in status:
+            faults.append(f"{name} is missing")
+        elif status[name].state != "RUNNING":
+            faults.append(f"{name} is {status[name].state} {status[name].note}".rstrip())
+    extra = sorted(name for name in status if name.startswith(f"{group}:") and name not in wanted)
+    return faults + [f"{name} is not wanted" for name in extra]
+
+
+def foreign_programs(status: Mapping[str, Process], group: str) -> list[str]:
+    """Programs of somebody else's under the same supervisord, sorted."""
+    return sorted(name for name in status if not name.startswith(f"{group}:"))
+
+
+def wrong_misp_view(view: Mapping[str, Any], workers: Mapping[str, int]) -> list[str]:
+    """Where MISP's own view (`getWorkers`) differs from the wanted counts; empty: it agrees.
+
+    Only `supervisord_status` proves that MISP's stored password and its libraries work: workers
+    run jobs without either (observed on MISP 2.5.1).
+    """
+    if "error" in view:
+        return [f"getWorkers: {view['error']}"]
+    faults = []
+    if "supervisord_status" not in view:
+        faults.append("getWorkers speaks of the old backend")
+    elif view["supervisord_status"] is not True:
+        faults.append("MISP cannot reach supervisord (supervisord_status is not true)")
+    for queue, count in workers.items():
+        workers_seen = (view.get(queue) or {}).get("workers") or []
+        good = [worker for worker in workers_seen if worker.get("ok") is True]
+        if len(good) != count or len(workers_seen) != count:
+            faults.append(f"{queue}: MISP sees {len(good)} good workers, {count} are wanted")
+    return faults
+
+
+def backlog(legacy: Mapping[str, Any]) -> str | None:
+    """What the old backend still has to do, in words; `None` when it is quiet."""
+    if "error" in legacy:
+        return f"its Redis cannot be asked: {legacy['error']}"
+    parts = [f"{count} waiting in {queue}" for queue, count in _items(legacy) if count]
+    parts += [f"{legacy[kind]} {kind}" for kind in ("running", "delayed") if legacy.get(kind)]
+    return ", ".join(parts) or None
+
+
+def _items(legacy: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
+    waiting = legacy.get("waiting") or {}  # PHP writes an empty map as a list
+    return sorted(waiting.items()) if isinstance(waiting, dict) else ()

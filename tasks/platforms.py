@@ -1,0 +1,170 @@
+"""The one place that knows distributions.
+
+Everything else asks a `Platform` for a path, a name or a package, so both families run the same
+operations with other arguments. Add a distribution here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+DEBIAN = "debian"
+RHEL = "rhel"
+
+
+class UnsupportedPlatformError(ValueError):
+    """The host's os-release names a system that this deploy was not made for."""
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What differs between the two families, as plain values.
+
+    Paths are absolute; unit names carry no suffix. `package_*` are shell words to put package
+    names behind: `query` prints "NAME installed VERSION" for each that is there, `offered` (empty:
+    no need to ask) ends with status 0 when a repository has the package.
+    """
+
+    family: str
+    pretty_name: str
+    package_query: str
+    package_refresh: str
+    package_install: str
+    package_offered: str
+    supervisor_package: str
+    supervisor_unit: str
+    supervisor_conf: str
+    supervisor_include_dir: str
+    supervisor_include_suffix: str
+    supervisor_socket: str
+    epel_packages: tuple[str, ...]
+    selinux_packages: tuple[str, ...]
+
+    def include_file(self, name: str) -> str:
+        """Path of a supervisor include file called `name`, without its suffix."""
+        return f"{self.supervisor_include_dir}/{name}{self.supervisor_include_suffix}"
+
+
+# Oldest release of each distribution that the guide's packages and PHP >= 7.4 can be had on. A
+# release that is newer than anything known here is let through: preflight checks what matters.
+_OLDEST: Mapping[str, tuple[str, float]] = {
+    "debian": (DEBIAN, 11),
+    "ubuntu": (DEBIAN, 20.04),
+    "rhel": (RHEL, 8),
+    "centos": (RHEL, 8),
+    "rocky": (RHEL, 8),
+    "almalinux": (RHEL, 8),
+    "ol": (RHEL, 8),
+    "fedora": (RHEL, 38),
+}
+
+# Say "like RHEL" in os-release but have neither EPEL nor a supervisor package of their own.
+_REFUSED = {"amzn": "Amazon Linux has no EPEL, so no supervisor package"}
+
+
+def parse_os_release(lines: Iterable[str]) -> dict[str, str]:
+    """os-release(5) lines as a dict with the upper-case keys; quoting undone, junk skipped."""
+    values = {}
+    for line in lines:
+        key, separator, value = line.strip().partition("=")
+        if not separator or not re.fullmatch(r"[A-Z][A-Z0-9_]*", key):
+            continue
+        try:
+            values[key] = "".join(shlex.split(value))
+        except ValueError:  # an unbalanced quote: keep the text as it is
+            values[key] = value
+    return values
+
+
+def detect(os_release: Mapping[str, str]) -> Platform:
+    """The `Platform` of a host.
+
+    Raises:
+        UnsupportedPlatformError: naming the system and what is supported.
+    """
+    identity = os_release.get("ID", "").lower()
+    pretty = os_release.get("PRETTY_NAME") or f"{identity} {os_release.get('VERSION_ID', '')}"
+    if not identity:
+        raise UnsupportedPlatformError("/etc/os-release has no ID: this system cannot be told")
+    if identity in _REFUSED:
+        raise UnsupportedPlatformError(f"{pretty} is not supported: {_REFUSED[identity]}")
+    family = _family(identity, os_release.get("ID_LIKE", "").lower().split())
+    if family is None:
+        raise UnsupportedPlatformError(
+            f"{pretty} (ID={identity}) is not supported: the migration guide covers Debian, "
+            "Ubuntu and the RHEL family (RHEL, Rocky, Alma, Oracle, CentOS Stream, Fedora)"
+        )
+    _refuse_old(identity, pretty, os_release.get("VERSION_ID", ""))
+    if family == DEBIAN:
+        return _debian(pretty)
+    return _rhel(identity, pretty, os_release.get("VERSION_ID", "").partition(".")[0])
+
+
+def _family(identity: str, like: list[str]) -> str | None:
+    for name in (identity, *like):
+        if name in _OLDEST:
+            return _OLDEST[name][0]
+    return None
+
+
+def _refuse_old(identity: str, pretty: str, version: str) -> None:
+    if identity not in _OLDEST:
+        return  # a derivative counts its own versions
+    oldest = _OLDEST[identity][1]
+    try:
+        number = float(version)
+    except ValueError:
+        return  # Debian testing/sid carry no VERSION_ID
+    if number < oldest:
+        raise UnsupportedPlatformError(
+            f"{pretty} is too old: {identity} {oldest:g} is the oldest release supported"
+        )
+
+
+def _debian(pretty: str) -> Platform:
+    return Platform(
+        family=DEBIAN,
+        pretty_name=pretty,
+        package_query="dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n",
+        package_refresh="apt-get -qq update",
+        package_install=(
+            "apt-get -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold install"
+        ),
+        package_offered="",
+        supervisor_package="supervisor",
+        supervisor_unit="supervisor",
+        supervisor_conf="/etc/supervisor/supervisord.conf",
+        supervisor_include_dir="/etc/supervisor/conf.d",
+        supervisor_include_suffix=".conf",
+        supervisor_socket="/var/run/supervisor.sock",
+        epel_packages=(),
+        selinux_packages=("selinux-policy-dev", "policycoreutils-python-utils", "setools"),
+    )
+
+
+def _rhel(identity: str, pretty: str, major: str) -> Platform:
+    # Oracle ships EPEL's key and repository under a name of its own; Fedora needs no EPEL.
+    epel = {"ol": (f"oracle-epel-release-el{major}",), "fedora": ()}
+    return Platform(
+        family=RHEL,
+        pretty_name=pretty,
+        package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
+        package_refresh="true",  # dnf looks for itself whether its lists are old
+        package_install="dnf -y -q install",
+        package_offered="dnf -q info",
+        supervisor_package="supervisor",
+        supervisor_unit="supervisord",
+        supervisor_conf="/etc/supervisord.conf",
+        supervisor_include_dir="/etc/supervisord.d",
+        supervisor_include_suffix=".ini",
+        supervisor_socket="/run/supervisor/supervisor.sock",
+        epel_packages=epel.get(identity, ("epel-release",)),
+        selinux_packages=(
+            "selinux-policy-devel",
+            "setools-console",
+            "policycoreutils-python-utils",
+        ),
+    )

@@ -1,0 +1,377 @@
+"""Step 1: look at everything, change nothing, and say all that is wrong at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from pyinfra import logger
+from pyinfra.context import host, state
+
+from tasks import facts, parse, render
+from tasks.parse import Answer
+from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
+from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
+from tasks.target import Target
+
+SUBJECTS = ("system", "misp", "php", "web", "settings", "redis", "supervisor", "selinux", "legacy")
+OLDEST_MISP = (2, 4, 151)
+OLDEST_SUPERVISOR = (3, 3, 3)  # CVE-2017-11610
+EXTENSIONS = ("redis", "posix", "curl")
+WORKER_KB = 43_000  # resident memory of an idle worker (MISP #9832)
+DISK_KB = 200_000  # room for Composer's packages, their saved copy and logs
+
+
+class _RefusedError(Exception):
+    """This host is not fit; `problems` has one sentence for each reason."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+def examine() -> Target | None:
+    """What to do to the current host, or `None`: then it is refused and out of the run.
+
+    Every problem is printed, each with what to do about it. The host counts as failed, so pyinfra
+    ends with status 1, for a dry run too; nothing on it has been changed.
+    """
+    try:
+        return _examine()
+    except _RefusedError as refusal:
+        logger.error(f"{host.print_prefix}refused before any change:")
+        for number, problem in enumerate(refusal.problems, 1):
+            logger.error(f"{host.print_prefix}  {number}. {problem}")
+    # pyinfra's own way for a host whose fact cannot be loaded: out of this run, exit status 1.
+    state.fail_hosts({state.inventory.get_host(host.name)})
+    return None
+
+
+def _examine() -> Target:
+    settings, secrets = _operator_data()
+    asked = Target(
+        settings=settings,
+        secrets=secrets,
+        platform=_platform(),
+        web_user=settings.misp_web_user or "",
+        rpc_port=settings.supervisor_port,
+        rpc_user=settings.supervisor_user,
+    )
+    answer = facts.ask(asked, *SUBJECTS)
+    target = _with_answers(asked, answer)
+    for warning in _warnings(target, answer):
+        logger.warning(f"{host.print_prefix}note: {warning}")
+    if problems := list(_problems(target, answer)):
+        raise _RefusedError(problems)
+    return target
+
+
+def _operator_data() -> tuple[Settings, Secrets]:
+    try:
+        settings = from_host_data(host.data.dict())
+        return settings, resolve_secrets(settings)
+    except SettingsError as error:
+        raise _RefusedError(error.problems) from None
+
+
+def _platform() -> Platform:
+    identity = host.get_fact(facts.Identity, _ignore_errors=True)
+    if identity is None:
+        raise _RefusedError(
+            [
+                "no command can be run as root here: the lines above are the host's own words. "
+                "Give the login user sudo (or use root), set _sudo = True in the inventory, and "
+                "use --same-sudo-password or --use-sudo-password if sudo asks for one"
+            ]
+        )
+    if identity.one("user") != "0":
+        raise _RefusedError(["not logged in as root: set _sudo = True in the inventory"])
+    try:
+        return detect(parse_os_release(identity.all("os-release")))
+    except UnsupportedPlatformError as error:
+        raise _RefusedError([str(error)]) from None
+
+
+def _with_answers(asked: Target, answer: Answer) -> Target:
+    """The target with what the host says of itself."""
+    web_user, web_group = [*answer.words("web_user"), "", ""][:2]
+    changes: dict[str, object] = {
+        "web_user": web_user,
+        "web_group": web_group,
+        "composer": answer.one("composer"),
+        "version": parse.misp_version(answer.one("version")),
+        "redis": answer.record("settings").get("wanted") or {},
+        "database_mode": answer.record("settings").get("database_mode", False),
+    }
+    if asked.settings.supervisor_transport == "unix":
+        # Before the package is there, its file is not either; the RPC step needs the real path.
+        changes["rpc_socket"] = answer.one("socket") or asked.platform.supervisor_socket
+    elif elsewhere := answer.words("inet_elsewhere"):
+        changes["rpc_elsewhere"] = elsewhere[0]
+        changes["rpc_port"] = _port(elsewhere)
+        changes["rpc_user"] = elsewhere[2] if len(elsewhere) > 2 else ""
+    changes["selinux"], changes["selinux_reason"] = _selinux(asked.settings, answer.one("mode"))
+    return dataclasses.replace(asked, **changes)  # type: ignore[arg-type]
+
+
+def _port(elsewhere: list[str]) -> int:
+    text = elsewhere[1].rpartition(":")[2] if len(elsewhere) > 1 else ""
+    return int(text) if text.isdigit() else 0
+
+
+def _selinux(settings: Settings, mode: str) -> tuple[str, str]:
+    if settings.selinux == "off":
+        return "none", "selinux is off in the inventory"
+    if settings.selinux == "build":
+        return "build", f"built but not loaded, as the inventory says (SELinux here: {mode})"
+    if mode in ("Enforcing", "Permissive"):
+        return "load", f"SELinux is {mode}"
+    return "none", f"SELinux is {mode.lower() or 'absent'} on this host"
+
+
+Check = Callable[[Target, Answer], Iterator[str]]
+
+
+def _problems(target: Target, answer: Answer) -> Iterator[str]:
+    if not answer.one("root"):
+        yield (
+            f"{target.settings.misp_root} is no directory here: set misp_root to where MISP is "
+            "installed"
+        )
+        checks: tuple[Check, ...] = (_system, _php)
+    else:
+        checks = (_system, _misp, _php, _web_user, _settings, _redis, _supervisor, _legacy)
+    for check in checks:
+        yield from check(target, answer)
+
+
+def _system(target: Target, answer: Answer) -> Iterator[str]:
+    if answer.one("init") != "systemd":
+        yield f"PID 1 is {answer.one('init') or 'unknown'}: supervisor's service needs systemd"
+    tools = answer.all("tool")
+    if "setpriv" not in tools:
+        yield "setpriv is missing: install util-linux"
+    memory = answer.one("memory_kb")
+    needed = WORKER_KB * len(target.process_names)
+    if memory.isdigit() and int(memory) < needed:
+        yield (
+            f"{int(memory) // 1024} MiB of memory are free, {len(target.process_names)} workers "
+            f"take about {needed // 1024} MiB: lower the counts in misp_workers or add memory"
+        )
+    for key, place in (
+        ("disk_kb", f"{target.settings.misp_root}/app"),
+        ("disk_var_kb", "/var/log"),
+    ):
+        free = answer.one(key)
+        if free.isdigit() and int(free) < DISK_KB:
+            needed_mb, free_mb = DISK_KB // 1024, int(free) // 1024
+            yield f"{free_mb} MiB are free in {place}, {needed_mb} are needed: make room"
+
+
+def _misp(target: Target, answer: Answer) -> Iterator[str]:
+    root = target.settings.misp_root
+    if not answer.one("version"):
+        yield f"{root}/VERSION.json is missing: misp_root does not point to a MISP installation"
+    elif target.version == (0, 0, 0):
+        yield f"{root}/VERSION.json cannot be read as MISP's: {answer.one('version')[:80]}"
+    elif target.version < OLDEST_MISP:
+        yield (
+            f"MISP is {_dotted(target.version)}: SimpleBackgroundJobs came with "
+            f"{_dotted(OLDEST_MISP)}, so update MISP first"
+        )
+    if not answer.one("config"):
+        yield f"{root}/app/Config/config.php is missing: finish MISP's own installation first"
+    if not answer.one("cake"):
+        yield f"{root}/app/Console/cake is missing or cannot be executed"
+    if not answer.one("composer"):
+        yield (
+            f"Composer is neither {root}/app/composer.phar nor on the PATH: MISP ships it, so "
+            "check the installation"
+        )
+    if target.settings.misp_scheduler and target.version < (2, 5, 18):
+        yield f"misp_scheduler needs MISP 2.5.18, this is {_dotted(target.version)}: leave it out"
+
+
+def _php(target: Target, answer: Answer) -> Iterator[str]:
+    if not answer.one("php"):
+        yield "php is missing: MISP's command line cannot run"
+        return
+    if not answer.one("php_version"):
+        yield (
+            f"{answer.one('php')} does not say its version or is not where jobs look: a job has "
+            "only bash's own PATH, so link it into /usr/bin"
+        )
+        return
+    oldest = (8, 1, 0) if target.version >= (2, 5, 0) else (7, 4, 0)
+    version = parse.version(answer.one("php_version"))
+    if version < oldest:
+        yield (
+            f"PHP is {answer.one('php_version')} ({answer.one('php')}): MISP "
+            f"{_dotted(target.version)} needs {oldest[0]}.{oldest[1]} to run a job"
+        )
+    present = {name.lower() for name in answer.all("extension")}
+    if missing := [name for name in EXTENSIONS if name not in present]:
+        yield f"PHP lacks the extension(s) {', '.join(missing)}: install them for the CLI too"
+
+
+def _web_user(target: Target, answer: Answer) -> Iterator[str]:
+    owner = (answer.words("config") or [""])[0]
+    if not target.web_user:
+        wanted = target.settings.misp_web_user or owner
+        if wanted:
+            yield f"the web user {wanted} does not exist on this host: set misp_web_user"
+        return
+    if target.web_user == "root":
+        yield (
+            "config.php belongs to root, so MISP's web user cannot change its settings: give the "
+            "file back to the web user (chown), or set misp_web_user"
+        )
+    elif owner != target.web_user:
+        yield (
+            f"config.php belongs to {owner}, not to {target.web_user}: MISP must own it to save "
+            "its settings (chown), or misp_web_user is wrong"
+        )
+    serving = {line.split()[0] for line in answer.all("web")} - {"root"}
+    if serving and target.web_user not in serving:
+        yield (
+            f"PHP serves the web as {', '.join(sorted(serving))}, but config.php belongs to "
+            f"{owner}: MISP would call its workers' user wrong. Make them agree"
+        )
+
+
+def _settings(target: Target, answer: Answer) -> Iterator[str]:
+    stored = answer.record("settings")
+    if answer.one("config") and answer.one("php_version") and "error" in stored:
+        yield f"{target.settings.misp_root}/app/Config/config.php {stored['error']}"
+        return
+    if stored.get("background_jobs") is False:
+        yield "MISP.background_jobs is false, so MISP queues nothing: set it to true first"
+    if (stored.get("block") or {}) and stored["block"].get("redis_serializer") == "igbinary":
+        yield (
+            "SimpleBackgroundJobs.redis_serializer is igbinary: the test jobs need JSON, and a "
+            "change strands queued jobs, so set it to JSON while the queues are empty"
+        )
+    if stored.get("database_mode") and stored.get("encrypted"):
+        yield (
+            "MISP keeps its settings encrypted in the database (Security.encryption_key): workers "
+            "may get the passwords encrypted (EncryptedValue.php). Keep the settings in the file"
+        )
+
+
+def _redis(target: Target, answer: Answer) -> Iterator[str]:
+    redis, stored = answer.record("redis"), answer.record("settings")
+    if "error" in stored or not answer.one("php_version"):
+        return  # said already
+    at = f"{target.redis.get('redis_host')}:{target.redis.get('redis_port')}"
+    database = target.redis.get("redis_database")
+    if "error" in redis:
+        yield (
+            f"Redis at {at}, database {database}, cannot be used with the credentials that MISP "
+            f"will have: {redis['error']}. Check misp_redis_host, _port, _database and _password"
+        )
+        return
+    namespace = target.redis.get("redis_namespace")
+    if foreign := redis.get("foreign_keys"):
+        yield (
+            f"something else uses database {database} and namespace {namespace} of Redis at {at} "
+            f"(keys such as {', '.join(foreign)}): set misp_redis_database or misp_redis_namespace"
+        )
+    is_ours = (stored.get("block") or {}).get("enabled") is True
+    if not is_ours and redis.get("blocked_clients"):
+        yield (
+            f"{redis['blocked_clients']} worker(s) of another MISP wait in database {database} of "
+            f"Redis at {at}: two instances would run each other's jobs, so set "
+            "misp_redis_database or misp_redis_namespace"
+        )
+    if not is_ours and redis.get("waiting"):
+        yield (
+            f"{redis['waiting']} job(s) already wait in database {database}, namespace "
+            f"{namespace}, though the new backend is off: empty it or choose another one"
+        )
+
+
+def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
+    version = answer.one("supervisor_version")
+    if version and parse.version(version) < OLDEST_SUPERVISOR:
+        yield (
+            f"supervisor is {version}: before {_dotted(OLDEST_SUPERVISOR)} an RPC client runs code "
+            "as root (CVE-2017-11610), so update it"
+        )
+    if target.rpc_elsewhere:
+        yield from _existing_rpc(target)
+    elif target.settings.supervisor_transport == "tcp":
+        yield from _port_holder(target, answer)
+    foreign = parse.foreign_programs(parse.supervisor_status(answer.all("status")), render.GROUP)
+    if foreign and not target.settings.allow_foreign_restart and not _speaks_rpc(answer):
+        yield (
+            f"supervisord also runs {', '.join(foreign)}, and opening its RPC takes a restart of "
+            "all of them: set allow_foreign_restart to true when that is acceptable"
+        )
+
+
+def _existing_rpc(target: Target) -> Iterator[str]:
+    if not target.rpc_port or not target.rpc_user:
+        yield (
+            f"the [inet_http_server] in {target.rpc_elsewhere} has no port or no username: MISP "
+            "needs both, so complete or remove the section"
+        )
+
+
+def _speaks_rpc(answer: Answer) -> bool:
+    """Whether supervisord itself listens on the RPC port, so that no restart opens it."""
+    pid = answer.one("daemon_pid")
+    return any(line.split()[0] == pid for line in answer.all("listener"))
+
+
+def _port_holder(target: Target, answer: Answer) -> Iterator[str]:
+    if not answer.one("listening") or _speaks_rpc(answer):
+        return
+    holders = [" ".join(line.split()[1:]) for line in answer.all("listener")]
+    yield (
+        f"port {target.rpc_port} is taken by {', '.join(holders) or 'another system'}: "
+        "set supervisor_port to a free one, or supervisor_transport to unix"
+    )
+
+
+def _legacy(target: Target, answer: Answer) -> Iterator[str]:
+    launchers = answer.all("launcher")
+    if launchers:
+        yield (
+            f"the old workers are also started by {', '.join(launchers)}: take that line out "
+            "(a running worker goes on), so that they do not come back after the migration"
+        )
+    if answer.all("process") and not answer.all("unit") and not launchers:
+        yield (
+            "old workers run here but no systemd unit starts them: name it with legacy_service, or "
+            "start them through one, so that the migration can stop and restore them"
+        )
+    legacy = answer.record("legacy")
+    if answer.all("process") and "error" in legacy:
+        yield (
+            f"the old workers' Redis cannot be asked how many jobs wait: {legacy['error']}. See "
+            f"{target.settings.misp_root}/app/Plugin/CakeResque/Config/config.php"
+        )
+
+
+def _warnings(target: Target, answer: Answer) -> Iterator[str]:
+    words = answer.words("config")
+    if len(words) == 3 and int(words[2], 8) & 0o004:
+        yield (
+            f"config.php, which holds passwords, can be read by every user (mode {words[2]}): "
+            f"chmod 640 {target.settings.misp_root}/app/Config/config.php"
+        )
+    eviction = answer.record("redis").get("eviction")
+    if eviction not in (None, "", "noeviction"):
+        yield f"Redis may drop jobs when memory is short (maxmemory-policy is {eviction})"
+    if target.database_mode:
+        yield "MISP keeps its settings in the database: they are set and checked through its CLI"
+    if target.rpc_elsewhere:
+        yield f"the [inet_http_server] in {target.rpc_elsewhere} is used as it is"
+    if not answer.all("web"):
+        yield "no PHP process of a web tier runs: that it reads the new settings is not proven"
+    if backlog := parse.backlog(answer.record("legacy")):
+        yield f"the old backend has {backlog}"
+
+
+def _dotted(version: tuple[int, int, int]) -> str:
+    return ".".join(str(part) for part in version)

@@ -1,0 +1,17 @@
+# MISP's settings through MISP's own CLI, `enabled` last. Values reach the CLI on standard input:
+# cake.php ends in a run of the global $argv, which is read from there (see set_settings.php).
+# shellcheck shell=sh disable=SC2154
+
+make_state_dir
+find_password || die "no supervisor password is known on this host: the RPC step has to come first"
+redis_password=$(misp redis_password)
+# From here on every PHP process of the web tier may have settings that are no longer true.
+changed() { printf '%s %s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$1" | write_file "$state_dir/settings-changed" 0600; }
+changed unfinished
+
+printf '{"settings":%s,"supervisor_password":"%s","redis_password":"%s"}' "$settings_json" \
+    "$(json_text "$password_in_use")" "$(json_text "$redis_password")" |
+    (cd "$misp_root/app/Console" && php_as_web_user "$php_set_settings") || die "MISP's settings were not all taken, see above"
+
+changed "$(now_ticks)"
+rm -f "$state_dir/pending-password"

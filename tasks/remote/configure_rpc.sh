@@ -1,0 +1,62 @@
+# The RPC include file, and a daemon that runs with it.
+# shellcheck shell=sh disable=SC2154
+
+make_state_dir
+if ! find_password; then
+    # 48 letters and digits, from the kernel. The file bridges the time until MISP knows it too.
+    password_in_use=$(LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom 2>/dev/null | head -c 48)
+    [ "${#password_in_use}" -eq 48 ] || die "could not make a password from /dev/urandom"
+    printf '%s\n' "$password_in_use" | write_file "$state_dir/pending-password" 0600
+fi
+
+previous=$state_dir/rpc-previous
+put_back() {
+    if [ -f "$previous" ]; then
+        mv -f "$previous" "$rpc_file"
+    elif [ "$write_rpc_file" = yes ]; then
+        rm -f "$rpc_file"
+    fi
+}
+
+if [ "$write_rpc_file" = yes ]; then
+    [ ! -f "$rpc_file" ] || cp -p "$rpc_file" "$previous"
+    printf '%s\n' "$(rpc_text)" | write_file "$rpc_file" 0600 || die "could not write $rpc_file"
+fi
+
+answers() {
+    answer=$(ask_rpc)
+    [ "$answer" = "200 $(daemon_pid)" ]
+}
+
+wait_for_answer() {
+    tries=0
+    until answers; do
+        tries=$((tries + 1))
+        [ "$tries" -lt 60 ] || return 1
+        sleep 0.5
+    done
+}
+
+systemctl enable "$supervisor_unit" >/dev/null 2>&1 || die "could not enable $supervisor_unit"
+if daemon_is_active; then
+    if ! answers; then
+        # A restart on a broken configuration takes every program down (status 2, and systemctl
+        # says 0): `reread` reads the same files and stops nothing.
+        if complaint=$(ctl reread 2>&1) && ! printf '%s' "$complaint" | grep -q '^ERROR'; then
+            systemctl restart "$supervisor_unit"
+        else
+            put_back
+            die "supervisord cannot read its configuration, so it was not restarted: $complaint"
+        fi
+    fi
+else
+    systemctl reset-failed "$supervisor_unit" 2>/dev/null
+    systemctl start "$supervisor_unit"
+fi
+if ! wait_for_answer; then
+    journalctl -u "$supervisor_unit" -n 15 --no-pager -o cat >&2 2>/dev/null
+    put_back
+    ! daemon_is_active || systemctl restart "$supervisor_unit"
+    die "supervisord does not answer on its RPC after the restart: '$answer', its pid is $(daemon_pid); its journal is above and the RPC file is as before"
+fi
+rm -f "$previous"

@@ -1,0 +1,17 @@
+# Install what is missing of $packages. The unit is masked until it is configured: Debian's package
+# starts its service at once, and a group file left by an earlier attempt would start workers.
+# shellcheck shell=sh disable=SC2154,SC2086
+
+export DEBIAN_FRONTEND=noninteractive
+systemctl mask --runtime "$supervisor_unit" >/dev/null 2>&1
+trap 'systemctl unmask --runtime "$supervisor_unit" >/dev/null 2>&1' EXIT
+
+if [ -n "$package_offered" ] && ! $package_offered $supervisor_package >/dev/null 2>&1; then
+    [ "$epel" = yes ] || die "no repository offers $supervisor_package and epel is false: enable EPEL or a repository that has it"
+    [ -n "$epel_packages" ] || die "no repository offers $supervisor_package"
+    $package_install $epel_packages >&2 ||
+        die "EPEL could not be enabled by installing $epel_packages: enable it as docs.fedoraproject.org/en-US/epel says, then run again"
+fi
+$package_refresh >&2 || printf 'could not refresh the package lists, trying with the old ones\n' >&2
+$package_install $packages >&2 || die "could not install: $packages"
+supervisord --version

@@ -1,0 +1,134 @@
+# Common part of every script that runs on a host, as root. POSIX sh: dash on Debian, bash on RHEL.
+# tasks/scripts.py puts assignments of the variables used here in front, and wraps all of it into a
+# function so that no command can read the script itself from standard input.
+# shellcheck shell=sh disable=SC2154  # variables are assigned in front of this text
+
+umask 022
+LC_ALL=C
+export LC_ALL
+
+say() { # KEY VALUE...: one line of a probe's answer
+    key=$1
+    shift
+    printf '%s\t%s\n' "$key" "$(printf '%s' "$*" | tr '\n\t' '  ')"
+}
+
+die() {
+    printf '%s\n' "$*" >&2
+    exit 1
+}
+
+config_php=$misp_root/app/Config/config.php
+if [ -z "$web_user" ]; then
+    web_user=$(stat -c %U "$config_php" 2>/dev/null)
+    web_group=$(id -gn "$web_user" 2>/dev/null)
+fi
+
+# MISP's own code and configuration run as the web user and never as root: config.php is PHP that
+# the web user can write. setpriv, unlike sudo and runuser, writes no command line to the journal.
+as_web_user() {
+    web_uid=$(id -u "$web_user") && web_gid=$(id -g "$web_user") || return 1
+    web_home=$(getent passwd "$web_user" | cut -d: -f6)
+    setpriv --reuid "$web_uid" --regid "$web_gid" --init-groups -- \
+        env HOME="${web_home:-/nonexistent}" USER="$web_user" LOGNAME="$web_user" "$@"
+}
+
+# PHP code as an argument, its data (which may hold secrets) on standard input.
+# display_errors=stderr: a warning in config.php must not end up in the JSON.
+php_as_web_user() { # CODE
+    as_web_user php -d display_errors=stderr -d log_errors=0 -d memory_limit=512M -r "$1"
+}
+
+misp() { # TOPIC: asks remote/misp.php; prints one line of JSON
+    printf '{"topic":"%s","root":"%s","desired":%s,"supervisor_password":"%s"}' \
+        "$1" "$misp_root" "$desired_json" "$(json_text "${password_in_use:-}")" | php_as_web_user "$php_misp"
+}
+
+section_of() { # FILE SECTION KEY: a value from a supervisor file, comments cut as supervisor does
+    awk -v wanted="[$2]" -v key="$3" '
+        /^[[:space:]]*[;#]/ { next }
+        /^\[/ { inside = (index($0, wanted) == 1); if (inside) seen = 1; next }
+        inside {
+            split($0, pair, "=")
+            name = pair[1]; gsub(/[[:space:]]/, "", name)
+            if (name != key) next
+            value = substr($0, index($0, "=") + 1)
+            sub(/[[:space:]][;#].*$/, "", value)
+            gsub(/^[[:space:]]+|[[:space:]]+$/, "", value)
+            result = value
+        }
+        END { if (!seen) exit 1; print result }
+    ' "$1" 2>/dev/null
+}
+
+# An [inet_http_server] that is not ours: in the main file or in another include file.
+foreign_inet_file() {
+    for file in "$supervisor_conf" "$supervisor_include_dir"/*"$supervisor_include_suffix"; do
+        [ "$file" != "$rpc_file" ] && [ -f "$file" ] || continue
+        section_of "$file" inet_http_server port >/dev/null && printf '%s\n' "$file" && return 0
+    done
+    return 1
+}
+
+# The password that supervisord shall ask for and MISP shall send, into $password_in_use; it is
+# never printed. First that applies: the operator's, the one in an [inet_http_server] that stands
+# there already, one that an interrupted run made, MISP's own. None: status 1.
+find_password() {
+    password_in_use=$desired_password
+    [ -n "$password_in_use" ] && return 0
+    [ "$supervisor_transport" = tcp ] || return 0
+    if inet_file=$(foreign_inet_file); then
+        # %% is supervisor's way of writing %.
+        password_in_use=$(section_of "$inet_file" inet_http_server password | sed 's/%%/%/g')
+        case $password_in_use in
+            '{SHA}'* | '') ;;
+            *) return 0 ;;
+        esac
+    elif [ -s "$state_dir/pending-password" ]; then
+        password_in_use=$(cat "$state_dir/pending-password")
+        return 0
+    fi
+    password_in_use=
+    password_in_use=$(misp password)
+    [ -n "$password_in_use" ]
+}
+
+ask_rpc() { # status of supervisord's RPC for the password in use: "200 PID", "401", "0 REASON"
+    printf '{"host":"%s","port":%s,"user":"%s","password":"%s","socket":"%s"}' \
+        127.0.0.1 "$rpc_port" "$rpc_user" "$(json_text "$password_in_use")" "$rpc_socket" |
+        php_as_web_user "$php_rpc"
+}
+
+json_text() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
+
+daemon_pid() { systemctl show -p MainPID --value "$supervisor_unit" 2>/dev/null; }
+
+daemon_is_active() { [ "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" = active ]; }
+
+ctl() { timeout 120 supervisorctl -c "$supervisor_conf" "$@" </dev/null; }
+
+# Start times come from /proc/PID/stat alone, in ticks: the one clock that a container's view of
+# /proc does not change.
+start_ticks() { # PID
+    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
+}
+
+now_ticks() { # a process born now tells the time
+    sh -c 'sed "s/.*) //" /proc/$$/stat | cut -d" " -f20'
+}
+
+make_state_dir() {
+    install -d -m 0700 -o root -g root "$state_dir"
+}
+
+write_file() { # PATH MODE: standard input becomes the file, whole or not at all
+    # The name carries no suffix that an include pattern takes for a file of its own.
+    new=$(mktemp "${1%/*}/.misp-workers.XXXXXX") || return 1
+    if cat >"$new" && chown root:root "$new" && chmod "$2" "$new" && mv -f "$new" "$1"; then
+        # A file moved into place keeps the label of where it was made.
+        if command -v restorecon >/dev/null 2>&1; then restorecon "$1" 2>/dev/null || true; fi
+    else
+        rm -f "$new"
+        return 1
+    fi
+}

@@ -1,0 +1,267 @@
+// What MISP's configuration says, and whether Redis agrees: functions for ask.php and canary.php.
+// They run as the web user and load none of MISP's code but its configuration files.
+// Syntax is that of PHP 7.0, so that an old PHP can be told that it is too old.
+
+const QUEUES = array("default", "email", "cache", "prio", "update", "scheduler");
+
+class Configure // CakeResque's configuration may ask it for things; nothing that matters here
+{
+    public static function read($key = null) { return null; }
+    public static function write($key, $value = null) { return true; }
+}
+
+function load_config($file) // its $config, or an Exception that says what is wrong with the file
+{
+    if (!is_readable($file)) {
+        throw new Exception("cannot be read by " . posix_getpwuid(posix_geteuid())["name"]);
+    }
+    ob_start();
+    try {
+        include $file;
+    } finally {
+        ob_end_clean();
+    }
+    if (!isset($config) || !is_array($config)) {
+        throw new Exception("does not set \$config to an array");
+    }
+    return $config;
+}
+
+// Settings that live in the database come through MISP's own CLI: `Admin getSetting all`. For an
+// unset key it shows the default with errorMessage "Value not set.", so that counts as absent.
+function load_from_cli($root, $config)
+{
+    $process = proc_open(
+        array("$root/app/Console/cake", "Admin", "getSetting", "all"),
+        array(array("file", "/dev/null", "r"), array("pipe", "w"), array("file", "/dev/null", "w")),
+        $pipes,
+        $root
+    );
+    $settings = json_decode(stream_get_contents($pipes[1]), true);
+    if (proc_close($process) !== 0 || !is_array($settings)) {
+        throw new Exception("is overruled by the database, and `cake Admin getSetting all` failed");
+    }
+    foreach ($settings as $name => $setting) {
+        $name = isset($setting["setting"]) ? $setting["setting"] : $name;
+        $parts = explode(".", $name, 2);
+        $unset = isset($setting["errorMessage"]) && $setting["errorMessage"] === "Value not set.";
+        if (count($parts) === 2 && array_key_exists("value", $setting)) {
+            if ($unset) {
+                unset($config[$parts[0]][$parts[1]]);
+            } else {
+                $config[$parts[0]][$parts[1]] = $setting["value"];
+            }
+        }
+    }
+    return $config;
+}
+
+function settings($in)
+{
+    $config = load_config($in["root"] . "/app/Config/config.php");
+    if (!empty($config["MISP"]["system_setting_db"])) {
+        $config = load_from_cli($in["root"], $config);
+    }
+    return $config;
+}
+
+function same_host($a, $b)
+{
+    $local = array("localhost", "127.0.0.1", "::1");
+    return $a === $b || (in_array($a, $local, true) && in_array($b, $local, true));
+}
+
+// First that is given: the operator's value, what the block has, what MISP itself uses, the guide's.
+function wanted_redis($in, $block, $misp)
+{
+    $guide = array("redis_host" => "127.0.0.1", "redis_port" => 6379, "redis_database" => 1,
+        "redis_namespace" => "background_jobs", "max_job_history_ttl" => 86400);
+    $wanted = array();
+    foreach ($guide as $key => $default) {
+        $own = in_array($key, array("redis_host", "redis_port"), true) && isset($misp[$key]) ? $misp[$key] : $default;
+        $has = isset($block[$key]) && $block[$key] !== "" ? $block[$key] : $own;
+        $value = isset($in["desired"][$key]) ? $in["desired"][$key] : $has;
+        $wanted[$key] = is_int($default) ? (int)$value : (string)$value;
+    }
+    $wanted["redis_password"] = wanted_redis_password($in, $block, $misp, $wanted);
+    return $wanted;
+}
+
+function wanted_redis_password($in, $block, $misp, $wanted)
+{
+    if (isset($in["desired"]["redis_password"])) {
+        return $in["desired"]["redis_password"];
+    }
+    if (!empty($block["redis_password"])) {
+        return (string)$block["redis_password"];
+    }
+    $own_host = isset($misp["redis_host"]) ? $misp["redis_host"] : "127.0.0.1";
+    $own_port = isset($misp["redis_port"]) ? (int)$misp["redis_port"] : 6379;
+    $is_own = same_host($own_host, $wanted["redis_host"]) && $own_port === $wanted["redis_port"];
+    return $is_own && !empty($misp["redis_password"]) ? (string)$misp["redis_password"] : "";
+}
+
+function block_of($config, $name)
+{
+    return isset($config[$name]) && is_array($config[$name]) ? $config[$name] : array();
+}
+
+// The block as stored, types kept; passwords only as "is it the wanted one".
+function topic_settings($in)
+{
+    $config = settings($in);
+    $block = block_of($config, "SimpleBackgroundJobs");
+    $misp = block_of($config, "MISP");
+    $wanted = wanted_redis($in, $block, $misp);
+    $shown = $block;
+    unset($shown["redis_password"], $shown["supervisor_password"]);
+    // In the database an empty value is no row at all (SystemSetting.php).
+    $absent = empty($misp["system_setting_db"]) ? null : "";
+    $redis = array_key_exists("redis_password", $block) ? $block["redis_password"] : $absent;
+    $stored = isset($block["supervisor_password"]) ? $block["supervisor_password"] : $absent;
+    $redis_wanted = $wanted["redis_password"];
+    unset($wanted["redis_password"]);
+    return array(
+        "block" => $shown,
+        "wanted" => $wanted,
+        "supervisor_password_matches" => $stored === $in["supervisor_password"],
+        "redis_password_matches" => $redis === $redis_wanted,
+        "database_mode" => !empty($misp["system_setting_db"]),
+        "encrypted" => !empty(block_of($config, "Security")["encryption_key"]),
+        "background_jobs" => isset($misp["background_jobs"]) ? (bool)$misp["background_jobs"] : true,
+    );
+}
+
+// MISP's supervisor password if it is fit for use, else nothing. Letters and digits only, so that
+// the shell and supervisor's parser take it as it is.
+function topic_password($in)
+{
+    $block = block_of(settings($in), "SimpleBackgroundJobs");
+    $stored = isset($block["supervisor_password"]) ? $block["supervisor_password"] : "";
+    return is_string($stored) && preg_match('/^[A-Za-z0-9]{32,}\z/', $stored) ? $stored : "";
+}
+
+// For the script that writes the settings: the Redis password that MISP shall use.
+function topic_redis_password($in)
+{
+    $config = settings($in);
+    $block = block_of($config, "SimpleBackgroundJobs");
+    return wanted_redis($in, $block, block_of($config, "MISP"))["redis_password"];
+}
+
+function connect($host, $port, $password, $database)
+{
+    $redis = new Redis();
+    // As MISP: a host that begins with / is a socket, which phpredis wants without a port.
+    if (!@$redis->connect($host, $host[0] === "/" ? 0 : (int)$port, 5.0)) {
+        throw new Exception("no connection");
+    }
+    $redis->setOption(Redis::OPT_READ_TIMEOUT, 10);
+    if ((string)$password !== "" && !$redis->auth($password)) {
+        throw new Exception("password refused");
+    }
+    if (!$redis->select((int)$database)) {
+        throw new Exception("database $database refused: " . $redis->getLastError());
+    }
+    if (!$redis->ping()) {
+        throw new Exception($redis->getLastError());
+    }
+    return $redis;
+}
+
+function keys_like($redis, $pattern, $limit)
+{
+    $redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
+    $cursor = null;
+    $found = array();
+    while (($keys = $redis->scan($cursor, $pattern, 500)) !== false && count($found) < $limit) {
+        $found = array_merge($found, $keys);
+    }
+    return array_values(array_unique($found));
+}
+
+// Keys that the new backend would not have left behind in a finished or never begun state.
+function foreign_keys($redis, $namespace)
+{
+    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|(' . implode("|", QUEUES) . ')$)/';
+    $odd = array();
+    foreach (keys_like($redis, "$namespace:*", 20000) as $key) {
+        if (!preg_match($ours, $key)) {
+            $odd[] = $key;
+        }
+    }
+    return $odd;
+}
+
+function blocked_clients($redis, $database) // workers of somebody's, waiting in this database
+{
+    $clients = @$redis->client("list");
+    if (!is_array($clients)) {
+        return 0; // an ACL may forbid CLIENT LIST
+    }
+    $waiting = array_filter($clients, function ($client) use ($database) {
+        return isset($client["cmd"], $client["db"]) && $client["cmd"] === "blpop" && (int)$client["db"] === $database;
+    });
+    return count($waiting);
+}
+
+function topic_redis($in)
+{
+    $config = settings($in);
+    $block = block_of($config, "SimpleBackgroundJobs");
+    $wanted = wanted_redis($in, $block, block_of($config, "MISP"));
+    $redis = connect($wanted["redis_host"], $wanted["redis_port"], $wanted["redis_password"], $wanted["redis_database"]);
+    $waiting = 0;
+    foreach (QUEUES as $queue) {
+        $waiting += (int)$redis->lLen($wanted["redis_namespace"] . ":" . $queue);
+    }
+    $info = $redis->info("memory");
+    return array(
+        "ok" => true,
+        "foreign_keys" => array_slice(foreign_keys($redis, $wanted["redis_namespace"]), 0, 3),
+        "waiting" => $waiting,
+        "blocked_clients" => blocked_clients($redis, $wanted["redis_database"]),
+        "eviction" => isset($info["maxmemory_policy"]) ? $info["maxmemory_policy"] : "",
+    );
+}
+
+function legacy_redis($root)
+{
+    $file = "$root/app/Plugin/CakeResque/Config/config.php";
+    if (!file_exists($file)) {
+        return null;
+    }
+    foreach (array("DS" => "/", "ROOT" => $root, "APP" => "$root/app/", "TMP" => "$root/app/tmp/",
+        "LOGS" => "$root/app/tmp/logs/", "VENDORS" => "$root/vendors/") as $name => $value) {
+        defined($name) || define($name, $value);
+    }
+    $config = load_config($file);
+    $redis = isset($config["CakeResque"]["Redis"]) ? $config["CakeResque"]["Redis"] : array();
+    return $redis + array("host" => "127.0.0.1", "port" => 6379, "database" => 0,
+        "namespace" => "resque", "password" => null);
+}
+
+// How much work the old backend still has: {"waiting": {queue: n}, "running": n, "delayed": n}.
+function topic_legacy($in)
+{
+    $at = legacy_redis($in["root"]);
+    if ($at === null) {
+        return array("installed" => false);
+    }
+    $redis = connect($at["host"], $at["port"], $at["password"], $at["database"]);
+    $prefix = $at["namespace"] . ":";
+    $queues = array_unique(array_merge((array)$redis->sMembers("{$prefix}queues"), array_slice(QUEUES, 0, 5)));
+    $waiting = array();
+    foreach ($queues as $queue) {
+        $waiting[$queue] = (int)$redis->lLen("{$prefix}queue:$queue");
+    }
+    // resque:worker:HOST:PID:QUEUE exists while a job runs; the key that ends in :started always.
+    $busy = array_filter(keys_like($redis, "{$prefix}worker:*", 10000), function ($key) {
+        return substr($key, -8) !== ":started";
+    });
+    $delayed = 0;
+    foreach ((array)$redis->zRange("{$prefix}_schdlr_", 0, -1) as $when) {
+        $delayed += (int)$redis->lLen("{$prefix}_schdlr_:$when");
+    }
+    return array("installed" => true, "waiting" => $waiting, "running" => count($busy), "delayed" => $delayed);
+}

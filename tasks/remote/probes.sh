@@ -1,0 +1,219 @@
+# What is true on the host now: one function for each subject, each prints KEY<TAB>VALUE lines and
+# changes nothing. A subject that is not there yet prints nothing or says so; it never fails.
+# shellcheck shell=sh disable=SC2154
+
+probe_system() {
+    say user "$(id -u)"
+    while IFS= read -r line; do say os-release "$line"; done </etc/os-release
+    say init "$(cat /proc/1/comm)"
+    say memory_kb "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
+    say disk_kb "$(df -Pk "$misp_root/app/tmp" 2>/dev/null | awk 'NR == 2 { print $4 }')"
+    say disk_var_kb "$(df -Pk /var/log 2>/dev/null | awk 'NR == 2 { print $4 }')"
+    for tool in setpriv systemctl apt-get dnf; do
+        command -v "$tool" >/dev/null 2>&1 && say tool "$tool"
+    done
+}
+
+probe_misp() {
+    [ -d "$misp_root" ] && say root "$misp_root"
+    [ -f "$misp_root/VERSION.json" ] && say version "$(cat "$misp_root/VERSION.json")"
+    [ -f "$config_php" ] && say config "$(stat -c '%U %G %a' "$config_php")"
+    [ -x "$misp_root/app/Console/cake" ] && say cake "$misp_root/app/Console/cake"
+    [ -d "$misp_root/app/tmp/logs" ] && say logs "$(stat -c '%U' "$misp_root/app/tmp/logs")"
+    if [ -f "$misp_root/app/composer.phar" ]; then
+        say composer "php composer.phar"
+    elif command -v composer >/dev/null 2>&1; then
+        say composer composer
+    fi
+    id -u "$web_user" >/dev/null 2>&1 && say web_user "$web_user" "$(id -gn "$web_user")"
+}
+
+probe_php() {
+    # A job gets no PATH from its worker, so bash's own default decides which php it finds.
+    php=$(PATH=/usr/local/bin:/usr/bin:/bin command -v php) || { command -v php; return 0; }
+    say php "$php"
+    say php_version "$("$php" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1)"
+    "$php" -m 2>/dev/null </dev/null | while IFS= read -r name; do say extension "$name"; done
+}
+
+probe_web() {
+    for directory in /proc/[0-9]*; do
+        pid=${directory#/proc/}
+        read -r comm <"$directory/comm" 2>/dev/null || continue
+        case $comm in
+            php-fpm*) ;;
+            apache2 | httpd) grep -q 'libphp' "$directory/maps" 2>/dev/null || continue ;;
+            *) continue ;;
+        esac
+        say web "$(stat -c %U "$directory" 2>/dev/null)" "$(start_ticks "$pid")" "$(unit_of "$pid")"
+    done
+    [ -f "$state_dir/settings-changed" ] && say settings_changed "$(cat "$state_dir/settings-changed")"
+    say boot "$(cat /proc/sys/kernel/random/boot_id)"
+}
+
+unit_of() { # PID: its systemd unit, from its control group
+    sed -n 's|.*/\([^/]*\.service\)\(/.*\)\{0,1\}$|\1|p' "/proc/$1/cgroup" 2>/dev/null | head -n 1
+}
+
+probe_packages() {
+    # shellcheck disable=SC2086  # both are lists of words
+    $package_query $packages 2>/dev/null | while IFS= read -r line; do say package "$line"; done
+    command -v supervisord >/dev/null 2>&1 && say supervisor_version "$(supervisord --version 2>/dev/null)"
+    [ -L "/run/systemd/system/$supervisor_unit.service" ] && say masked "$supervisor_unit"
+    return 0
+}
+
+probe_libraries() {
+    as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root" 2>/dev/null
+    [ -d "$state_dir/composer-backup" ] && say composer_unfinished yes
+    return 0
+}
+
+probe_supervisor() {
+    command -v supervisord >/dev/null 2>&1 && say supervisor_version "$(supervisord --version 2>/dev/null)"
+    [ -f "$supervisor_conf" ] && say conf "$supervisor_conf"
+    say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
+        "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
+    say socket "$(section_of "$supervisor_conf" unix_http_server file)"
+    if file=$(foreign_inet_file); then
+        say inet_elsewhere "$file" "$(section_of "$file" inet_http_server port)" \
+            "$(section_of "$file" inet_http_server username)"
+    fi
+    for pid in $(listeners "$rpc_port"); do
+        say listener "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$(unit_of "$pid")"
+    done
+    is_listening "$rpc_port" && say listening yes
+    say daemon_pid "$(daemon_pid)"
+    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
+    return 0
+}
+
+is_listening() { # PORT on the loopback or on every address
+    hex=$(printf '%04X' "$1")
+    awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { found = 1 } END { exit !found }' \
+        /proc/net/tcp /proc/net/tcp6 2>/dev/null
+}
+
+listeners() { # PIDs that listen on PORT, by the socket's inode
+    hex=$(printf '%04X' "$1")
+    for inode in $(awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { print $10 }' \
+        /proc/net/tcp /proc/net/tcp6 2>/dev/null); do
+        find /proc/[0-9]*/fd -lname "socket:\\[$inode\\]" 2>/dev/null | cut -d/ -f3
+    done | sort -un
+}
+
+probe_rpc() {
+    [ -f "$rpc_file" ] && say file_mode "$(stat -c '%U:%G %a' "$rpc_file")"
+    say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
+        "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
+    if find_password; then
+        say password known
+        [ -f "$rpc_file" ] && [ "$(rpc_text)" = "$(cat "$rpc_file")" ] && say file current
+        command -v supervisord >/dev/null 2>&1 && say answer "$(ask_rpc)"
+    fi
+    say daemon_pid "$(daemon_pid)"
+    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
+    return 0
+}
+
+rpc_text() { # the include file as it should be
+    printf '%s' "$rpc_template" |
+        sed "s/$password_token/$(printf %s "$password_in_use" | sha1sum | cut -d' ' -f1)/"
+}
+
+probe_settings() {
+    find_password || true
+    say settings "$(misp settings)"
+    [ -s "$state_dir/pending-password" ] && say pending yes
+    return 0
+}
+
+probe_redis() {
+    say redis "$(misp redis 2>/dev/null)"
+}
+
+probe_workers() {
+    [ -f "$group_file" ] && say file "$(stat -c '%U:%G %a' "$group_file")" "$(sha256sum <"$group_file" | cut -d' ' -f1)"
+    say log_dir "$(stat -c '%U:%G %a' "$log_dir" 2>/dev/null)"
+    say applied "$(cat "$state_dir/workers-applied" 2>/dev/null)"
+    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
+    return 0
+}
+
+probe_proof() {
+    say proven "$(cat "$state_dir/proven" 2>/dev/null)"
+    say evidence "$(evidence)"
+    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
+    say get_workers "$(as_web_user "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)"
+}
+
+# What a proof holds for: the group file, the settings, MISP's and PHP's version. Another value of
+# any of them and the next run proves the set again. The settings come without secrets.
+evidence() {
+    find_password || true
+    {
+        cat "$group_file" "$misp_root/VERSION.json"
+        misp settings
+        php -v
+    } 2>/dev/null | sha256sum | cut -d' ' -f1
+}
+
+probe_selinux() {
+    say mode "$(getenforce 2>/dev/null || echo Absent)"
+    say built "$(cat "$state_dir/selinux-module" 2>/dev/null)"
+    [ "$(getenforce 2>/dev/null || echo Disabled)" != Disabled ] || return 0
+    semodule -l 2>/dev/null | grep -q '^misp-workers-httpd' && say module loaded
+    say cake_label "$(stat -c %C "$misp_root/app/Console/cake" 2>/dev/null | cut -d: -f3)"
+    say cake_rule "$(matchpathcon -n "$misp_root/app/Console/cake" 2>/dev/null | cut -d: -f3)"
+    say network "$(getsebool httpd_can_network_connect 2>/dev/null | sed 's/.*> //')"
+}
+
+probe_legacy() {
+    say legacy "$(misp legacy 2>/dev/null)"
+    legacy_units | while IFS= read -r unit; do
+        say unit "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"
+    done
+    legacy_processes | while IFS= read -r line; do say process "$line"; done
+    legacy_launchers | sort -u | while IFS= read -r line; do say launcher "$line"; done
+}
+
+start_script="worker/start(_dynamic)?\.sh|CakeResque"
+
+legacy_units() { # by what ExecStart runs, under whatever name
+    {
+        [ -z "$legacy_service" ] || printf '%s\n' "${legacy_service%.service}.service"
+        for file in /etc/systemd/system/*.service /run/systemd/system/*.service \
+            /usr/local/lib/systemd/system/*.service /usr/lib/systemd/system/*.service /lib/systemd/system/*.service; do
+            [ -f "$file" ] && grep -E '^[[:space:]]*ExecStart=' "$file" |
+                grep -E "$start_script" | grep -qF "$misp_root/" && printf '%s\n' "${file##*/}"
+        done
+    } | sort -u
+}
+
+# "PID PARENT" of php processes of php-resque: `php ./bin/resque` and its scheduler, by their
+# working directory, since their command line names neither MISP nor a queue.
+legacy_processes() {
+    for directory in /proc/[0-9]*; do
+        arguments=$(tr '\0' ' ' <"$directory/cmdline" 2>/dev/null) || continue
+        case $arguments in
+            *php*bin/resque*) ;;
+            *) continue ;;
+        esac
+        case ${arguments%% *} in
+            *sh) continue ;; # the wrapper, which ends with its worker
+        esac
+        case "$(readlink "$directory/cwd" 2>/dev/null)/" in
+            "$misp_root"/* | "$(readlink -f "$misp_root")"/*) ;;
+            *) continue ;;
+        esac
+        printf '%s %s\n' "${directory#/proc/}" "$(sed 's/.*) //' "$directory/stat" 2>/dev/null | cut -d' ' -f2)"
+    done
+}
+
+legacy_launchers() { # what else starts the old workers
+    grep -lE "^[^#]*$start_script" /etc/rc.local /etc/rc.d/rc.local /etc/crontab /etc/cron.d/* \
+        /var/spool/cron/crontabs/* /var/spool/cron/* 2>/dev/null
+    grep -lE "^[^;#]*($start_script|bin/resque)" "$supervisor_conf" \
+        "$supervisor_include_dir"/*"$supervisor_include_suffix" 2>/dev/null
+    return 0
+}

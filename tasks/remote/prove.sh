@@ -1,0 +1,10 @@
+# One real job through every queue, then MISP's own view of its workers.
+# shellcheck shell=sh disable=SC2154
+
+rm -f "$state_dir/proven"
+if ! jobs=$(printf '{"root":"%s","queues":%s,"timeout":%s}' "$misp_root" "$queues_json" "$job_timeout" |
+    php_as_web_user "$php_canary" 2>&1); then
+    tail -n 5 "$log_dir"/*.log >&2
+    die "a test job did not come through, the ends of the workers' logs are above: $jobs"
+fi
+printf '%s\n' "$jobs"

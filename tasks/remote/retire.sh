@@ -1,0 +1,61 @@
+# Stop the old workers without cutting a job, and keep them from coming back.
+# QUIT lets a worker finish its job; TERM, which `systemctl stop` sends to units without ExecStop,
+# kills the job. Restart=always would start them again, so a drop-in in /run (gone at a reboot,
+# like the rest of a half-done stop) takes the unit's reflexes away first.
+# shellcheck shell=sh disable=SC2154
+
+# legacy_units prints one name a line; no unit name holds a blank.
+units=$(legacy_units)
+
+work_left() { # jobs that wait or run on the old backend, as JSON from MISP's own configuration
+    misp legacy | grep -qE '"error"|:[1-9]'
+}
+
+still() {
+    for unit in $units; do
+        install -d "/run/systemd/system/$unit.d"
+        printf '[Service]\nRestart=no\nExecStop=\nKillMode=process\nSendSIGKILL=no\n' \
+            >"/run/systemd/system/$unit.d/50-misp-workers.conf"
+    done
+    systemctl daemon-reload
+}
+
+free() {
+    for unit in $units; do
+        rm -f "/run/systemd/system/$unit.d/50-misp-workers.conf"
+        rmdir "/run/systemd/system/$unit.d" 2>/dev/null
+    done
+    systemctl daemon-reload
+}
+
+quit_workers() { # the workers, not the forks that run a job
+    legacy_processes >"$list"
+    while read -r pid parent; do
+        awk -v parent="$parent" '$1 == parent { found = 1 } END { exit !found }' "$list" || kill -QUIT "$pid" 2>/dev/null
+    done <"$list"
+}
+
+make_state_dir
+list=$(mktemp "$state_dir/processes.XXXXXX")
+trap 'rm -f "$list"' EXIT
+! work_left || die "the old backend has work again: $(misp legacy). Nothing was stopped; run again to wait for it"
+still
+quit_workers
+limit=$(($(date +%s) + drain_timeout))
+while [ -n "$(legacy_processes)" ]; do
+    if [ "$(date +%s)" -ge "$limit" ]; then
+        die "old workers still run after $drain_timeout s: $(legacy_processes | tr '\n' ';'). They leave after their job; run again then"
+    fi
+    sleep 0.5
+done
+if work_left; then
+    free
+    for unit in $units; do systemctl start "$unit"; done
+    die "a job reached the old backend while its workers stopped: $(misp legacy). They were started again; run again to wait for it"
+fi
+for unit in $units; do
+    systemctl stop "$unit" || die "could not stop $unit"
+    systemctl disable "$unit" 2>/dev/null || die "could not disable $unit"
+    systemctl reset-failed "$unit" 2>/dev/null
+done
+free

@@ -1,0 +1,129 @@
+"""The scripts that run on a host: texts from tasks/remote/ with a host's values in front.
+
+A script goes to `sh -s` on standard input, so neither it nor a secret in it is ever an argument of
+a process, a line in sudo's log or a file. What is logged of it is its name.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+
+from tasks import render
+from tasks.platforms import Platform
+from tasks.target import Target
+
+REMOTE = Path(__file__).resolve().parent / "remote"
+LIBRARIES = (
+    "supervisorphp/supervisor:^4.0",  # 5.1 dropped constants that MISP uses (MISP #10006)
+    "guzzlehttp/guzzle",
+    "php-http/message",
+    "php-http/message-factory",  # no longer a dependency of php-http/message (MISP #9232)
+    "lstrojny/fxmlrpc",
+)
+
+
+class Script(str):
+    """A script's text. Wherever it is printed or formatted, its name appears in its place.
+
+    pyinfra prints the keyword arguments of a fact at -v, and standard input is one of them.
+    """
+
+    label: str
+
+    def __new__(cls, label: str, text: str) -> Script:
+        """Keep `text` as the value and `label` as what is shown of it."""
+        script = super().__new__(cls, text if text.endswith("\n") else text + "\n")
+        script.label = label
+        return script
+
+    def __repr__(self) -> str:
+        return f"<{self.label}>"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+
+def probe(target: Target, *subjects: str) -> Script:
+    """A script that prints what is true of `subjects` (see remote/probes.sh)."""
+    body = "\n".join(f"probe_{subject}" for subject in subjects)
+    return _script("+".join(subjects), target, {}, body + "\nexit 0")
+
+
+def action(name: str, target: Target, **variables: str) -> Script:
+    """The script remote/`name`.sh, which changes something, with further shell variables."""
+    return _script(name, target, variables, _text(f"{name}.sh"))
+
+
+def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> Script:
+    variables = {**_variables(target), **_php(), **extra}
+    lines = [f"{key}={shlex.quote(value)}" for key, value in variables.items()]
+    # In a function, so that the shell has read all of it before the first command runs: a command
+    # that reads standard input would otherwise swallow the rest of the script.
+    whole = "\n".join([*lines, _text("lib.sh"), _text("probes.sh"), body])
+    return Script(label, f"main() {{\n{whole}\n}}\nmain </dev/null\n")
+
+
+def _variables(target: Target) -> dict[str, str]:
+    settings, platform = target.settings, target.platform
+    password = target.secrets.supervisor_password
+    return {
+        "misp_root": settings.misp_root,
+        "web_user": target.web_user,
+        "web_group": target.web_group,
+        "state_dir": target.state_dir,
+        "log_dir": render.LOG_DIR,
+        "legacy_service": settings.legacy_service or "",
+        "drain_timeout": str(settings.drain_timeout),
+        "desired_json": json.dumps(target.desired_redis()),
+        "desired_password": password.unmask() if password else "",
+        "supervisor_transport": settings.supervisor_transport,
+        "rpc_port": str(target.rpc_port),
+        "rpc_user": target.rpc_user,
+        "rpc_socket": target.rpc_socket,
+        "rpc_template": target.rpc_text(),
+        "password_token": render.PASSWORD_SHA1_TOKEN,
+        "composer": target.composer,
+        "libraries": " ".join(LIBRARIES),
+        "packages": " ".join(target.packages()),
+        **_platform_variables(platform),
+    }
+
+
+def _platform_variables(platform: Platform) -> dict[str, str]:
+    return {
+        "supervisor_package": platform.supervisor_package,
+        "supervisor_unit": platform.supervisor_unit,
+        "supervisor_conf": platform.supervisor_conf,
+        "supervisor_include_dir": platform.supervisor_include_dir,
+        "supervisor_include_suffix": platform.supervisor_include_suffix,
+        "rpc_file": platform.include_file("misp-rpc"),
+        "group_file": platform.include_file(render.GROUP),
+        "package_query": platform.package_query,
+        "package_refresh": platform.package_refresh,
+        "package_install": platform.package_install,
+        "package_offered": platform.package_offered,
+        "epel_packages": " ".join(platform.epel_packages),
+    }
+
+
+@cache
+def _php() -> dict[str, str]:
+    """PHP programs, each a shell variable; they are arguments of `php -r` and hold no secret."""
+    return {
+        "php_misp": _text("misp.php") + _text("ask.php"),
+        "php_canary": _text("misp.php") + _text("canary.php"),
+        "php_libraries": _text("libraries.php"),
+        "php_rpc": _text("rpc.php"),
+        "php_set_settings": _text("set_settings.php"),
+    }
+
+
+@cache
+def _text(name: str) -> str:
+    return (REMOTE / name).read_text(encoding="utf-8")

@@ -1,0 +1,238 @@
+"""The operator's data, checked once, before anything else is done to a host.
+
+Keys, defaults and ranges are here and nowhere else. Defaults are the migration guide's; `None`
+means "keep what MISP has, else what MISP itself uses, else the guide's value".
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password
+
+QUEUES = ("default", "prio", "email", "cache", "update")
+DEFAULT_WORKERS: Mapping[str, int] = {"default": 5, "prio": 5, "email": 5, "cache": 5, "update": 1}
+
+# A key of ours that is misspelt must not pass for somebody else's data (ssh_user, _sudo, ...).
+_PREFIXES = (
+    "misp_",
+    "supervisor_",
+    "legacy_",
+    "drain_",
+    "on_leftover",
+    "selinux",
+    "epel",
+    "scheduled_",
+    "allow_foreign",
+)
+_LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
+
+
+class SettingsError(ValueError):
+    """What is wrong with a host's data; `problems` has one sentence for each fault."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+def _plain_path(value: str) -> str:
+    # The path goes into supervisor's file, where % and ; are syntax, and into MISP's own scripts.
+    if not re.fullmatch(r"/[A-Za-z0-9._+/-]+", value) or ".." in PurePosixPath(value).parts:
+        raise ValueError("must be an absolute path of letters, digits and . _ + - without ..")
+    return value.rstrip("/")
+
+
+def _whole_number(value: object) -> object:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError(f"must be a whole number, not {value!r}")
+    return value
+
+
+def _workers(value: object) -> dict[str, int]:
+    if not isinstance(value, Mapping):
+        raise ValueError(f'must map queues to counts, as in {{"default": 5}}, not {value!r}')
+    problems = []
+    for queue, count in value.items():
+        if queue not in QUEUES:
+            near = difflib.get_close_matches(str(queue), QUEUES, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known queues: {', '.join(QUEUES)}"
+            problems.append(f"unknown queue {queue!r} ({hint})")
+        elif isinstance(count, bool) or not isinstance(count, int):
+            problems.append(f"{queue}: must be a whole number, not {count!r}")
+        elif queue == "update" and count != 1:
+            # AppModel.php: schema updates hold a lock that two runners would fight over.
+            problems.append(f"update: must be 1, not {count}: MISP runs one update at a time")
+        elif not 1 <= count <= 99:
+            problems.append(f"{queue}: must be 1 to 99, not {count}: every queue needs a worker")
+    if problems:
+        raise ValueError("; ".join(problems))
+    return {**DEFAULT_WORKERS, **value}
+
+
+def _loopback(value: str) -> str:
+    if value not in ("127.0.0.1", "localhost"):
+        # supervisor's manual: clear text and no limits on what a client may do.
+        raise ValueError(
+            "must be 127.0.0.1 or localhost: supervisord's RPC must not leave the host"
+        )
+    return value
+
+
+def _matching(pattern: str, words: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {words}, not {value!r}")
+        return value
+
+    return AfterValidator(check)
+
+
+WholeNumber = BeforeValidator(_whole_number)
+Port = Annotated[int, WholeNumber, Field(ge=1, le=65535)]
+Name = Annotated[str, _matching(r"[A-Za-z0-9_.-]+", "letters, digits and _ . -")]
+UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "a user name")]
+Host = Annotated[str, _matching(r"(tls://|/)?[A-Za-z0-9_.:/\[\]-]+", "a host name or address")]
+
+
+class Settings(BaseModel):
+    """One host's data after checking; see the README's table for the meaning of each key."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    misp_root: Annotated[str, AfterValidator(_plain_path)] = "/var/www/MISP"
+    misp_web_user: UserName | None = None
+    misp_workers: Annotated[dict[str, int], BeforeValidator(_workers)] = dict(DEFAULT_WORKERS)
+    misp_scheduler: bool | None = None
+    misp_redis_host: Host | None = None
+    misp_redis_port: Port | None = None
+    misp_redis_database: Annotated[int, WholeNumber, Field(ge=0, le=65535)] | None = None
+    misp_redis_password: SecretRef | None = None
+    misp_redis_namespace: Name | None = None
+    misp_max_job_history_ttl: Annotated[int, WholeNumber, Field(ge=60)] | None = None
+    misp_url: Annotated[str, _matching(r"https?://[^\s]+", "an http(s) URL")] | None = None
+    misp_api_key: SecretRef | None = None
+    misp_ca_bundle: str | None = None
+    supervisor_transport: Literal["tcp", "unix"] = "tcp"
+    supervisor_host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
+    supervisor_port: Port = 9001
+    supervisor_user: Annotated[str, _matching(r"[A-Za-z0-9]+", "letters and digits")] = "supervisor"
+    supervisor_password: SecretRef | None = None
+    legacy_service: Annotated[str, _matching(r"[A-Za-z0-9_.@-]+", "a unit name")] | None = None
+    drain_timeout: Annotated[int, WholeNumber, Field(ge=1)] = 1800
+    on_leftover_jobs: Literal["stop", "wait"] = "stop"
+    selinux: Literal["auto", "off", "build"] = "auto"
+    epel: bool = True
+    allow_foreign_restart: bool = False
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Settings:
+        if (self.misp_url is None) != (self.misp_api_key is None):
+            raise ValueError("misp_url and misp_api_key go together: give both or neither")
+        if self.supervisor_transport == "unix" and self.supervisor_password is not None:
+            raise ValueError(
+                "supervisor_password goes with supervisor_transport tcp: a socket has its mode"
+            )
+        return self
+
+
+class Secrets(BaseModel):
+    """The resolved secrets of one host; `None` where the operator gave no reference."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    supervisor_password: Secret | None = None
+    redis_password: Secret | None = None
+    api_key: Secret | None = None
+
+
+def known_keys() -> tuple[str, ...]:
+    """Every key that an inventory may set for this deploy."""
+    return tuple(Settings.model_fields)
+
+
+def from_host_data(data: Mapping[str, Any]) -> Settings:
+    """Check one host's data; keys that belong to pyinfra or to the operator are left alone.
+
+    Raises:
+        SettingsError: with every fault, not just the first.
+    """
+    problems = [message for key in data if (message := _unknown_key(key))]
+    try:
+        settings = Settings(**{key: value for key, value in data.items() if key in known_keys()})
+    except ValidationError as error:
+        problems += [_sentence(fault) for fault in error.errors(include_url=False)]
+        raise SettingsError(problems) from None
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+def resolve_secrets(settings: Settings) -> Secrets:
+    """Fetch every secret that the settings refer to.
+
+    Raises:
+        SettingsError: naming the key and the reference, never the value.
+    """
+    problems: list[str] = []
+    values: dict[str, Secret | None] = {}
+    for key in ("supervisor_password", "misp_redis_password", "misp_api_key"):
+        reference: SecretRef | None = getattr(settings, key)
+        try:
+            values[key] = reference.resolve() if reference else None
+            _check_secret(key, values[key])
+        except SecretError as error:
+            problems.append(f"{key}: {error}")
+    if problems:
+        raise SettingsError(problems)
+    return Secrets(
+        supervisor_password=values["supervisor_password"],
+        redis_password=values["misp_redis_password"],
+        api_key=values["misp_api_key"],
+    )
+
+
+def _check_secret(key: str, secret: Secret | None) -> None:
+    if secret is None:
+        return
+    if key == "supervisor_password":
+        check_supervisor_password(secret)
+    elif key == "misp_api_key" and not re.fullmatch(r"[A-Za-z0-9]{40}", secret.unmask()):
+        raise SecretError("a MISP API key has 40 letters and digits")
+    elif re.search(r"[\x00-\x1f]", secret.unmask()):
+        raise SecretError("it contains a control character")
+
+
+def _unknown_key(key: str) -> str | None:
+    if key in known_keys():
+        return None
+    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
+    is_misspelt = bool(difflib.get_close_matches(key, known_keys(), n=1, cutoff=_LIKENESS))
+    if not key.startswith(_PREFIXES) and not is_misspelt:
+        return None
+    return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "")
+
+
+def _sentence(fault: Any) -> str:
+    """One pydantic fault in words. Its `input` is left out on purpose: it may be a secret."""
+    where = ".".join(str(part) for part in fault["loc"] if part not in ("function-before", "int"))
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    if fault["type"] in ("bool_type", "bool_parsing"):
+        message = "must be true or false"
+    if fault["type"] == "literal_error":
+        message = f"must be {fault['ctx']['expected']}"
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,110 @@
+"""What a run does to one host: the operator's data and the host's own answers, joined."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tasks import render
+from tasks.platforms import Platform
+from tasks.settings import Secrets, Settings
+
+STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root, on the host
+JOB_TIMEOUT = 60  # seconds for one test job on a queue; a busy queue makes it wait its turn
+
+
+@dataclass(frozen=True, repr=False)
+class Target:
+    """One host and everything decided about it before the first operation.
+
+    Built twice: with defaults to ask the host about itself, then with the host's answers.
+    """
+
+    settings: Settings
+    secrets: Secrets
+    platform: Platform
+    web_user: str = ""
+    web_group: str = ""
+    composer: str = ""
+    version: tuple[int, int, int] = (0, 0, 0)
+    rpc_port: int = 9001
+    rpc_user: str = "supervisor"
+    rpc_socket: str = ""  # path; empty with the tcp transport
+    rpc_elsewhere: str = ""  # the operator's own file with an [inet_http_server], respected
+    selinux: Literal["load", "build", "none"] = "none"
+    selinux_reason: str = ""
+    redis: dict[str, str | int] = field(default_factory=dict)  # wanted, without the password
+    database_mode: bool = False
+    state_dir: str = STATE_DIR
+
+    def __repr__(self) -> str:
+        # pyinfra prints an operation's arguments at --json and --debug-operations.
+        return f"Target({self.settings.misp_root})"
+
+    @property
+    def programs(self) -> tuple[render.Program, ...]:
+        """The worker set. The scheduler is MISP's own since 2.5.18."""
+        scheduler = self.settings.misp_scheduler
+        return render.programs(
+            self.settings.misp_workers,
+            scheduler=self.version >= (2, 5, 18) if scheduler is None else scheduler,
+        )
+
+    @property
+    def process_names(self) -> tuple[str, ...]:
+        """Names of the worker set as `supervisorctl status` prints them."""
+        return render.process_names(self.programs)
+
+    def desired_redis(self) -> dict[str, str | int]:
+        """What the operator said of Redis, keyed as in MISP's SimpleBackgroundJobs block.
+
+        Holds the password in clear: for a script's text only.
+        """
+        settings, password = self.settings, self.secrets.redis_password
+        given = {
+            "redis_host": settings.misp_redis_host,
+            "redis_port": settings.misp_redis_port,
+            "redis_database": settings.misp_redis_database,
+            "redis_namespace": settings.misp_redis_namespace,
+            "redis_password": password.unmask() if password else None,
+            "max_job_history_ttl": settings.misp_max_job_history_ttl,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+    def packages(self) -> tuple[str, ...]:
+        """Packages that the host needs; SELinux's tools only where there is use for them."""
+        tools = self.platform.selinux_packages if self.selinux != "none" else ()
+        return (self.platform.supervisor_package, *tools)
+
+    def rpc_text(self) -> str:
+        """The RPC include file, with a token where the host puts the password's hash."""
+        if self.settings.supervisor_transport == "unix":
+            return render.rpc_over_socket(self.rpc_socket, self.web_group)
+        return render.rpc_over_tcp(self.rpc_port, self.rpc_user)
+
+    def group_text(self) -> str:
+        """The worker group's include file."""
+        return render.worker_group(self.programs, self.settings.misp_root, self.web_user)
+
+    def misp_settings(self) -> dict[str, str | int | bool | dict[str, str]]:
+        """MISP's settings by full name, in the order they are set: `enabled` comes last.
+
+        The code has no defaults (BackgroundJobsTool.php), so every key must really be stored, and
+        with its type: strict_types refuses a port that is text. A dict stands for a secret that
+        only the host knows.
+        """
+        socket = f"unix:{self.rpc_socket}" if self.rpc_socket else ""
+        block: dict[str, str | int | bool | dict[str, str]] = {
+            "redis_host": self.redis["redis_host"],
+            "redis_port": self.redis["redis_port"],
+            "redis_database": self.redis["redis_database"],
+            "redis_password": {"secret": "redis_password"},
+            "redis_namespace": self.redis["redis_namespace"],
+            "max_job_history_ttl": self.redis["max_job_history_ttl"],
+            "supervisor_host": socket or self.settings.supervisor_host,
+            "supervisor_port": self.rpc_port,
+            "supervisor_user": self.rpc_user,
+            "supervisor_password": {"secret": "supervisor_password"},
+            "enabled": True,
+        }
+        return {f"SimpleBackgroundJobs.{key}": value for key, value in block.items()}

@@ -1,0 +1,46 @@
+"""Step 7: the worker group under supervisord."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator
+
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.operation import operation
+from pyinfra.context import host
+
+from tasks import facts, parse, render
+from tasks.commands import run
+from tasks.parse import Answer
+from tasks.target import Target
+
+
+@operation()
+def running(target: Target) -> Generator[PyinfraCommand, None, None]:
+    """Have the group's file in place, loaded by supervisord, and exactly its workers RUNNING.
+
+    `supervisorctl update` restarts the whole group when any program of it changed.
+    """
+    faults = _faults(target, facts.ask(target, "workers"))
+    if not faults:
+        host.noop(f"{len(target.process_names)} workers run")
+        return
+    yield run(
+        "apply_workers",
+        target,
+        group_text=target.group_text(),
+        worker_count=str(len(target.process_names)),
+    )
+
+
+def _faults(target: Target, answer: Answer) -> list[str]:
+    digest = hashlib.sha256(target.group_text().encode()).hexdigest()
+    faults = []
+    if answer.one("file") != f"root:root 644 {digest}":
+        faults.append("the group's file is not current")
+    if answer.one("log_dir") != f"root:{target.web_group} 750":
+        faults.append(f"{render.LOG_DIR} is not as it should be")
+    if answer.one("applied") != digest:
+        faults.append("supervisord has not loaded the current file")
+    status = parse.supervisor_status(answer.all("status"))
+    return faults + parse.wrong_workers(status, target.process_names, render.GROUP)
