@@ -27,6 +27,9 @@ class SecretError(ValueError):
 class Secret(HiddenValue):
     """A value that prints as `*MASKED*`; `unmask()` gives the text."""
 
+    def __init__(self, text: str) -> None:
+        super().__init__(text)  # type: ignore[no-untyped-call]
+
     def to_json(self) -> str:
         """What `pyinfra debug-inventory --json` may show of it."""
         return str(self)

@@ -21,6 +21,7 @@ die() {
 config_php=$misp_root/app/Config/config.php
 if [ -z "$web_user" ]; then
     web_user=$(stat -c %U "$config_php" 2>/dev/null)
+    # shellcheck disable=SC2034  # for the scripts behind this one
     web_group=$(id -gn "$web_user" 2>/dev/null)
 fi
 

@@ -39,7 +39,7 @@ probe_php() {
 probe_web() {
     for directory in /proc/[0-9]*; do
         pid=${directory#/proc/}
-        read -r comm <"$directory/comm" 2>/dev/null || continue
+        read -r comm 2>/dev/null <"$directory/comm" || continue
         case $comm in
             php-fpm*) ;;
             apache2 | httpd) grep -q 'libphp' "$directory/maps" 2>/dev/null || continue ;;
@@ -96,6 +96,7 @@ is_listening() { # PORT on the loopback or on every address
 
 listeners() { # PIDs that listen on PORT, by the socket's inode
     hex=$(printf '%04X' "$1")
+    # shellcheck disable=SC2013  # words are what it prints
     for inode in $(awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { print $10 }' \
         /proc/net/tcp /proc/net/tcp6 2>/dev/null); do
         find /proc/[0-9]*/fd -lname "socket:\\[$inode\\]" 2>/dev/null | cut -d/ -f3
@@ -194,7 +195,7 @@ legacy_units() { # by what ExecStart runs, under whatever name
 # working directory, since their command line names neither MISP nor a queue.
 legacy_processes() {
     for directory in /proc/[0-9]*; do
-        arguments=$(tr '\0' ' ' <"$directory/cmdline" 2>/dev/null) || continue
+        arguments=$(tr '\0' ' ' 2>/dev/null <"$directory/cmdline") || continue
         case $arguments in
             *php*bin/resque*) ;;
             *) continue ;;

@@ -30,9 +30,8 @@ free() {
 
 quit_workers() { # the workers, not the forks that run a job
     legacy_processes >"$list"
-    while read -r pid parent; do
-        awk -v parent="$parent" '$1 == parent { found = 1 } END { exit !found }' "$list" || kill -QUIT "$pid" 2>/dev/null
-    done <"$list"
+    awk 'NR == FNR { worker[$1] = 1; next } !($2 in worker) { print $1 }' "$list" "$list" |
+        while read -r pid; do kill -QUIT "$pid" 2>/dev/null; done
 }
 
 make_state_dir
