@@ -22,7 +22,7 @@ def faults(target: Target) -> list[str]:
     settings, key = target.settings, target.secrets.api_key
     if not settings.misp_url or key is None:
         return []
-    url = f"{settings.misp_url.rstrip('/')}/servers/getWorkers"
+    url = _workers_url(settings.misp_url)
     try:
         view = _get(url, key, settings.misp_ca_bundle)
     except _NoViewError as error:
@@ -31,8 +31,30 @@ def faults(target: Target) -> list[str]:
     return [f"over REST, {fault}" for fault in parse.wrong_misp_view(view, counts)]
 
 
+def access_problem(target: Target) -> str | None:
+    """Why the URL or the key will not do for the proof; `None`: they will, or there are none.
+
+    A server error passes: an unfinished migration shows as one, and the run mends it.
+    """
+    settings, key = target.settings, target.secrets.api_key
+    if not settings.misp_url or key is None:
+        return None
+    url = _workers_url(settings.misp_url)
+    try:
+        _get(url, key, settings.misp_ca_bundle)
+    except _NoViewError as error:
+        return None if error.is_server_error else f"{url} {error}. Check misp_url and misp_api_key"
+    return None
+
+
+def _workers_url(misp_url: str) -> str:
+    return f"{misp_url.rstrip('/')}/servers/getWorkers"
+
+
 class _NoViewError(Exception):
     """MISP gave no view of its workers; the text says what it gave instead."""
+
+    is_server_error = False
 
 
 def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
@@ -51,7 +73,9 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
     except (requests.RequestException, OSError) as error:  # OSError: no such CA bundle
         raise _NoViewError(f"cannot be reached: {_first_line(error)}") from None
     if response.status_code != requests.codes.ok:
-        raise _NoViewError(f"answers {response.status_code}: {_reason(response)}")
+        refusal = _NoViewError(f"answers {response.status_code}: {_reason(response)}")
+        refusal.is_server_error = response.status_code >= requests.codes.server_error
+        raise refusal
     try:
         view = response.json()
     except ValueError:

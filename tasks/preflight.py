@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatch
+from pathlib import PurePosixPath
 
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, parse, render
+from tasks import facts, misp_rest, parse, render
 from tasks.parse import Answer
 from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
 from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
@@ -140,7 +142,7 @@ def _problems(target: Target, answer: Answer) -> Iterator[str]:
         )
         checks: tuple[Check, ...] = (_system, _php)
     else:
-        checks = (_system, _misp, _php, _web_user, _settings, _redis, _supervisor, _legacy)
+        checks = (_system, _misp, _php, _web_user, _settings, _redis, _supervisor, _legacy, _rest)
     for check in checks:
         yield from check(target, answer)
 
@@ -297,6 +299,7 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
             f"supervisor is {version}: before {_dotted(OLDEST_SUPERVISOR)} an RPC client runs code "
             "as root (CVE-2017-11610), so update it"
         )
+    yield from _include_files(target, answer)
     if target.rpc_elsewhere:
         yield from _existing_rpc(target)
     elif target.settings.supervisor_transport == "tcp":
@@ -306,6 +309,27 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
         yield (
             f"supervisord also runs {', '.join(foreign)}, and opening its RPC takes a restart of "
             "all of them: set allow_foreign_restart to true when that is acceptable"
+        )
+
+
+def _include_files(target: Target, answer: Answer) -> Iterator[str]:
+    """Whether supervisord will read our files, and nobody else's under the same names."""
+    platform, root = target.platform, target.settings.misp_root
+    ours = platform.include_file(render.GROUP)
+    folder = PurePosixPath(platform.supervisor_conf).parent
+    patterns = [str(folder / pattern) for pattern in answer.words("include")]
+    if answer.one("conf") and not any(fnmatch(ours, pattern) for pattern in patterns):
+        yield (
+            f"{platform.supervisor_conf} does not include {ours}: add "
+            f"{platform.include_file('*')} to its [include] section"
+        )
+    for file in answer.all("group_elsewhere"):
+        # Of two programs with one name supervisord silently takes the one it reads last.
+        yield f"{file} has a group misp-workers of its own: take it out, {ours} is its place"
+    if answer.one("group_root") not in ("", root):
+        yield (
+            f"{ours} belongs to the MISP in {answer.one('group_root')}: MISP fixes the group's "
+            "name, so a second instance needs a supervisord of its own"
         )
 
 
@@ -351,6 +375,11 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
             f"the old workers' Redis cannot be asked how many jobs wait: {legacy['error']}. See "
             f"{target.settings.misp_root}/app/Plugin/CakeResque/Config/config.php"
         )
+
+
+def _rest(target: Target, answer: Answer) -> Iterator[str]:
+    if problem := misp_rest.access_problem(target):
+        yield problem
 
 
 def _warnings(target: Target, answer: Answer) -> Iterator[str]:

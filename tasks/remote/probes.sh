@@ -74,6 +74,11 @@ probe_supervisor() {
     [ -f "$supervisor_conf" ] && say conf "$supervisor_conf"
     say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
         "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
+    say include "$(section_of "$supervisor_conf" include files)"
+    for file in "$supervisor_conf" "$supervisor_include_dir"/*"$supervisor_include_suffix"; do
+        [ "$file" != "$group_file" ] && grep -q '^\[group:misp-workers\]' "$file" 2>/dev/null && say group_elsewhere "$file"
+    done
+    [ -f "$group_file" ] && say group_root "$(section_of "$group_file" program:default directory)"
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
     if file=$(foreign_inet_file); then
         say inet_elsewhere "$file" "$(section_of "$file" inet_http_server port)" \

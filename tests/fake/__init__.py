@@ -1,0 +1,1 @@
+"""Whole deploys by pyinfra's CLI on its `@fake` connector: order, refusals, and no secret shown."""

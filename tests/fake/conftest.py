@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of the CLI: its exit code, all it printed, and the commands sent to each host."""
+
+    exit_code: int
+    output: str
+    commands: dict[str, list[str]]
+
+    def actions(self, host: str) -> list[str]:
+        """Scripts that change something, in order: probes are named after subjects, not files."""
+        names = [command.rpartition("-- ")[2] for command in self.commands.get(host, [])]
+        return [name for name in names if (ROOT / "tasks" / "remote" / f"{name}.sh").exists()]
+
+
+@pytest.fixture
+def pyinfra(tmp_path: Path) -> Callable[..., Run]:
+    """Run `pyinfra INVENTORY deploy.py` on fake hosts: {name: data with "fake_responses"}."""
+
+    def run(hosts: dict[str, dict[str, Any]], *flags: str, **environment: str) -> Run:
+        written = tmp_path / "hosts.json"
+        written.write_text(json.dumps(hosts))
+        done = subprocess.run(
+            [sys.executable, "-m", "pyinfra", "tests/fake/inventory.py", "deploy.py", *flags],
+            cwd=ROOT,
+            env={**os.environ, "MISP_FAKE_HOSTS": str(written), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+        commands: dict[str, list[str]] = {}
+        for host, command in re.findall(r"\[@fake/(\S+)\]\s+>>> (.*)", output):
+            commands.setdefault(host, []).append(command)
+        return Run(done.returncode, output, commands)
+
+    return run

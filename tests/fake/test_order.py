@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.fake.answers import QUIET, RUNNING, Answers, converged, get_workers, lines, migrating
+from tests.fake.conftest import Run
+
+ACTIONS = [
+    "install_packages",
+    "require_libraries",
+    "configure_rpc",
+    "apply_settings",
+    "reload_web",
+    "apply_workers",
+    "prove",
+    "record_proof",
+    "retire",
+]
+Pyinfra = Callable[..., Run]
+
+
+def broken(answers: Answers, action: str) -> Answers:
+    """The same host, on which the script of one action fails."""
+    return {f"-- {action}": {"success": False, "stderr": "it broke"}, **answers}
+
+
+def test_both_families_take_the_same_steps_in_the_safe_order(pyinfra: Pyinfra) -> None:
+    hosts = {family: {"fake_responses": migrating(family)} for family in ("debian", "rhel")}
+    run = pyinfra(hosts, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    assert run.actions("debian") == run.actions("rhel") == ACTIONS
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_nothing_happens_after_a_step_that_failed(pyinfra: Pyinfra, action: str) -> None:
+    run = pyinfra({"one": {"fake_responses": broken(migrating("debian"), action)}}, "-y", "-vv")
+    assert run.exit_code == 1
+    assert "it broke" in run.output
+    assert run.actions("one") == ACTIONS[: ACTIONS.index(action) + 1]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"get_workers": {"cache": {"ok": False}}}, "getWorkers speaks of the old backend"),
+        ({"get_workers": "nothing"}, "no answer from PHP"),
+        ({"status": ["misp-workers:default_00 FATAL Exited too quickly"]}, "default_00 is FATAL"),
+    ],
+)
+def test_old_workers_stay_when_the_proof_does_not_hold(
+    pyinfra: Pyinfra, change: dict[str, object], message: str
+) -> None:
+    seen = {"status": RUNNING, "get_workers": get_workers(), "evidence": "e", **change}
+    answers = {
+        "-- proof": lines(**seen),
+        **{k: v for k, v in migrating("rhel").items() if k != "-- proof"},
+    }
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.exit_code == 1
+    assert message in run.output
+    assert "retire" not in run.actions("one")
+
+
+def test_a_converged_host_is_only_looked_at_and_in_few_round_trips(pyinfra: Pyinfra) -> None:
+    hosts = {family: {"fake_responses": converged(family)} for family in ("debian", "rhel")}
+    run = pyinfra(hosts, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    for family in hosts:
+        assert run.actions(family) == []
+        assert len(run.commands[family]) <= 12
+    assert run.output.count("No changes") == 2 * 9
+
+
+def test_a_dry_run_sends_no_action_and_names_what_would_change(pyinfra: Pyinfra) -> None:
+    hosts = {
+        "new": {"fake_responses": migrating("debian")},
+        "done": {"fake_responses": converged("rhel")},
+    }
+    run = pyinfra(hosts, "--dry", "-vv")
+    assert run.exit_code == 0, run.output
+    assert run.actions("new") == run.actions("done") == []
+    assert "Retire: the old workers stop for good" in run.output
+
+
+def test_the_drain_limit_leaves_the_old_workers_alone(pyinfra: Pyinfra) -> None:
+    busy = lines(legacy={**QUIET, "waiting": {"prio": 3}, "running": 1}, process="77 76")
+    answers = {**migrating("debian"), "-- legacy": busy}
+    run = pyinfra({"one": {"fake_responses": answers, "drain_timeout": 1}}, "-y", "-vv")
+    assert run.exit_code == 1
+    assert "drain limit of 1 s reached with 3 waiting in prio, 1 running" in run.output
+    assert "retire" not in run.actions("one")
+
+
+def test_one_broken_host_does_not_keep_the_others_from_finishing(pyinfra: Pyinfra) -> None:
+    hosts = {
+        "first": {"fake_responses": migrating("debian")},
+        "middle": {"fake_responses": broken(migrating("rhel"), "prove")},
+        "last": {"fake_responses": migrating("rhel")},
+        "old": {
+            "fake_responses": migrating("debian", version='{"major":2,"minor":4,"hotfix":150}')
+        },
+    }
+    run = pyinfra(hosts, "-y", "-vv")
+    assert run.exit_code == 1
+    assert run.actions("first") == run.actions("last") == ACTIONS
+    assert run.actions("middle")[-1] == "prove"
+    assert run.actions("old") == []
+
+
+def test_no_secret_is_shown_at_any_verbosity(pyinfra: Pyinfra) -> None:
+    secret = {"ONE": "Aa1" * 12, "TWO": "redis-pa;ss %word"}
+    data = {
+        "fake_responses": migrating("debian"),
+        "supervisor_password": {"env": "ONE"},
+        "misp_redis_password": {"env": "TWO"},
+    }
+    for flags in (["-y", "-vvv", "--debug"], ["--dry", "--diff", "-vvv"], ["--debug-operations"]):
+        run = pyinfra({"one": data}, *flags, **secret)
+        assert "install_packages" in run.output or "Packages: supervisor" in run.output
+        for value in secret.values():
+            assert value not in run.output, flags
+    run = pyinfra({"one": data}, "-y", "--json", **secret)
+    assert not [value for value in secret.values() if value in run.output]

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.fake.answers import BLOCK, migrating, settings
+from tests.fake.conftest import Run
+
+Pyinfra = Callable[..., Run]
+REDIS = {"ok": True, "foreign_keys": [], "waiting": 0, "blocked_clients": 0}
+
+
+def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
+    """What is printed of a host that is refused; nothing was sent that changes it."""
+    run = pyinfra({"one": data}, *(flags or ("-y",)), "-vv")
+    assert run.exit_code == 1, run.output
+    assert "refused before any change" in run.output
+    assert run.actions("one") == []
+    return run.output
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"root": []}, "/var/www/MISP is no directory here: set misp_root"),
+        ({"version": []}, "VERSION.json is missing"),
+        ({"version": '{"major":2,"minor":4,"hotfix":150}'}, "MISP is 2.4.150"),
+        ({"version": "{}"}, "cannot be read as MISP's"),
+        ({"config": []}, "config.php is missing"),
+        ({"config": "root root 640", "web_user": "root root"}, "config.php belongs to root"),
+        ({"web": "nginx 100 php-fpm.service"}, "PHP serves the web as nginx"),
+        ({"php": []}, "php is missing"),
+        ({"php_version": "7.4.3"}, "MISP 2.5.1 needs 8.1"),
+        ({"php_version": []}, "does not say its version"),
+        ({"extension": ["posix", "curl"]}, "PHP lacks the extension(s) redis"),
+        ({"composer": []}, "Composer is neither"),
+        ({"init": "bash"}, "PID 1 is bash"),
+        ({"memory_kb": 500_000}, "lower the counts in misp_workers"),
+        ({"disk_kb": 1000}, "make room"),
+        ({"settings": {"error": "cannot be read by www-data"}}, "config.php cannot be read"),
+        ({"settings": settings(background_jobs=False)}, "MISP.background_jobs is false"),
+        ({"settings": settings({**BLOCK, "redis_serializer": "igbinary"})}, "igbinary"),
+        ({"settings": settings(database_mode=True, encrypted=True)}, "encryption_key"),
+        ({"redis": {"error": "Connection refused"}}, "will have: Connection refused"),
+        ({"redis": {"error": "WRONGPASS"}}, "misp_redis_host, _port, _database and _password"),
+        (
+            {"redis": {**REDIS, "foreign_keys": ["background_jobs:x"]}},
+            "something else uses database 1",
+        ),
+        ({"redis": {**REDIS, "blocked_clients": 5}}, "5 worker(s) of another MISP"),
+        ({"redis": {**REDIS, "waiting": 2}}, "2 job(s) already wait"),
+        ({"supervisor_version": "3.3.1"}, "CVE-2017-11610"),
+        ({"listening": "yes", "listener": "9 tor tor.service"}, "port 9001 is taken by tor"),
+        ({"status": ["gunicorn   RUNNING   pid 9, uptime 1:00:00"]}, "allow_foreign_restart"),
+        (
+            {"inet_elsewhere": "/etc/supervisor/supervisord.conf *:9001"},
+            "has no port or no username",
+        ),
+        ({"conf": "x", "include": "other.d/*"}, "does not include /etc/supervisor/conf.d/misp-w"),
+        ({"group_elsewhere": "/etc/supervisor/conf.d/a.conf"}, "a group misp-workers of its own"),
+        ({"group_root": "/srv/misp"}, "belongs to the MISP in /srv/misp"),
+        ({"launcher": "/etc/rc.local"}, "also started by /etc/rc.local"),
+        ({"unit": []}, "no systemd unit starts them"),
+        ({"legacy": {"error": "NOAUTH"}}, "the old workers' Redis cannot be asked"),
+    ],
+)
+def test_preflight_refuses(pyinfra: Pyinfra, changes: dict[str, Any], message: str) -> None:
+    assert message in refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
+
+
+def test_preflight_names_every_problem_at_once(pyinfra: Pyinfra) -> None:
+    changes = {"php_version": "7.4.3", "redis": {"error": "gone"}, "composer": [], "init": "bash"}
+    output = refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
+    assert all(f"  {number}. " in output for number in (1, 2, 3, 4))
+
+
+def test_an_address_without_a_misp_is_refused_and_the_key_not_shown(pyinfra: Pyinfra) -> None:
+    data = {
+        "fake_responses": migrating("debian"),
+        "misp_url": "https://127.0.0.1:1",
+        "misp_api_key": {"env": "KEY"},
+    }
+    run = pyinfra({"one": data}, "-y", "-vvv", "--debug", KEY="k3" * 20)
+    assert run.exit_code == 1
+    assert "https://127.0.0.1:1/servers/getWorkers cannot be reached" in run.output
+    assert run.actions("one") == []
+    assert "k3" * 20 not in run.output
+
+
+def test_a_dry_run_refuses_too(pyinfra: Pyinfra) -> None:
+    answers = migrating("rhel", composer=[])
+    assert "Composer" in refused(pyinfra, {"fake_responses": answers}, "--dry")
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"misp_workers": {"default": 0}}, "default: must be 1 to 99, not 0"),
+        ({"misp_workers": {"default": -1}}, "default: must be 1 to 99, not -1"),
+        ({"misp_workers": {"default": "five"}}, "must be a whole number, not 'five'"),
+        ({"misp_workers": {"update": 2}}, "update: must be 1, not 2"),
+        ({"misp_workers": {"emial": 2}}, "did you mean email?"),
+        ({"misp_wrokers": {}}, "did you mean 'misp_workers'?"),
+        ({"supervisor_password": "hunter2hunter2"}, "a secret is given as a reference"),
+        ({"supervisor_password": {"env": "NOT_SET"}}, "NOT_SET is not set"),
+        ({"supervisor_password": {"file": "/nonexistent"}}, "cannot read the file /nonexistent"),
+        ({"supervisor_password": {"command": ["false"]}}, "the command false ended with status 1"),
+    ],
+)
+def test_bad_data_is_refused_before_the_host_is_asked(
+    pyinfra: Pyinfra, data: dict[str, Any], message: str
+) -> None:
+    run = pyinfra({"one": {"fake_responses": migrating("debian"), **data}}, "-y", "-vv")
+    assert run.exit_code == 1
+    assert message in run.output
+    assert run.commands == {}
+    assert "hunter2" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("password", "reason"),
+    [
+        ("short1", "it has 6 characters"),
+        ("%" * 40, "it contains %"),
+        ("a;" * 20, "it contains ;"),
+        ("a#" * 20, "it contains #"),
+        ('a"' * 20, "it contains a double quote"),
+        ("a b" * 20, "it contains a space"),
+        ("ä" * 40, "outside ASCII"),
+    ],
+)
+def test_a_password_that_would_break_something_is_refused(
+    pyinfra: Pyinfra, password: str, reason: str
+) -> None:
+    data = {"fake_responses": migrating("debian"), "supervisor_password": {"env": "PASSWORD"}}
+    run = pyinfra({"one": data}, "-y", "-vvv", PASSWORD=password)
+    assert run.exit_code == 1
+    assert reason in run.output
+    assert password not in run.output
+
+
+def test_an_unknown_system_is_refused_by_name(pyinfra: Pyinfra) -> None:
+    answers = {
+        "id -u": [
+            "user\t0",
+            "os-release\tID=alpine",
+            'os-release\tPRETTY_NAME="Alpine Linux v3.20"',
+        ],
+        **migrating("debian"),
+    }
+    answers["id -u"] = [
+        "user\t0",
+        "os-release\tID=alpine",
+        'os-release\tPRETTY_NAME="Alpine Linux"',
+    ]
+    assert "Alpine Linux (ID=alpine) is not supported" in refused(
+        pyinfra, {"fake_responses": answers}
+    )
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (
+            {"success": False, "stderr": "sudo: a password is required"},
+            "no command can be run as root",
+        ),
+        (["user\t1000"], "not logged in as root: set _sudo = True"),
+    ],
+)
+def test_a_login_without_root_is_refused(pyinfra: Pyinfra, answer: object, message: str) -> None:
+    answers = {**migrating("debian"), "id -u": answer}
+    assert message in refused(pyinfra, {"fake_responses": answers})
