@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import requests
@@ -61,17 +62,19 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
     try:
         response = requests.get(
             url,
-            headers={"Authorization": key.unmask(), "Accept": "application/json"},
+            headers={"Accept": "application/json"},
+            # Not a header: requests lets a ~/.netrc entry for the host replace that.
+            auth=_with_key(key),
             timeout=TIMEOUT,
             verify=ca_bundle or True,
             allow_redirects=False,  # the key must not follow to another host
         )
     except requests.exceptions.SSLError as error:
         raise _NoViewError(
-            f"shows a certificate that is not trusted ({_first_line(error)}): see misp_ca_bundle"
+            f"shows a certificate that is not trusted ({_cause(error)}): see misp_ca_bundle"
         ) from None
     except (requests.RequestException, OSError) as error:  # OSError: no such CA bundle
-        raise _NoViewError(f"cannot be reached: {_first_line(error)}") from None
+        raise _NoViewError(f"cannot be reached: {_cause(error)}") from None
     if response.status_code != requests.codes.ok:
         refusal = _NoViewError(f"answers {response.status_code}: {_reason(response)}")
         refusal.is_server_error = response.status_code >= requests.codes.server_error
@@ -85,8 +88,17 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
     return view
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:200]
+def _with_key(key: Secret) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    def add(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = key.unmask()
+        return request
+
+    return add
+
+
+def _cause(error: Exception) -> str:
+    """The end of the first line: requests and urllib3 put the reason last."""
+    return str(error).partition("\n")[0][-200:]
 
 
 def _reason(response: requests.Response) -> str:

@@ -120,11 +120,19 @@ def wrong_misp_view(view: Mapping[str, Any], workers: Mapping[str, int]) -> list
     elif view["supervisord_status"] is not True:
         faults.append("MISP cannot reach supervisord (supervisord_status is not true)")
     for queue, count in workers.items():
-        workers_seen = (view.get(queue) or {}).get("workers") or []
-        good = [worker for worker in workers_seen if worker.get("ok") is True]
-        if len(good) != count or len(workers_seen) != count:
-            faults.append(f"{queue}: MISP sees {len(good)} good workers, {count} are wanted")
+        seen, good = _workers_in(view.get(queue))
+        if seen != count or good != count:
+            faults.append(f"{queue}: MISP sees {good} good workers, {count} are wanted")
     return faults
+
+
+def _workers_in(queue: Any) -> tuple[int, int]:
+    """How many workers MISP lists for a queue, and how many of these are well."""
+    workers = queue.get("workers") if isinstance(queue, dict) else None
+    if not isinstance(workers, list):
+        return 0, 0  # the key is absent when there are none
+    good = [one for one in workers if isinstance(one, dict) and one.get("ok") is True]
+    return len(workers), len(good)
 
 
 def backlog(legacy: Mapping[str, Any]) -> str | None:

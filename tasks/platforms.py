@@ -62,7 +62,10 @@ _OLDEST: Mapping[str, tuple[str, float]] = {
 }
 
 # Say "like RHEL" in os-release but have neither EPEL nor a supervisor package of their own.
-_REFUSED = {"amzn": "Amazon Linux has no EPEL, so no supervisor package"}
+_REFUSED = {
+    "amzn": "Amazon Linux has no EPEL, so no supervisor package",
+    "mageia": "it only looks like Fedora in os-release",
+}
 
 
 def parse_os_release(lines: Iterable[str]) -> dict[str, str]:

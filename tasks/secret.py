@@ -70,7 +70,7 @@ class SecretRef(BaseModel):
         if self.env is not None:
             text = _from_env(self.env)
         elif self.file is not None:
-            text = _from_file(Path(self.file).expanduser())
+            text = _from_file(self.file)
         else:
             text = _from_command(self.command or ())
         text = text.removesuffix("\n").removesuffix("\r")
@@ -93,9 +93,13 @@ def _from_env(name: str) -> str:
     return os.environ[name]
 
 
-def _from_file(path: Path) -> str:
+def _from_file(name: str) -> str:
     try:
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        path = Path(name).expanduser()
+    except RuntimeError as error:
+        raise SecretError(f"cannot find the file {name}: {error}") from None
+    try:
+        if path.is_file() and stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise SecretError(f"{path} can be read by others: chmod 600 {path}")
         return path.read_text(encoding="utf-8")
     except OSError as error:

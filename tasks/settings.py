@@ -52,7 +52,7 @@ class SettingsError(ValueError):
 
 def _plain_path(value: str) -> str:
     # The path goes into supervisor's file, where % and ; are syntax, and into MISP's own scripts.
-    if not re.fullmatch(r"/[A-Za-z0-9._+/-]+", value) or ".." in PurePosixPath(value).parts:
+    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+/?", value) or ".." in PurePosixPath(value).parts:
         raise ValueError("must be an absolute path of letters, digits and . _ + - without ..")
     return value.rstrip("/")
 
@@ -132,7 +132,9 @@ class Settings(BaseModel):
     supervisor_port: Port = 9001
     supervisor_user: Annotated[str, _matching(r"[A-Za-z0-9]+", "letters and digits")] = "supervisor"
     supervisor_password: SecretRef | None = None
-    legacy_service: Annotated[str, _matching(r"[A-Za-z0-9_.@-]+", "a unit name")] | None = None
+    legacy_service: (
+        Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", "a unit name")] | None
+    ) = None
     drain_timeout: Annotated[int, WholeNumber, Field(ge=1)] = 1800
     on_leftover_jobs: Literal["stop", "wait"] = "stop"
     selinux: Literal["auto", "off", "build"] = "auto"

@@ -45,15 +45,19 @@ misp() { # TOPIC: asks remote/misp.php; prints one line of JSON
         "$1" "$misp_root" "$desired_json" "$(json_text "${password_in_use:-}")" | php_as_web_user "$php_misp"
 }
 
-section_of() { # FILE SECTION KEY: a value from a supervisor file, comments cut as supervisor does
-    awk -v wanted="[$2]" -v key="$3" '
+section_of() { # FILE SECTION KEY: a value from a supervisor file, read as supervisor reads it
+    # KEY = VALUE or KEY: VALUE, keys in any case; a server section may carry a name behind a colon.
+    awk -v section="$2" -v key="$3" '
         /^[[:space:]]*[;#]/ { next }
-        /^\[/ { inside = (index($0, wanted) == 1); if (inside) seen = 1; next }
-        inside {
-            split($0, pair, "=")
-            name = pair[1]; gsub(/[[:space:]]/, "", name)
+        /^\[/ {
+            inside = (index($0, "[" section "]") == 1 || index($0, "[" section ":") == 1)
+            if (inside) seen = 1
+            next
+        }
+        inside && match($0, /[=:]/) {
+            name = tolower(substr($0, 1, RSTART - 1)); gsub(/[[:space:]]/, "", name)
             if (name != key) next
-            value = substr($0, index($0, "=") + 1)
+            value = substr($0, RSTART + 1)
             sub(/[[:space:]][;#].*$/, "", value)
             gsub(/^[[:space:]]+|[[:space:]]+$/, "", value)
             result = value

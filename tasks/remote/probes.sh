@@ -4,7 +4,6 @@
 
 probe_system() {
     say user "$(id -u)"
-    while IFS= read -r line; do say os-release "$line"; done </etc/os-release
     say init "$(cat /proc/1/comm)"
     say memory_kb "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
     say disk_kb "$(df -Pk "$misp_root/app/tmp" 2>/dev/null | awk 'NR == 2 { print $4 }')"

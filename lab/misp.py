@@ -1,0 +1,161 @@
+"""Brings the MISP stub of a freshly booted host into the state that its specification asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from lab.directory import LabDirectory
+from lab.errors import LabError
+from lab.hosts import LabHost
+from lab.topology import DEFAULT_ROOT, QUEUES, HostSpec
+
+STUB = "/usr/local/share/misp-stub"
+STUB_CONFIG = "/etc/misp-stub.json"
+LEDGER = "/var/lib/misp-stub/ledger.jsonl"
+SHARED_REDIS = "redis"
+
+OLD_UNITS = {
+    "unit-always": "misp-workers.service",
+    "unit-execstop": "misp-workers.service",
+    "unit-other-name": "workers.service",
+    "rc-local": "rc-local.service",
+}
+"""The unit that starts the old workers, for the launchers that are units."""
+
+
+def settings(spec: HostSpec, directory: LabDirectory) -> dict[str, Any]:
+    """Return the host data that an operator would give for this MISP."""
+    data: dict[str, Any] = {}
+    if spec.misp_root != DEFAULT_ROOT:
+        data["misp_root"] = spec.misp_root
+    if spec.redis == "shared":
+        data["misp_redis_host"] = SHARED_REDIS
+        data["misp_redis_password"] = {"file": str(directory.redis_password_file)}
+    return data
+
+
+def set_up(host: LabHost, directory: LabDirectory) -> None:
+    """Configure the stub, start the old workers, and give them jobs to do."""
+    configure_stub(
+        host, api_key=host.api_key_file.read_text(), poll_interval=host.spec.poll_interval
+    )
+    if host.spec.redis == "shared":
+        use_redis(host, SHARED_REDIS, directory.redis_password)
+    start_old_workers(host)
+    check_services(host)
+    if host.spec.waiting_jobs:
+        enqueue(host, host.spec.waiting_jobs)
+
+
+def configure_stub(host: LabHost, **changes: Any) -> None:
+    """Change keys of the stub's own configuration, keeping the file's owner and mode."""
+    config = json.loads(host.read(STUB_CONFIG))
+    replace(host, STUB_CONFIG, json.dumps({**config, **changes}, indent=2) + "\n")
+
+
+def replace(host: LabHost, path: str, text: str) -> None:
+    """Replace a file's content in place, so that owner and mode stay."""
+    host.exec(["sh", "-c", 'cat >"$1"', "sh", path], input=text)
+
+
+def use_redis(host: LabHost, address: str, password: str, port: int = 6379) -> None:
+    """Point MISP and CakeResque at a Redis that wants a password, as an administrator would."""
+    # The password comes by standard input: a value in an argument would be in the process list.
+    script = 'STUB_REDIS_PASSWORD=$(cat) exec sh "$@"'
+    arguments = [f"{STUB}/set-redis.sh", host.spec.misp_root, address, str(port)]
+    host.exec(["sh", "-c", script, "sh", *arguments], input=password)
+    # MISP's own Redis on the host would hide a deploy that connects to the wrong one.
+    host.exec(["systemctl", "disable", "--quiet", "--now", redis_unit(host.spec)])
+    reload_php(host)
+
+
+def start_old_workers(host: LabHost) -> None:
+    """Install the launcher that the specification names, and start the old workers by it."""
+    spec = host.spec
+    if spec.launcher == "supervisord-program":
+        install_supervisor(host)
+    launcher = [f"{STUB}/install-launcher.sh", spec.launcher, spec.misp_root, spec.web_user]
+    host.exec(["sh", *launcher])
+    if unit := OLD_UNITS.get(spec.launcher):
+        host.exec("systemctl daemon-reload")
+        host.exec(["systemctl", "start", unit])
+    elif spec.launcher == "supervisord-program":
+        host.exec(["supervisorctl", "update"])
+    else:
+        by_hand = f"bash {spec.misp_root}/app/Console/worker/start.sh"
+        host.exec(["su", "-s", "/bin/bash", spec.web_user, "-c", by_hand])
+
+
+def install_supervisor(host: LabHost) -> None:
+    """Install supervisor beforehand, for hosts that used it already before the migration."""
+    if host.family == "debian":
+        host.exec("apt-get update -qq && apt-get install -y -qq supervisor", timeout=180)
+    else:
+        host.exec("dnf install -y epel-release && dnf install -y supervisor", timeout=180)
+        host.exec("systemctl enable --quiet --now supervisord")
+
+
+def check_services(host: LabHost) -> None:
+    """Make sure that the host is what it claims to be before anything is tried on it.
+
+    Raises:
+        LabError: with the journal of each service that failed.
+    """
+    failed = host.exec("systemctl --failed --no-legend --plain | awk '{print $1}'").stdout.split()
+    if failed:
+        units = [option for unit in failed for option in ("-u", unit)]
+        journal = host.exec(["journalctl", "--no-pager", "-n", "30", *units], check=False).stdout
+        raise LabError(f"{host.name}: failed services: {', '.join(failed)}\n{journal}")
+
+
+def enqueue(  # noqa: PLR0913 # as many as the stub's own command has
+    host: LabHost,
+    count: int,
+    *,
+    queues: Sequence[str] = QUEUES,
+    first: int = 1,
+    seconds: float = 0,
+    extra: Sequence[str] = (),
+) -> list[int]:
+    """Put COUNT jobs into each of QUEUES, as MISP would; returns their numbers.
+
+    Args:
+        first: the number of the first job; the ledger shows jobs by number.
+        seconds: how long each job takes.
+        extra: further options of the stub's enqueue command.
+    """
+    script = f"{host.spec.misp_root}/app/Console/stub_enqueue.php"
+    more = ["--sleep", f"{seconds:g}", *extra] if seconds else list(extra)
+    for index, queue in enumerate(queues):
+        number = str(first + index * count)
+        options = ["--queue", queue, "--number", number, "--count", str(count), *more]
+        host.exec(["php", script, *options], user=host.spec.web_user)
+    return list(range(first, first + count * len(queues)))
+
+
+def ledger(host: LabHost) -> list[dict[str, Any]]:
+    """Return what the stub wrote down of every job it ran, oldest first."""
+    text = host.exec(f"cat {LEDGER} 2>/dev/null || true").stdout
+    return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def redis_unit(spec: HostSpec) -> str:
+    """Return the name of the Redis service on a host of this family."""
+    return "redis-server.service" if spec.family == "debian" else "redis.service"
+
+
+def php_unit(host: LabHost) -> str:
+    """Return the name of the PHP-FPM service of this host."""
+    listed = host.exec(
+        "systemctl list-units --plain --no-legend --all 'php*fpm.service' | awk '{print $1}'"
+    ).stdout.split()
+    if not listed:
+        raise LabError(f"{host.name} has no PHP-FPM service.")
+    return listed[0]
+
+
+def reload_php(host: LabHost) -> None:
+    """Let PHP-FPM read changed files again."""
+    host.exec(["systemctl", "reload", php_unit(host)])

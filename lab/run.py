@@ -1,0 +1,202 @@
+"""Runs pyinfra as an operator does: its command line, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from lab.console import console
+from lab.errors import LabError
+from lab.lab import Lab
+from lab.paths import REPOSITORY
+
+INVENTORY = "inventories/lab.py"
+TIME_LIMIT = 900.0
+
+
+@dataclass(frozen=True)
+class Operation:
+    """One operation of a plan or of a run; the host names are those it speaks of."""
+
+    op_hash: str
+    name: str
+    change: frozenset[str] = frozenset()
+    conditional: frozenset[str] = frozenset()
+    success: frozenset[str] = frozenset()
+    error: frozenset[str] = frozenset()
+    no_change: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> Operation:
+        """Make one from a row of pyinfra's JSON."""
+        return cls(
+            op_hash=str(row["op_hash"]),
+            name=str(row["name"]),
+            change=frozenset(row.get("hosts_with_change", ())),
+            conditional=frozenset(row.get("hosts_with_conditional_change", ())),
+            success=frozenset(row.get("success", ())),
+            error=frozenset(row.get("error", ())),
+            no_change=frozenset(row.get("no_change", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one pyinfra command did.
+
+    Attributes:
+        plan: with ``--dry``, what would be done; else pyinfra leaves its host lists empty.
+        operations: what was done, in order; empty for a dry or an aborted run.
+    """
+
+    command: str
+    exit_code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    plan: tuple[Operation, ...] = ()
+    operations: tuple[Operation, ...] = ()
+    failed_hosts: tuple[str, ...] = field(default=())
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run succeeded on every host, and had hosts at all."""
+        return self.exit_code == 0 and not self.failed_hosts
+
+    @property
+    def changed(self) -> tuple[Operation, ...]:
+        """The operations that changed something."""
+        return tuple(operation for operation in self.operations if operation.success)
+
+    @property
+    def failed(self) -> tuple[Operation, ...]:
+        """The operations that failed or, after a failure, were never reached."""
+        return tuple(operation for operation in self.operations if operation.error)
+
+    def check(self) -> Run:
+        """Return this run, or fail with the end of its output when it was not ok.
+
+        Raises:
+            LabError: with pyinfra's own words.
+        """
+        if not self.ok:
+            tail = "\n".join("    " + line for line in self.stderr.splitlines()[-40:])
+            raise LabError(f"{self.command} ended with exit code {self.exit_code}:\n{tail}")
+        return self
+
+
+def plan(lab: Lab, *options: str, deploy: str = "deploy.py", echo: bool = False) -> Run:
+    """Ask what a deploy would do (``--dry --json``)."""
+    return pyinfra(lab, deploy, "--dry", "--json", *options, echo=echo)
+
+
+def apply(lab: Lab, *options: str, deploy: str = "deploy.py", echo: bool = False) -> Run:
+    """Run a deploy (``-y --json``)."""
+    return pyinfra(lab, deploy, "-y", "--json", *options, echo=echo)
+
+
+def pyinfra(  # each is an independent choice of a caller
+    lab: Lab,
+    deploy: str,
+    *options: str,
+    echo: bool = False,
+    environment: Mapping[str, str] | None = None,
+    timeout: float = TIME_LIMIT,
+) -> Run:
+    """Run ``pyinfra inventories/lab.py DEPLOY OPTIONS`` from the repository's root.
+
+    Args:
+        echo: also show pyinfra's progress as it comes.
+        environment: variables to add.
+        timeout: seconds after which the run is killed.
+
+    Raises:
+        LabError: when it took longer than TIMEOUT.
+    """
+    arguments = [INVENTORY, deploy, *options]
+    started = time.monotonic()
+    exit_code, stdout, stderr = _communicate(
+        [*_program(), *arguments],
+        {**os.environ, **lab.environment, **(environment or {})},
+        timeout,
+        echo,
+    )
+    seconds = time.monotonic() - started
+    report = _report(stdout) if "--json" in options else {}
+    results = report.get("results") or {}
+    return Run(
+        command=" ".join(["pyinfra", *arguments]),
+        exit_code=exit_code,
+        stdout=stdout,
+        stderr=stderr,
+        seconds=seconds,
+        plan=tuple(Operation.of(row) for row in report.get("plan") or ()),
+        operations=tuple(Operation.of(row) for row in results.get("operations") or ()),
+        failed_hosts=tuple(results.get("failed_hosts") or ()),
+    )
+
+
+def _program() -> list[str]:
+    # The script rather than `python -m`, which would put the working directory first on the path.
+    script = Path(sys.executable).with_name("pyinfra")
+    return [str(script)] if script.exists() else [sys.executable, "-m", "pyinfra"]
+
+
+def _communicate(
+    command: Sequence[str], environment: Mapping[str, str], timeout: float, echo: bool
+) -> tuple[int, str, str]:
+    with subprocess.Popen(
+        command,
+        cwd=REPOSITORY,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        outputs: list[list[str]] = [[], []]
+        streams = (process.stdout, process.stderr)
+        readers = [
+            threading.Thread(target=_drain, args=(stream, lines, echo and index == 1))
+            for index, (stream, lines) in enumerate(zip(streams, outputs, strict=True))
+        ]
+        for reader in readers:
+            reader.start()
+        try:
+            process.wait(timeout)
+        except subprocess.TimeoutExpired as error:
+            raise LabError(
+                f"{' '.join(command)} was killed after {timeout:.0f} s:\n"
+                + "".join(outputs[1][-20:])
+            ) from error
+        finally:
+            if process.poll() is None:  # too slow, or the lab itself was interrupted
+                process.kill()
+            for reader in readers:
+                reader.join(10)
+    return process.returncode, "".join(outputs[0]), "".join(outputs[1])
+
+
+def _drain(stream: IO[str], lines: list[str], echo: bool) -> None:
+    for line in stream:
+        lines.append(line)
+        if echo:
+            # As it is: rich would read "[host]" as markup.
+            console.print("  " + line.rstrip("\n"), markup=False)
+
+
+def _report(stdout: str) -> dict[str, Any]:
+    """Read pyinfra's JSON; an aborted run has none."""
+    try:
+        report: dict[str, Any] = json.loads(stdout)
+    except ValueError:
+        return {}
+    return report

@@ -1,0 +1,7 @@
+<?php
+namespace fXmlRpc;
+
+interface ClientInterface
+{
+    public function call($methodName, array $params = array());
+}

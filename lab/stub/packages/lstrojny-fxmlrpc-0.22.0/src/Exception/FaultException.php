@@ -1,0 +1,6 @@
+<?php
+namespace fXmlRpc\Exception;
+
+class FaultException extends \RuntimeException
+{
+}

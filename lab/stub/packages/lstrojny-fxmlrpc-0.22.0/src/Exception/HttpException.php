@@ -1,0 +1,6 @@
+<?php
+namespace fXmlRpc\Exception;
+
+class HttpException extends \RuntimeException
+{
+}

@@ -1,0 +1,7 @@
+<?php
+namespace fXmlRpc\Transport;
+
+interface TransportInterface
+{
+    public function send($endpoint, $payload);
+}

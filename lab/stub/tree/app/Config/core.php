@@ -1,0 +1,2 @@
+<?php
+Configure::write('debug', 0);

@@ -1,0 +1,4 @@
+<?php
+require dirname(__DIR__) . '/Lib/Stub/bootstrap.php';
+
+FrontController::handle();

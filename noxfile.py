@@ -1,0 +1,167 @@
+"""The project's habits, as nox sessions: ``./noxw -l`` lists them.
+
+Options after ``--`` are the session's own: ``--install-engine``, ``--keep`` and ``--hosts`` where
+a lab is started; anything else goes to pytest.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import nox
+
+nox.needs_version = ">=2025.5"
+nox.options.reuse_existing_virtualenvs = True
+nox.options.sessions = ["lint", "types", "unit", "fake"]
+
+ROOT = Path(__file__).resolve().parent
+SHELL_SOURCES = ("noxw", ".ci/run", "lab/recipes", "lab/stub", "tasks/remote", "templates")
+
+
+# --- environments ------------------------------------------------------------------------------
+
+
+def _install(session: nox.Session) -> None:
+    """Install all that pyproject.toml asks for, in the versions of constraints.txt.
+
+    Every session gets the same set: what is linted and type-checked is what is tested.
+    """
+    project: dict[str, Any] = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
+    extras = [name for group in project["optional-dependencies"].values() for name in group]
+    session.install("--constraint", "constraints.txt", *project["dependencies"], *extras)
+
+
+def _options(session: nox.Session) -> tuple[argparse.Namespace, list[str]]:
+    """Split the options after ``--`` into the lab's own and the rest."""
+    parser = argparse.ArgumentParser(prog=f"./noxw -s {session.name} --", allow_abbrev=False)
+    parser.add_argument(
+        "--install-engine",
+        action="store_true",
+        help="install and start the distribution's Docker when no container engine answers",
+    )
+    parser.add_argument("--keep", action="store_true", help="leave the lab running afterwards")
+    parser.add_argument("--hosts", help="rehearse: which lab hosts, comma-separated")
+    return parser.parse_known_args(session.posargs)
+
+
+def _with_engine(session: nox.Session, options: argparse.Namespace, *command: str) -> None:
+    """Run a command with a container engine, which is stopped afterwards if it was started."""
+    flags = ["--install-engine"] * options.install_engine + ["--keep"] * options.keep
+    session.run(
+        *("python", "-m", "lab.engine", "run", *flags, "--", "python", *command),
+        # Time to remove the lab, and to stop the engine, after Ctrl-C.
+        interrupt_timeout=60.0,
+        terminate_timeout=60.0,
+    )
+
+
+# --- the steps of the sessions -----------------------------------------------------------------
+
+
+def _lint(session: nox.Session) -> None:
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    scripts = _shell_scripts()
+    session.run("shellcheck", *scripts)
+
+
+def _shell_scripts() -> list[str]:
+    """Find shell scripts by their first line, since many have no suffix."""
+    paths = [
+        path
+        for name in SHELL_SOURCES
+        for path in ([ROOT / name] if (ROOT / name).is_file() else (ROOT / name).rglob("*"))
+        if path.is_file() and path.suffix in ("", ".sh")
+    ]
+    shebangs = (b"#!/bin/sh", b"#!/bin/bash", b"#!/usr/bin/env bash")
+    return [
+        str(path.relative_to(ROOT))
+        for path in sorted(paths)
+        if path.read_bytes().startswith(shebangs)
+    ]
+
+
+def _types(session: nox.Session) -> None:
+    session.run("mypy")
+    # Not part of a package: each by itself, or mypy takes them for one module.
+    session.run("mypy", "noxfile.py", "deploy.py")
+
+
+def _pytest(session: nox.Session, folder: str, *options: str) -> None:
+    session.run("python", "-m", "pytest", f"tests/{folder}", *options)
+
+
+def _e2e(session: nox.Session, options: argparse.Namespace, rest: Sequence[str]) -> None:
+    # Two labs at a time, whole modules each: a module's tests build on one another.
+    parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
+    _with_engine(session, options, "-m", "pytest", "tests/e2e", *parallel, *rest)
+
+
+# --- sessions ----------------------------------------------------------------------------------
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Ruff (rules and format) and shellcheck."""
+    _install(session)
+    _lint(session)
+
+
+@nox.session
+def types(session: nox.Session) -> None:
+    """Mypy, strict."""
+    _install(session)
+    _types(session)
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """Tests of pure functions."""
+    _install(session)
+    _pytest(session, "unit", *_options(session)[1])
+
+
+@nox.session
+def fake(session: nox.Session) -> None:
+    """Whole deploys on pyinfra's @fake hosts."""
+    _install(session)
+    _pytest(session, "fake", *_options(session)[1])
+
+
+@nox.session
+def e2e(session: nox.Session) -> None:
+    """Migrations in containers. Options: --install-engine, --keep, and pytest's."""
+    _install(session)
+    _e2e(session, *_options(session))
+
+
+@nox.session
+def tests(session: nox.Session) -> None:
+    """Everything that CI runs: lint, types, unit, fake, e2e. Option: --install-engine."""
+    _install(session)
+    _lint(session)
+    _types(session)
+    _pytest(session, "unit")
+    _pytest(session, "fake")
+    _e2e(session, *_options(session))
+
+
+@nox.session
+def rehearse(session: nox.Session) -> None:
+    """Show the migration on your own machine. Options: --install-engine, --keep, --hosts A,B."""
+    _install(session)
+    options, rest = _options(session)
+    hosts = ["--hosts", options.hosts] if options.hosts else []
+    keep = ["--keep"] * options.keep
+    _with_engine(session, options, "-m", "lab.rehearsal", *hosts, *keep, *rest)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Print round trips and times of a re-run. Options: --install-engine, --keep."""
+    _install(session)
+    options, rest = _options(session)
+    _with_engine(session, options, "-m", "lab.bench", *rest)

@@ -1,0 +1,161 @@
+"""What a host looks like from outside the deploy: files, Redis, units, arguments of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from lab.hosts import LabHost
+
+# Walks what a deploy could touch. Left out: what runs by itself (journal, logs, Redis's own dump)
+# and the shared memory of rpm's database, which every `rpm -q` writes.
+_FILES = r"""
+import hashlib, json, os, pwd, grp, sys
+seen = {}
+skip = ("/var/lib/redis", "/var/lib/systemd", "/var/lib/misp-stub", "/etc/.pwd.lock")
+def name(look, number):
+    try: return look(number)[0]
+    except KeyError: return str(number)
+for top in sys.argv[1:]:
+    for folder, folders, files in os.walk(top):
+        folders[:] = [one for one in folders if os.path.join(folder, one) not in skip]
+        files = [one for one in files if not one.endswith("-shm")]
+        for path in [folder] + [os.path.join(folder, one) for one in files]:
+            try: status = os.lstat(path)
+            except FileNotFoundError: continue
+            content = ""
+            if os.path.islink(path): content = os.readlink(path)
+            elif os.path.isfile(path): content = hashlib.sha1(open(path, "rb").read()).hexdigest()
+            owner = name(pwd.getpwuid, status.st_uid) + ":" + name(grp.getgrgid, status.st_gid)
+            seen[path] = "%o %s %s" % (status.st_mode, owner, content)
+print(json.dumps(seen))
+"""
+
+_REDIS = r"""
+$in = json_decode(stream_get_contents(STDIN), true);
+$redis = new Redis();
+$redis->connect($in["host"], 6379, 5);
+if ($in["password"] !== "") { $redis->auth($in["password"]); }
+$redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
+$seen = array();
+foreach (array(0, 1, 13) as $database) {
+    $redis->select($database);
+    $cursor = null;
+    while (($keys = $redis->scan($cursor, "*", 500)) !== false) {
+        foreach ($keys as $key) { $seen["$database $key"] = sha1((string)$redis->dump($key)); }
+    }
+}
+ksort($seen);
+echo json_encode($seen);
+"""
+
+# Every command line that was ever seen, until the stop file appears.
+_ARGUMENTS = r"""
+import os, sys, time
+seen, stop = set(), sys.argv[1]
+while not os.path.exists(stop):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try: seen.add(open("/proc/%s/cmdline" % pid, "rb").read())
+        except OSError: pass
+    time.sleep(0.02)
+os.unlink(stop)
+sys.stdout.buffer.write(b"\n".join(line.replace(b"\0", b" ") for line in sorted(seen)))
+"""
+
+MIGRATION_STATE = "/var/lib/misp-workers-migration"
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A host's files, units and Redis keys, each as text that differs when the thing does."""
+
+    files: dict[str, str]
+    units: str
+    redis: dict[str, str]
+
+    def differences(self, other: Snapshot) -> list[str]:
+        """What is not the same in `other`, named."""
+        found = [
+            f"{path}: {self.files.get(path, 'absent')} -> {other.files.get(path, 'absent')}"
+            for path in sorted(self.files.keys() | other.files.keys())
+            if self.files.get(path) != other.files.get(path)
+        ]
+        if self.units != other.units:
+            found.append(f"units: {set(self.units.splitlines()) ^ set(other.units.splitlines())}")
+        if self.redis != other.redis:
+            found.append(f"redis: {set(self.redis.items()) ^ set(other.redis.items())}")
+        return found
+
+
+def snapshot(host: LabHost) -> Snapshot:
+    """Take a snapshot of everything that a dry run must leave alone."""
+    tops = ["/etc", "/usr/local", "/usr/lib/systemd", "/opt", "/var/lib", "/var/www", "/var/spool"]
+    tops += ["/root", "/home", "/run/systemd/system"]
+    files = host.exec(["python3", "-c", _FILES, *tops, host.spec.misp_root], timeout=120).stdout
+    units = host.exec("systemctl list-unit-files --no-legend --no-pager --type=service").stdout
+    active = host.exec(
+        "systemctl list-units --plain --no-legend --no-pager --type=service --state=active,failed"
+        " | awk '{print $1, $3, $4}' | grep -v -e '^user' -e '^session' -e '^systemd'"
+    ).stdout
+    return Snapshot(json.loads(files), units + active, redis_keys(host))
+
+
+def redis_keys(host: LabHost) -> dict[str, str]:
+    """Digest of each key in the databases that MISP's backends use."""
+    at = {"host": "127.0.0.1", "password": ""}
+    if host.spec.redis == "shared":
+        reference = host.data["misp_redis_password"]["file"]
+        at = {"host": "redis", "password": Path(reference).read_text(encoding="utf-8")}
+    answer = json.loads(host.exec(["php", "-r", _REDIS], input=json.dumps(at)).stdout)
+    return answer or {}  # PHP writes an empty map as a list
+
+
+def tree(host: LabHost) -> dict[str, tuple[str, str]]:
+    """Mode and owner of everything in MISP's tree."""
+    listed = host.exec(["find", host.spec.misp_root, "-printf", "%p\t%m\t%u:%g\n"]).stdout
+    rows = (line.split("\t") for line in listed.splitlines())
+    return {path: (mode, owner) for path, mode, owner in rows}
+
+
+class ArgumentWatch:
+    """Command lines of every process that a host showed while it was watched."""
+
+    def __init__(self) -> None:
+        self.seen = ""
+
+
+@contextlib.contextmanager
+def watch_arguments(host: LabHost) -> Iterator[ArgumentWatch]:
+    """Sample /proc/*/cmdline in the host, fifty times a second, during a block."""
+    watch, stop = ArgumentWatch(), "/run/watch-arguments.stop"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(host.exec, ["python3", "-c", _ARGUMENTS, stop], timeout=900)
+        try:
+            yield watch
+        finally:
+            host.exec(["touch", stop])
+            watch.seen = running.result(60).stdout
+
+
+def supervisor_password(host: LabHost) -> str:
+    """The password that the deploy gave to MISP, which must be nowhere but there."""
+    script = 'include $argv[1]; echo $config["SimpleBackgroundJobs"]["supervisor_password"];'
+    config = f"{host.spec.misp_root}/app/Config/config.php"
+    return host.exec(["php", "-r", script, "--", config]).stdout
+
+
+def files_with(host: LabHost, secret: str) -> list[str]:
+    """Paths (with mode and owner) of the files on a host that hold a secret."""
+    tops = "/etc /var /run /tmp /root /home /opt /usr/local"
+    found = host.exec(
+        # The secret comes by standard input: as an argument grep would find itself in /proc.
+        f"grep -rslF -f /dev/stdin {tops} 2>/dev/null | xargs -r stat -c '%n %a %U'",
+        input=secret + "\n",
+        check=False,
+        timeout=120,
+    ).stdout
+    return [line for line in found.splitlines() if "/.lab-" not in line]

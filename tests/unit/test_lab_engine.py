@@ -1,0 +1,111 @@
+"""The lab finds engines that answer, and says what to do when none does."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from lab import engine
+from lab.errors import LabError
+
+
+@pytest.fixture(autouse=True)
+def _own_state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MISP_LAB_DIR", str(tmp_path / "lab"))
+
+
+def test_docker_host_excludes_all_other_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    assert engine.candidates() == ["unix:///nowhere.sock"]
+
+
+def test_sockets_of_docker_and_podman_are_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    (tmp_path / "podman").mkdir()
+    (tmp_path / "podman/podman.sock").touch()
+    assert f"unix://{tmp_path}/podman/podman.sock" in engine.candidates()
+
+
+def test_a_socket_nobody_listens_on_is_no_engine(tmp_path: Path) -> None:
+    dead = tmp_path / "docker.sock"
+    dead.touch()
+    assert engine.probe(f"unix://{dead}") is None
+
+
+def test_podman_is_known_behind_dockers_api() -> None:
+    version = {"Version": "5.2.1", "Components": [{"Name": "Podman Engine"}]}
+    found = engine._describe("unix:///x", version, {"CgroupVersion": "2"})
+    assert (found.product, found.major, found.cgroup) == ("Podman", 5, "2")
+    assert found.is_podman
+
+
+def test_without_an_engine_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(engine, "candidates", list)
+    monkeypatch.setattr(engine, "_can_install", lambda: True)
+    monkeypatch.setattr(engine, "_has_systemd", lambda: True)
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    with pytest.raises(LabError) as caught:
+        engine.require()
+    assert "--install-engine" in str(caught.value)
+    assert "apt-get install -y --no-install-recommends docker.io iptables" in str(caught.value)
+    assert "systemctl start docker" in str(caught.value)
+
+
+def test_a_silent_docker_host_is_not_worked_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    monkeypatch.setattr(engine, "_start", lambda: pytest.fail("an engine was started"))
+    monkeypatch.setattr(engine, "apt_install", lambda names: pytest.fail("something installed"))
+    with pytest.raises(LabError, match="unset DOCKER_HOST"), engine.running(install=True):
+        pass
+
+
+def test_an_engine_that_was_there_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = engine.Engine("unix:///x", "Docker", "28.0", "2", ())
+    monkeypatch.setattr(engine, "find", lambda: there)
+    monkeypatch.setattr(engine, "_stop", lambda how: pytest.fail("a foreign engine was stopped"))
+    monkeypatch.setenv("DOCKER_HOST", there.url)
+    with engine.running() as found:
+        assert found is there
+        assert [path.name for path in engine._users()] == [str(os.getpid())]
+    assert engine._users() == []
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_an_engine_of_ours_is_stopped_unless_kept(
+    keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = engine.Engine("unix:///x", "Docker", "20.10", "1", ())
+    stopped: list[object] = []
+    monkeypatch.setenv("DOCKER_HOST", ours.url)
+    monkeypatch.setenv(engine.KEEP_VARIABLE, "")
+    monkeypatch.setattr(engine, "find", lambda: ours)
+    monkeypatch.setattr(engine, "_lab_containers", lambda found: [])
+    monkeypatch.setattr(engine, "probe", lambda url: ours)
+    monkeypatch.setattr(engine, "_stop", stopped.append)
+    started = {"pid": 1, "url": ours.url}
+    with engine.running(keep=keep):
+        engine._marker().write_text(json.dumps(started))
+    assert stopped == ([] if keep else [started])
+    assert engine._marker().exists() is keep
+
+
+def test_an_engine_with_a_kept_lab_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    kept = engine.Engine("unix:///ours", "Docker", "20.10", "1", ())
+
+    def probe(url: str) -> engine.Engine:
+        asked.append(url)
+        return kept
+
+    monkeypatch.setattr(engine, "probe", probe)
+    monkeypatch.setattr(engine, "_lab_containers", lambda found: ["lab-1-misp"])
+    engine._marker().write_text('{"pid": 1, "url": "unix:///ours"}')
+    assert engine.stop_if_ours() is False
+    assert asked == ["unix:///ours"], "an engine that the lab did not start was asked"

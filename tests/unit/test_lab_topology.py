@@ -1,0 +1,47 @@
+"""Lab hosts are data, and the default topology covers what the rehearsal promises."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.errors import LabError
+from lab.lab import Lab, _free_ports
+from lab.rehearsal import specs_of
+from lab.topology import KNOWN, MISP_TRIXIE, REHEARSAL, HostSpec
+
+
+def test_the_rehearsal_covers_both_families_both_profiles_and_both_redis() -> None:
+    assert {spec.family for spec in REHEARSAL} == {"debian", "rhel"}
+    assert {spec.profile for spec in REHEARSAL} == {"2.5.1", "2.4.199"}
+    assert {spec.redis for spec in REHEARSAL} == {"local", "shared"}
+
+
+def test_the_third_host_has_another_root_and_launcher() -> None:
+    assert MISP_TRIXIE.misp_root == "/opt/misp"
+    assert MISP_TRIXIE.launcher == "unit-execstop"
+
+
+def test_hosts_are_chosen_by_name_or_by_base() -> None:
+    assert specs_of(None) == list(REHEARSAL)
+    assert specs_of("misp-el, debian-13") == [
+        KNOWN["misp-el"],
+        HostSpec("misp-debian-13", "debian-13"),
+    ]
+    assert specs_of("ubuntu-24.04")[0].name == "misp-ubuntu-2404"
+    assert specs_of("rockylinux-9")[0].profile == "2.4.199"
+
+
+def test_an_unknown_host_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(LabError, match=r"misp-solaris[\s\S]*misp-debian"):
+        specs_of("misp-solaris")
+
+
+def test_a_lab_needs_hosts_with_names_of_their_own() -> None:
+    with pytest.raises(LabError, match="at least one"):
+        Lab.start([])
+    with pytest.raises(LabError, match="called misp-debian"):
+        Lab.start([KNOWN["misp-debian"], KNOWN["misp-debian"]])
+
+
+def test_ports_differ() -> None:
+    assert len(set(_free_ports(20))) == 20

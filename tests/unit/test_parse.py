@@ -1,0 +1,293 @@
+"""What hosts print, as values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks import parse
+from tasks.parse import Answer, Process
+
+GROUP = "misp-workers"
+
+
+def test_an_answer_keeps_every_value_of_a_key_in_order() -> None:
+    answer = Answer(["unit\ta.service active", "other\tx", "unit\tb.service failed"])
+    assert answer.all("unit") == ["a.service active", "b.service failed"]
+    assert answer.one("unit") == "a.service active"
+    assert answer.words("unit") == ["a.service", "active"]
+
+
+def test_an_answer_is_empty_for_a_key_that_is_absent() -> None:
+    answer = Answer(["warning without a tab", "", "empty\t"])
+    assert (answer.all("none"), answer.one("none"), answer.words("none")) == ([], "", [])
+    assert (answer.all("empty"), answer.words("empty")) == ([""], [])
+    assert answer.all("warning without a tab") == []
+
+
+def test_a_value_may_hold_tabs() -> None:
+    assert Answer(["k\ta\tb "]).one("k") == "a\tb"
+
+
+@pytest.mark.parametrize(
+    ("text", "record"),
+    [
+        ('{"a": {"b": [1, true, null]}}', {"a": {"b": [1, True, None]}}),
+        ("{}", {}),
+        ("", {"error": "no answer from PHP"}),
+        ("PHP Fatal error", {"error": "no answer from PHP: PHP Fatal error"}),
+        ("[1]", {"error": "an odd answer: [1]"}),
+        ("null", {"error": "an odd answer: null"}),
+        ("x" * 300, {"error": f"no answer from PHP: {'x' * 200}"}),
+    ],
+)
+def test_a_record_is_a_json_object_or_an_error(text: str, record: dict[str, Any]) -> None:
+    assert Answer([f"k\t{text}"]).record("k") == record
+
+
+def test_a_record_that_is_absent_is_an_error() -> None:
+    assert Answer([]).record("k") == {"error": "no answer from PHP"}
+
+
+@given(st.lists(st.text() | st.builds("{}\t{}".format, st.text(), st.text())))
+def test_no_output_whatever_can_break_an_answer(lines: list[str]) -> None:
+    answer = Answer(lines)
+    for line in lines:
+        key, tab, value = line.partition("\t")
+        assert not tab or value.strip() in answer.all(key)
+        assert isinstance(answer.record(key), dict)
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "misp-workers:default_00          RUNNING   pid 1234, uptime 0:01:05",
+            Process("misp-workers:default_00", "RUNNING", 1234, 65, "pid 1234, uptime 0:01:05"),
+        ),
+        (
+            "other   RUNNING   pid 7, uptime 1 day, 0:00:01",
+            Process("other", "RUNNING", 7, 86401, "pid 7, uptime 1 day, 0:00:01"),
+        ),
+        (
+            "other   RUNNING   pid 7, uptime 12 days, 23:59:59",
+            Process("other", "RUNNING", 7, 13 * 86400 - 1, "pid 7, uptime 12 days, 23:59:59"),
+        ),
+        (
+            "misp-workers:prio_00   STOPPED   Not started",
+            Process("misp-workers:prio_00", "STOPPED", 0, 0, "Not started"),
+        ),
+        ("g:a   STARTING   ", Process("g:a", "STARTING", 0, 0, "")),
+        (
+            "g:a   BACKOFF   Exited too quickly (process log may have details)",
+            Process("g:a", "BACKOFF", 0, 0, "Exited too quickly (process log may have details)"),
+        ),
+        (
+            "g:a   FATAL   can't find command '/x'",
+            Process("g:a", "FATAL", 0, 0, "can't find command '/x'"),
+        ),
+        (
+            "g:a   EXITED   Nov 24 03:36 AM",
+            Process("g:a", "EXITED", 0, 0, "Nov 24 03:36 AM"),
+        ),
+    ],
+)
+def test_a_line_of_supervisors_status_is_a_process(line: str, expected: Process) -> None:
+    assert parse.supervisor_status([line]) == {expected.name: expected}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "unix:///var/run/supervisor.sock no such file",
+        "unix:///run/supervisor/supervisor.sock refused connection",
+        "error: <class 'PermissionError'>, [Errno 13] Permission denied: file: /x line: 5",
+        "Server requires authentication",
+        "",
+        "word",
+    ],
+)
+def test_an_error_of_supervisorctl_is_no_process(line: str) -> None:
+    assert parse.supervisor_status([line]) == {}
+
+
+@given(st.integers(0, 400), st.integers(0, 23), st.integers(0, 59), st.integers(0, 59))
+def test_any_uptime_is_read_back_in_seconds(days: int, hours: int, mins: int, secs: int) -> None:
+    prefix = {0: "", 1: "1 day, "}.get(days, f"{days} days, ")
+    line = f"g:a RUNNING pid 1, uptime {prefix}{hours}:{mins:02d}:{secs:02d}"
+    uptime = parse.supervisor_status([line])["g:a"].uptime
+    assert uptime == secs + 60 * (mins + 60 * (hours + 24 * days))
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ("4.2.5", (4, 2, 5)),
+        ("8.3", (8, 3, 0)),
+        ("8.2.26-1~deb12u1", (8, 2, 26)),
+        ("supervisor 3.10.12 or so", (3, 10, 12)),
+        ("none", (0, 0, 0)),
+        ("8", (0, 0, 0)),
+        ("", (0, 0, 0)),
+    ],
+)
+def test_version_is_the_first_dotted_number(text: str, version: tuple[int, int, int]) -> None:
+    assert parse.version(text) == version
+
+
+@pytest.mark.parametrize(
+    ("text", "version"),
+    [
+        ('{"major":2, "minor":4, "hotfix":199}', (2, 4, 199)),
+        ('{"major":"2", "minor":"5", "hotfix":"1"}', (2, 5, 1)),
+        ('{"major":2, "minor":4}', (0, 0, 0)),
+        ('{"major":2, "minor":4, "hotfix":null}', (0, 0, 0)),
+        ('{"major":2, "minor":4, "hotfix":"x"}', (0, 0, 0)),
+        ("[2, 4, 199]", (0, 0, 0)),
+        ("2", (0, 0, 0)),
+        ("2.4.199", (0, 0, 0)),
+        ("", (0, 0, 0)),
+    ],
+)
+def test_misps_version_is_read_from_its_file_and_from_nothing_else(
+    text: str, version: tuple[int, int, int]
+) -> None:
+    assert parse.misp_version(text) == version
+
+
+def _status(**states: str) -> dict[str, Process]:
+    lines = [f"{name.replace('__', ':')} {state}" for name, state in states.items()]
+    return parse.supervisor_status(line.replace("misp_workers", GROUP) for line in lines)
+
+
+RUNNING = "RUNNING pid 1, uptime 0:00:09"
+
+
+@pytest.mark.parametrize(
+    ("status", "faults"),
+    [
+        (_status(misp_workers__a_00=RUNNING, misp_workers__b_00=RUNNING), []),
+        (
+            _status(misp_workers__a_00=RUNNING, misp_workers__b_00=RUNNING, nginx="STOPPED"),
+            [],
+        ),
+        (_status(misp_workers__a_00=RUNNING), ["misp-workers:b_00 is missing"]),
+        ({}, ["misp-workers:a_00 is missing", "misp-workers:b_00 is missing"]),
+        (
+            _status(misp_workers__a_00="FATAL Exited too quickly", misp_workers__b_00="STARTING"),
+            ["misp-workers:a_00 is FATAL Exited too quickly", "misp-workers:b_00 is STARTING"],
+        ),
+        (
+            _status(
+                misp_workers__a_00=RUNNING, misp_workers__b_00=RUNNING, misp_workers__c_00="STOPPED"
+            ),
+            ["misp-workers:c_00 is not wanted"],
+        ),
+        (
+            _status(a_00=RUNNING, misp_workers_old__b_00=RUNNING),
+            ["misp-workers:a_00 is missing", "misp-workers:b_00 is missing"],
+        ),
+    ],
+)
+def test_the_group_is_right_only_as_exactly_the_wanted_set_running(
+    status: dict[str, Process], faults: list[str]
+) -> None:
+    wanted = ["misp-workers:b_00", "misp-workers:a_00"]
+    assert parse.wrong_workers(status, wanted, GROUP) == faults
+
+
+def test_programs_outside_the_group_are_foreign() -> None:
+    status = _status(
+        web="STOPPED", misp_workers__a_00=RUNNING, misp_workersX__a=RUNNING, app=RUNNING
+    )
+    assert parse.foreign_programs(status, GROUP) == ["app", "misp-workersX:a", "web"]
+
+
+def _worker(**changes: Any) -> dict[str, Any]:
+    return {"pid": 1, "user": "www-data", "alive": True, "correct_user": True, "ok": True} | changes
+
+
+def _view(queue: Any, **changes: Any) -> dict[str, Any]:
+    whole = {"default": queue, "proc_accessible": True, "controls": 1, "supervisord_status": True}
+    return whole | changes
+
+
+def _queue(*workers: dict[str, Any]) -> dict[str, Any]:
+    return {"ok": True, "workers": list(workers), "jobCount": 0}
+
+
+UNREACHABLE = "MISP cannot reach supervisord (supervisord_status is not true)"
+
+
+@pytest.mark.parametrize(
+    ("view", "faults"),
+    [
+        (_view(_queue(_worker(), _worker())), []),
+        (_view(_queue(_worker())), ["default: MISP sees 1 good workers, 2 are wanted"]),
+        (
+            _view(_queue(_worker(), _worker(), _worker())),
+            ["default: MISP sees 3 good workers, 2 are wanted"],
+        ),
+        (
+            _view(_queue(_worker(), _worker(), _worker(ok=False))),
+            ["default: MISP sees 2 good workers, 2 are wanted"],
+        ),
+        (
+            _view(_queue(_worker(), _worker(ok=False))),
+            ["default: MISP sees 1 good workers, 2 are wanted"],
+        ),
+        (
+            _view(_queue(_worker(), _worker(ok="yes"))),
+            ["default: MISP sees 1 good workers, 2 are wanted"],
+        ),
+        (_view({"ok": False, "jobCount": 0}), ["default: MISP sees 0 good workers, 2 are wanted"]),
+        (_view([]), ["default: MISP sees 0 good workers, 2 are wanted"]),
+        (_view(None), ["default: MISP sees 0 good workers, 2 are wanted"]),
+        (_view(_queue(_worker(), _worker()), supervisord_status=False), [UNREACHABLE]),
+        (_view(_queue(_worker(), _worker()), supervisord_status=1), [UNREACHABLE]),
+        (
+            {"default": _queue(_worker(), _worker()), "controls": 1},
+            ["getWorkers speaks of the old backend"],
+        ),
+        ({"error": "no answer from PHP"}, ["getWorkers: no answer from PHP"]),
+    ],
+)
+def test_misps_view_is_right_only_with_the_wanted_counts_and_supervisord_reached(
+    view: dict[str, Any], faults: list[str]
+) -> None:
+    assert parse.wrong_misp_view(view, {"default": 2}) == faults
+
+
+@pytest.mark.parametrize(
+    "queue",
+    ["text", ["text"], 5, {"workers": ["text"]}, {"workers": 5}, {"workers": {"0": _worker()}}],
+)
+def test_a_view_of_an_unknown_shape_is_a_fault_and_no_crash(queue: object) -> None:
+    (fault,) = parse.wrong_misp_view(_view(queue), {"default": 2})
+    assert fault.startswith("default: ")
+
+
+@pytest.mark.parametrize(
+    ("legacy", "words"),
+    [
+        (
+            {"waiting": {"prio": 2, "default": 1, "email": 0}},
+            "1 waiting in default, 2 waiting in prio",
+        ),
+        ({"waiting": {}, "running": 3, "delayed": 0}, "3 running"),
+        ({"waiting": [], "running": 0, "delayed": 4}, "4 delayed"),
+        (
+            {"waiting": {"cache": 1}, "running": 1, "delayed": 1},
+            "1 waiting in cache, 1 running, 1 delayed",
+        ),
+        ({"error": "no connection"}, "its Redis cannot be asked: no connection"),
+        ({"waiting": {"default": 0}, "running": 0, "delayed": 0}, None),
+        ({"installed": False}, None),
+        ({}, None),
+    ],
+)
+def test_the_backlog_is_told_in_words_or_none(legacy: dict[str, Any], words: str | None) -> None:
+    assert parse.backlog(legacy) == words

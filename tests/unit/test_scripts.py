@@ -1,0 +1,303 @@
+"""Scripts for a host: valid POSIX shell, values intact, secrets in the text and nowhere else."""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import json
+import logging
+import re
+import shlex
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks import facts, preflight, render, scripts
+from tasks.commands import run
+from tasks.scripts import REMOTE, Script, action, probe
+from tasks.secret import Secret
+from tasks.settings import Secrets
+from tests.unit.samples import API_KEY, REDIS_PASSWORD, SUPERVISOR_PASSWORD, target
+from tests.unit.supervisor_files import read
+
+LIB = (REMOTE / "lib.sh").read_text(encoding="utf-8")
+PROBES = (REMOTE / "probes.sh").read_text(encoding="utf-8")
+ACTIONS = sorted(path.stem for path in REMOTE.glob("*.sh") if path.stem not in ("lib", "probes"))
+SUBJECTS = re.findall(r"^probe_(\w+)\(\)", PROBES, re.MULTILINE)
+NASTY = (
+    "it's",
+    'say "x"',
+    "a\\b\\n",
+    "$HOME ${HOME} $(id) `id`",
+    "two\nlines\n\n",
+    "'; exit 1; '",
+    "!! * ? [a] ~ # & | < >",
+    "tab\there",
+    "grüße €",
+    "-n",
+    "",
+)
+
+
+def _sh(text: str) -> str:
+    done = subprocess.run(
+        ["sh", "-s"], input=text, capture_output=True, encoding="utf-8", check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def _within(script: Script, commands: str, *, library: bool = False) -> str:
+    """What `commands` print in the place of a script's body, with its values in front."""
+    values, found, _ = script.partition(LIB)
+    assert found
+    return _sh(f"{values}{LIB + PROBES if library else ''}\n{commands}\n}}\nmain </dev/null\n")
+
+
+def _all_scripts(system: str = "debian-12") -> Iterator[Script]:
+    for name in ACTIONS:
+        yield action(name, target(system=system))
+    yield probe(target(system=system), *SUBJECTS)
+
+
+@pytest.mark.parametrize("system", ["debian-12", "rocky-9"])
+@pytest.mark.parametrize("name", ACTIONS)
+def test_an_action_is_valid_shell_whatever_its_values(name: str, system: str) -> None:
+    variables = {f"value_{number}": value for number, value in enumerate(NASTY)}
+    script = action(name, target(system=system), **variables)
+    done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("subjects", [(), *((subject,) for subject in SUBJECTS), SUBJECTS])
+def test_a_probe_is_valid_shell(subjects: tuple[str, ...]) -> None:
+    script = probe(target(), *subjects)
+    done = subprocess.run(["sh", "-n"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert script.label == "+".join(subjects)
+    body = script.rpartition(PROBES)[2]
+    assert re.findall(r"^probe_(\w+)$", body, re.MULTILINE) == list(subjects)
+
+
+def test_the_first_question_to_a_host_is_valid_shell_and_says_who_and_what() -> None:
+    answer = facts.Identity().process(_sh(facts.Identity().command()).splitlines())
+    assert answer.one("user").isdigit()
+    assert answer.all("os-release") == [
+        line.strip() for line in Path("/etc/os-release").read_text().splitlines()
+    ]
+
+
+@pytest.mark.parametrize("value", NASTY)
+def test_a_value_reaches_the_script_as_it_is(value: str) -> None:
+    script = action("record_proof", target(), some_value=value)
+    assert _within(script, 'printf %s "$some_value"') == value
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1))
+def test_any_accepted_redis_password_reaches_the_script(password: str) -> None:
+    script = probe(target(secrets=Secrets(redis_password=Secret(password))))
+    assert json.loads(_within(script, 'printf %s "$desired_json"')) == {"redis_password": password}
+
+
+@pytest.mark.parametrize("system", ["debian-12", "rocky-9", "ol-8"])
+def test_the_platforms_commands_are_the_same_words_in_the_script(system: str) -> None:
+    wanted = target(system=system, selinux="load")
+    for name, text in {
+        "package_query": wanted.platform.package_query,
+        "package_install": wanted.platform.package_install,
+        "package_offered": wanted.platform.package_offered,
+        "packages": " ".join(wanted.packages()),
+        "epel_packages": " ".join(wanted.platform.epel_packages),
+    }.items():
+        said = _within(probe(wanted), f"set -- ${name}\nprintf '%s\\n' \"$@\"").split("\n")[:-1]
+        assert said == (text.split() or [""])
+
+
+def test_values_of_the_target_are_under_the_names_that_scripts_use() -> None:
+    wanted = target(
+        {"misp_root": "/srv/misp", "legacy_service": "old", "drain_timeout": 7},
+        system="rocky-9",
+        web_user="apache",
+        web_group="web",
+        composer="php composer.phar",
+        rpc_port=9005,
+        rpc_user="rpc",
+    )
+    expected = {
+        "misp_root": "/srv/misp",
+        "legacy_service": "old",
+        "drain_timeout": "7",
+        "web_user": "apache",
+        "web_group": "web",
+        "composer": "php composer.phar",
+        "rpc_port": "9005",
+        "rpc_user": "rpc",
+        "rpc_socket": "",
+        "rpc_file": "/etc/supervisord.d/misp-rpc.ini",
+        "group_file": "/etc/supervisord.d/misp-workers.ini",
+        "supervisor_unit": "supervisord",
+        "supervisor_transport": "tcp",
+        "rpc_template": wanted.rpc_text(),
+        "desired_password": SUPERVISOR_PASSWORD,
+        "state_dir": "/var/lib/misp-workers-migration",
+        "log_dir": "/var/log/misp-workers",
+        "libraries": " ".join(scripts.LIBRARIES),
+        "php_rpc": (REMOTE / "rpc.php").read_text(encoding="utf-8"),
+    }
+    printing = "\n".join(f"printf '%s\\0' \"${name}\"" for name in expected)
+    assert _within(probe(wanted), printing).split("\0")[:-1] == list(expected.values())
+
+
+def test_a_command_in_a_script_cannot_read_the_rest_of_it() -> None:
+    assert _within(probe(target()), "cat; cat; echo done") == "done\n"
+    assert all(script.endswith("\n}\nmain </dev/null\n") for script in _all_scripts())
+
+
+def test_every_variable_of_a_script_is_assigned_somewhere() -> None:
+    passed = {key for _, keys in _runs() for key in keys}
+    for name in ACTIONS:
+        text = re.sub(r"(?m)(^|\s)#.*$", "", f"{LIB}\n{PROBES}\n{action_text(name)}")
+        values = action(name, target()).partition(LIB)[0]
+        assigned = set(re.findall(r"(?m)^(\w+)=", values)) | passed
+        assigned |= set(re.findall(r"(?:^|[\s;&|(])(\w+)=", text))
+        assigned |= set(re.findall(r"\bfor (\w+) in", text))
+        assigned |= {
+            word for reads in re.findall(r"\bread -r ([\w ]+)", text) for word in reads.split()
+        }
+        used = set(re.findall(r"\$\{?#?([a-z_]\w+)", text))
+        assert used
+        assert used - assigned == set()
+
+
+def action_text(name: str) -> str:
+    return (REMOTE / f"{name}.sh").read_text(encoding="utf-8")
+
+
+def _calls(function: str) -> Iterator[ast.Call]:
+    for path in REMOTE.parent.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == function:
+                yield node
+
+
+def _runs() -> list[tuple[str, set[str]]]:
+    """Every action that a step runs, with the names of the variables it hands over."""
+    return [
+        (ast.literal_eval(call.args[0]), {keyword.arg or "" for keyword in call.keywords})
+        for call in _calls("run")
+    ]
+
+
+def test_every_action_that_a_step_runs_is_there_and_none_is_left_over() -> None:
+    assert {name for name, _ in _runs()} == set(ACTIONS)
+
+
+def test_every_subject_that_a_step_asks_about_is_there_and_none_is_left_over() -> None:
+    asked = {ast.literal_eval(word) for call in _calls("facts.ask") for word in call.args[1:]
+             if isinstance(word, ast.Constant)}  # fmt: skip
+    assert asked | set(preflight.SUBJECTS) == set(SUBJECTS)
+
+
+SHOWN = Script("its name", "echo secret-text")
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        str(SHOWN),
+        repr(SHOWN),
+        f"{SHOWN}",
+        f"{SHOWN!s} {SHOWN!r} {SHOWN:>40}",
+        format(SHOWN),
+        "{} {!r} {:>40}".format(SHOWN, SHOWN, SHOWN),  # noqa: UP032
+        "%s %r" % (SHOWN, SHOWN),  # noqa: UP031
+        str({"_stdin": SHOWN}),
+        f"{(SHOWN,)}",
+        logging.LogRecord("n", 10, "p", 1, "args %s", (SHOWN,), None).getMessage(),
+        str(run("record_proof", target())),
+        repr(run("record_proof", target())),
+    ],
+)
+def test_a_script_shows_its_name_in_place_of_its_text(shown: str) -> None:
+    assert shown
+    assert "secret-text" not in shown
+    assert SUPERVISOR_PASSWORD not in shown
+    assert "its name" in shown or "record_proof" in shown
+
+
+def test_a_script_is_its_text_where_it_is_sent() -> None:
+    assert SHOWN.encode() == b"echo secret-text\n"
+    assert Script("name", "ends already\n").encode() == b"ends already\n"
+    assert _sh(SHOWN) == "secret-text\n"
+
+
+def test_a_command_of_a_step_has_the_script_on_standard_input_and_its_name_as_argument() -> None:
+    command = run("apply_workers", target(), group_text="the text", worker_count="21")
+    assert command.get_raw_value() == "sh -s -- apply_workers"
+    sent = command.connector_arguments["_stdin"]
+    assert isinstance(sent, Script)
+    assert _within(sent, 'printf %s "$group_text$worker_count"') == "the text21"
+
+
+@pytest.mark.parametrize("script", list(_all_scripts()), ids=lambda script: script.label[:20])
+def test_a_secret_stands_in_its_own_assignment_and_nowhere_else(script: Script) -> None:
+    values, _, rest = script.partition(LIB)
+    assert f"desired_password={SUPERVISOR_PASSWORD}\n" in values
+    values = values.replace(f"desired_password={SUPERVISOR_PASSWORD}\n", "")
+    redis = f"desired_json={shlex.quote(json.dumps({'redis_password': REDIS_PASSWORD}))}\n"
+    assert redis in values
+    remaining = values.replace(redis, "") + rest
+    assert not any(
+        part in remaining for part in (SUPERVISOR_PASSWORD, API_KEY, "50%", json.dumps("ü")[1:-1])
+    )
+    assert not any(secret in script.label for secret in (SUPERVISOR_PASSWORD, API_KEY))
+
+
+def test_without_secrets_the_script_has_empty_values() -> None:
+    script = probe(target(secrets=Secrets()))
+    assert _within(script, 'printf %s "$desired_password$desired_json"') == "{}"
+
+
+@pytest.mark.parametrize("value", NASTY[:6])
+def test_the_shells_json_text_is_readable_json(value: str) -> None:
+    script = action("record_proof", target(), value=value.replace("\n", " "))
+    said = _within(script, """printf '"%s"' "$(json_text "$value")" """, library=True)
+    assert json.loads(said) == value.replace("\n", " ")
+
+
+def test_the_host_fills_the_rpc_file_with_the_hash_of_its_password() -> None:
+    script = probe(target())
+    said = _within(script, f"password_in_use={SUPERVISOR_PASSWORD}; rpc_text", library=True)
+    sha1 = hashlib.sha1(SUPERVISOR_PASSWORD.encode()).hexdigest()  # noqa: S324
+    assert said == render.rpc_over_tcp(9001, "supervisor", sha1)
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        "port=127.0.0.1:9001\nusername=rpc\npassword=abc123",
+        "port = 9001 ; a comment\nusername = rpc # another\npassword = {SHA}ab=12",
+        "; port=1\n# port=2\nport=*:9001\nusername=rpc\npassword=a;b#c",
+        "username=rpc\npassword=with blanks inside \nport=localhost:9001",
+    ],
+)
+def test_the_shell_reads_a_supervisor_file_as_supervisor_does(tmp_path: Path, section: str) -> None:
+    text = (
+        f"[program:a]\ncommand=/bin/true\n[inet_http_server]\n{section}\n[program:b]\ncommand=x\n"
+    )
+    path = tmp_path / "x.conf"
+    path.write_text(text)
+    said = {
+        key: _within(
+            probe(target()), f"section_of {path} inet_http_server {key}", library=True
+        ).rstrip("\n")
+        for key in ("port", "username", "password")
+    }
+    (server,) = (s for s in read(x=text).server_configs if s["section"] == "inet_http_server")
+    assert (said["username"], said["password"]) == (server["username"], server["password"])
+    assert int(said["port"].rpartition(":")[2]) == server["port"]
