@@ -19,7 +19,7 @@ from typing import Literal
 from docker.errors import DockerException, ImageNotFound
 
 from lab.console import step
-from lab.engine import LABEL, Engine, apt_install, may_install
+from lab.engine import IMAGE_PREFIX, LABEL, Engine, apt_install, may_install
 from lab.errors import LabError
 from lab.locks import exclusively
 from lab.paths import state_dir
@@ -109,7 +109,7 @@ class Bases:
 
     def _bootstrap(self, spec: BaseSpec, suite: str) -> Base:
         command = _mmdebstrap(suite)
-        tag = f"misp-lab/base:{spec.name}-{_digest(command)}"
+        tag = f"{IMAGE_PREFIX}/base:{spec.name}-{_digest(command)}"
         try:
             found = self._client.images.get(tag)
         except ImageNotFound:
@@ -123,13 +123,12 @@ class Bases:
         with step(f"base {spec.name}: mmdebstrap from Debian's packages"):
             try:
                 _run_mmdebstrap([*command, str(archive)])
-                repository, _, version = tag.partition(":")
-                self._client.api.import_image(
-                    src=str(archive),
-                    repository=repository,
-                    tag=version,
-                    changes=[f"LABEL {LABEL}=image"],
+                imported = self._client.api.import_image(
+                    src=str(archive), changes=[f"LABEL {LABEL}=image"]
                 )
+                # Tagged afterwards, because Podman ignores a tag that is given with the import.
+                image = self._client.images.get(_imported_id(imported))
+                image.tag(*tag.split(":"))
             finally:
                 archive.unlink(missing_ok=True)
 
@@ -169,6 +168,14 @@ def _run_mmdebstrap(command: list[str]) -> None:
             f"mmdebstrap failed with exit code {done.returncode}:\n{tail}",
             "check that this machine reaches Debian's package mirror.",
         )
+
+
+def _imported_id(answer: str) -> str:
+    """Read the new image's id, the last status of the engine's answer (one JSON object a line)."""
+    lines = [json.loads(line) for line in answer.splitlines() if line.strip()]
+    if not lines or "status" not in lines[-1]:
+        raise LabError(f"The engine did not import the base: {answer[-500:]}")
+    return str(lines[-1]["status"])
 
 
 def _digest(parts: list[str]) -> str:

@@ -40,6 +40,9 @@ LABEL = "org.misp-workers-migration.lab"
 KEEP_VARIABLE = "MISP_LAB_KEEP"
 """Set for commands under ``--keep``: labs are to stay."""
 
+IMAGE_PREFIX = "localhost/misp-lab"
+"""Of all image names; with a host part, because Podman would take it for a registry's name else."""
+
 OWNER_LABEL = f"{LABEL}.owner"
 """The process that started a container or network (lab.owner)."""
 

@@ -20,7 +20,7 @@ from docker.errors import DockerException, ImageNotFound
 
 from lab.bases import Base, Bases, BaseSpec, lookup
 from lab.console import Detail, step
-from lab.engine import LABEL, Engine
+from lab.engine import IMAGE_PREFIX, LABEL, Engine
 from lab.errors import LabError
 from lab.locks import exclusively
 from lab.paths import RECIPES, STUB
@@ -141,7 +141,7 @@ class Images:
         return base.reference, base.origin
 
     def _build(self, recipe: Recipe, origin: str) -> Image:
-        tag = f"misp-lab/{recipe.name}-{self._key(recipe)}"
+        tag = f"{IMAGE_PREFIX}/{recipe.name}-{self._key(recipe)}"
         try:
             found = self._client.images.get(tag)
         except ImageNotFound:
@@ -173,7 +173,7 @@ class Images:
 
     def _prune(self, name: str) -> None:
         """Remove old images of NAME; those in use by a container stay."""
-        repository, _, prefix = f"misp-lab/{name}-".partition(":")
+        repository, _, prefix = f"{IMAGE_PREFIX}/{name}-".partition(":")
         images = self._client.images.list(name=repository, filters={"label": f"{LABEL}=image"})
         ours = [
             (str(image.attrs["Created"]), tag)

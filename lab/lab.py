@@ -137,8 +137,9 @@ class Lab:
         say(f"\nThe lab {self.id} stays. To get in:")
         for host in self:
             say(f"  {host.name}: {host.ssh_command}")
-        say("To run the deploy again: pyinfra inventories/lab.py deploy.py")
-        say(f"To remove it: {Path(sys.executable)} -m lab destroy {self.id}")
+        python = Path(sys.executable)
+        say(f"To run the deploy again: {python.with_name('pyinfra')} inventories/lab.py deploy.py")
+        say(f"To remove it: {python} -m lab destroy {self.id}")
 
     # --- starting ---------------------------------------------------------------------------
 

@@ -170,7 +170,8 @@ def _try(engine: Engine, image: str, choice: Privileges) -> str:
     try:
         container.waiting_for(SystemdUp()).start()
     except (DockerException, TimeoutError) as error:
-        return str(error).splitlines()[0][:300]
+        # An engine's own words, without the address of the request that failed.
+        return str(getattr(error, "explanation", None) or error).replace("\n", " ")[:300]
     finally:
         container.stop()
     return ""

@@ -15,6 +15,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+from docker.errors import DockerException
 from rich.table import Table
 
 from lab import bundle, misp, run, verify
@@ -171,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         say("Interrupted; the lab was removed.")
         return 130
-    except LabError as error:
+    except (LabError, DockerException) as error:
         console.print("\n[red]The rehearsal failed.[/red]")
         say(str(error))
         return 1

@@ -77,7 +77,10 @@ def _operator_data() -> tuple[Settings, Secrets]:
 
 
 def _platform() -> Platform:
-    identity = host.get_fact(facts.Identity, _ignore_errors=True)
+    try:
+        identity = host.get_fact(facts.Identity, _ignore_errors=True)
+    except EOFError:  # pyinfra asks for sudo's password, and there is no terminal
+        identity = None
     if identity is None:
         raise _RefusedError(
             [
@@ -378,6 +381,8 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
 
 
 def _rest(target: Target, answer: Answer) -> Iterator[str]:
+    if "error" in answer.record("settings"):
+        return  # a MISP without its configuration answers nothing, and logs that it was asked
     if problem := misp_rest.access_problem(target):
         yield problem
 

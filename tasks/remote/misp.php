@@ -157,8 +157,12 @@ function connect($host, $port, $password, $database)
         throw new Exception("no connection");
     }
     $redis->setOption(Redis::OPT_READ_TIMEOUT, 10);
-    if ((string)$password !== "" && !$redis->auth($password)) {
-        throw new Exception("password refused");
+    if ((string)$password !== "") {
+        try {
+            $redis->auth($password);
+        } catch (RedisException $error) { // WRONGPASS, or a password where Redis has none
+            throw new Exception("the password is refused (" . $error->getMessage() . ")");
+        }
     }
     if (!$redis->select((int)$database)) {
         throw new Exception("database $database refused: " . $redis->getLastError());

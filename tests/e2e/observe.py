@@ -11,8 +11,8 @@ from pathlib import Path
 
 from lab.hosts import LabHost
 
-# Walks what a deploy could touch. Left out: what runs by itself (journal, logs, Redis's own dump)
-# and the shared memory of rpm's database, which every `rpm -q` writes.
+# Walks what a deploy could touch. Left out: what runs by itself (journal, Redis's own dump, logs of
+# the old workers) and the shared memory of rpm's database, which every `rpm -q` writes.
 _FILES = r"""
 import hashlib, json, os, pwd, grp, sys
 seen = {}
@@ -23,7 +23,7 @@ def name(look, number):
 for top in sys.argv[1:]:
     for folder, folders, files in os.walk(top):
         folders[:] = [one for one in folders if os.path.join(folder, one) not in skip]
-        files = [one for one in files if not one.endswith("-shm")]
+        files = [one for one in files if not one.startswith("resque-") and one[-4:] != "-shm"]
         for path in [folder] + [os.path.join(folder, one) for one in files]:
             try: status = os.lstat(path)
             except FileNotFoundError: continue
@@ -110,7 +110,7 @@ def redis_keys(host: LabHost) -> dict[str, str]:
     if host.spec.redis == "shared":
         reference = host.data["misp_redis_password"]["file"]
         at = {"host": "redis", "password": Path(reference).read_text(encoding="utf-8")}
-    answer = json.loads(host.exec(["php", "-r", _REDIS], input=json.dumps(at)).stdout)
+    answer = json.loads(host.exec(["/usr/bin/php", "-r", _REDIS], input=json.dumps(at)).stdout)
     return answer or {}  # PHP writes an empty map as a list
 
 
