@@ -73,7 +73,7 @@ def retired(target: Target) -> Generator[PyinfraCommand, None, None]:
 
 def _is_alive(answer: Answer) -> bool:
     """Old workers run, or a unit would start them: now, on demand or at the next boot."""
-    if answer.all("process"):
+    if answer.all("process") or answer.all("hidden_process"):
         return True
     for line in answer.all("unit"):
         words = line.split()

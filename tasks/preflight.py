@@ -372,6 +372,12 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
             "old workers run here but no systemd unit starts them: name it with legacy_service, or "
             "start them through one, so that the migration can stop and restore them"
         )
+    if hidden := answer.all("hidden_process"):
+        yield (
+            f"processes {', '.join(hidden)} look like old workers, but root may not read "
+            f"/proc/{hidden[0]}/cwd here to tell whose they are: this system keeps SYS_PTRACE from "
+            "root, so give it that capability"
+        )
     legacy = answer.record("legacy")
     if answer.all("process") and "error" in legacy:
         yield (

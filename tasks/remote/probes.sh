@@ -80,8 +80,9 @@ probe_supervisor() {
     [ -f "$group_file" ] && say group_root "$(section_of "$group_file" program:default directory)"
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
     if file=$(foreign_inet_file); then
-        say inet_elsewhere "$file" "$(section_of "$file" inet_http_server port)" \
-            "$(section_of "$file" inet_http_server username)"
+        address=$(section_of "$file" inet_http_server port)
+        say inet_elsewhere "$file" "$address" "$(section_of "$file" inet_http_server username)"
+        rpc_port=${address##*:}
     fi
     for pid in $(listeners "$rpc_port"); do
         say listener "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$(unit_of "$pid")"
@@ -179,6 +180,7 @@ probe_legacy() {
         say unit "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"
     done
     legacy_processes | while IFS= read -r line; do say process "$line"; done
+    hidden_processes | while IFS= read -r line; do say hidden_process "$line"; done
     legacy_launchers | sort -u | while IFS= read -r line; do say launcher "$line"; done
 }
 
@@ -195,9 +197,9 @@ legacy_units() { # by what ExecStart runs, under whatever name
     } | sort -u
 }
 
-# "PID PARENT" of php processes of php-resque: `php ./bin/resque` and its scheduler, by their
-# working directory, since their command line names neither MISP nor a queue.
-legacy_processes() {
+# PIDs of php processes of php-resque, whoever's: `php ./bin/resque` and its scheduler. The shell
+# around each is left out, as it ends with its worker.
+resque_processes() {
     for directory in /proc/[0-9]*; do
         arguments=$(tr '\0' ' ' 2>/dev/null <"$directory/cmdline") || continue
         case $arguments in
@@ -205,13 +207,29 @@ legacy_processes() {
             *) continue ;;
         esac
         case ${arguments%% *} in
-            *sh) continue ;; # the wrapper, which ends with its worker
+            *sh) continue ;;
         esac
-        case "$(readlink "$directory/cwd" 2>/dev/null)/" in
-            "$misp_root"/* | "$(readlink -f "$misp_root")"/*) ;;
-            *) continue ;;
+        printf '%s\n' "${directory#/proc/}"
+    done
+}
+
+# "PID PARENT" of this MISP's, by their working directory: their command line names neither MISP
+# nor a queue.
+legacy_processes() {
+    real_root=$(readlink -f "$misp_root")
+    for pid in $(resque_processes); do
+        case "$(readlink "/proc/$pid/cwd" 2>/dev/null)/" in
+            "$misp_root"/* | "$real_root"/*)
+                printf '%s %s\n' "$pid" "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f2)"
+                ;;
         esac
-        printf '%s %s\n' "${directory#/proc/}" "$(sed 's/.*) //' "$directory/stat" 2>/dev/null | cut -d' ' -f2)"
+    done
+}
+
+# PIDs that may be this MISP's, but that root may not look at (a container without SYS_PTRACE).
+hidden_processes() {
+    for pid in $(resque_processes); do
+        readlink "/proc/$pid/cwd" >/dev/null 2>&1 || [ ! -d "/proc/$pid" ] || printf '%s\n' "$pid"
     done
 }
 

@@ -34,6 +34,7 @@ quit_workers() { # the workers, not the forks that run a job
         while read -r pid; do kill -QUIT "$pid" 2>/dev/null; done
 }
 
+[ -z "$(hidden_processes)" ] || die "root may not look at these processes, which may be old workers: $(hidden_processes | tr '\n' ' ')"
 make_state_dir
 list=$(mktemp "$state_dir/processes.XXXXXX")
 trap 'rm -f "$list"' EXIT

@@ -62,6 +62,7 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ({"group_elsewhere": "/etc/supervisor/conf.d/a.conf"}, "a group misp-workers of its own"),
         ({"group_root": "/srv/misp"}, "belongs to the MISP in /srv/misp"),
         ({"launcher": "/etc/rc.local"}, "also started by /etc/rc.local"),
+        ({"hidden_process": "77"}, "root may not read /proc/77/cwd"),
         ({"unit": []}, "no systemd unit starts them"),
         ({"legacy": {"error": "NOAUTH"}}, "the old workers' Redis cannot be asked"),
     ],
