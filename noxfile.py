@@ -69,7 +69,7 @@ def _lint(session: nox.Session) -> None:
 
 
 def _shell_scripts() -> list[str]:
-    """Find shell scripts by their first line, since many have no suffix."""
+    """Find shell scripts by suffix or first line: some lack the one, some the other."""
     paths = [
         path
         for name in SHELL_SOURCES
@@ -80,7 +80,7 @@ def _shell_scripts() -> list[str]:
     return [
         str(path.relative_to(ROOT))
         for path in sorted(paths)
-        if path.read_bytes().startswith(shebangs)
+        if path.suffix == ".sh" or path.read_bytes().startswith(shebangs)
     ]
 
 

@@ -183,6 +183,7 @@ def test_supervisords_own_files_are_root_s_and_hold_only_a_hash(story: Story, na
     assert "password={SHA}" in text
 
 
+@pytest.mark.filterwarnings("ignore:Unknown ssh-ed25519 host key")
 @HOSTS
 def test_twenty_one_named_workers_run_as_testinfra_sees_them(story: Story, name: str) -> None:
     host = story.lab[name]
