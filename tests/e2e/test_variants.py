@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -79,7 +80,12 @@ def set_misp(host: LabHost, key: str, value: object) -> None:
 
 
 def program_pid(host: LabHost, name: str) -> str:
-    return host.exec(["supervisorctl", "pid", name]).stdout.strip()
+    """PID of a program; something else while supervisord is not up yet."""
+    return host.exec(["supervisorctl", "pid", name], check=False).stdout.strip()
+
+
+def runs(host: LabHost, name: str) -> bool:
+    return program_pid(host, name) not in ("", "0") and program_pid(host, name).isdigit()
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +98,7 @@ def seen(lab: Lab) -> Seen:
     lab[FOREIGN.name].put("/etc/supervisor/conf.d/bystander.conf", program)
     for name in (INET.name, FOREIGN.name):
         lab[name].exec("systemctl restart supervisor")
-        wait_for(lambda name=name: program_pid(lab[name], "bystander").isdigit(), 20, "bystander")  # type: ignore[misc]
+        wait_for(partial(runs, lab[name], "bystander"), 20, f"the bystander of {name}")
     # `redisReady` looks at MISP's own Redis, so this breaks the test job and nothing else.
     set_misp(lab[BROKEN.name], "redis_port", 1)
     misp.enqueue(lab[BUSY.name], 1, queues=("prio",), first=LONG_JOB, seconds=LONG_SECONDS)
