@@ -24,13 +24,17 @@ SHELL_SOURCES = ("noxw", ".ci/run", "lab/recipes", "lab/stub", "tasks/remote", "
 # --- environments ------------------------------------------------------------------------------
 
 
-def _install(session: nox.Session) -> None:
-    """Install all that pyproject.toml asks for, in the versions of constraints.txt.
+def _install(session: nox.Session, *, peers: bool = False) -> None:
+    """Install what pyproject.toml asks for, in the versions of constraints.txt.
 
-    Every session gets the same set: what is linted and type-checked is what is tested.
+    Every session gets the same set: what is linted and type-checked is what is tested. Only the
+    bench takes what it compares with as well.
     """
     project: dict[str, Any] = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
-    extras = [name for group in project["optional-dependencies"].values() for name in group]
+    groups = dict(project["optional-dependencies"])
+    if not peers:
+        del groups["bench"]
+    extras = [name for group in groups.values() for name in group]
     session.install("--constraint", "constraints.txt", *project["dependencies"], *extras)
 
 
@@ -161,7 +165,8 @@ def rehearse(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print round trips and times of a re-run. Options: --install-engine, --keep."""
-    _install(session)
+    """Print times of a re-run beside Ansible's. Options: --install-engine, --keep, --pairs N."""
+    _install(session, peers=True)
     options, rest = _options(session)
-    _with_engine(session, options, "-m", "lab.bench", *rest)
+    keep = ["--keep"] * options.keep
+    _with_engine(session, options, "-m", "lab.bench", *keep, *rest)

@@ -13,7 +13,7 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from tasks import facts, parse
-from tasks.commands import run
+from tasks.commands import fail, run
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -29,13 +29,25 @@ def drained(target: Target) -> Generator[PyinfraCommand, None, None]:
     that old workers enqueue themselves: they keep the settings they started with.
     """
     answer = facts.ask(target, "legacy")
+    legacy = answer.record("legacy")
     if not _is_alive(answer):
-        backlog = parse.backlog(answer.record("legacy"))
-        if backlog and "error" not in answer.record("legacy"):
-            logger.warning(f"{host.print_prefix}note: no old worker lives, and there are {backlog}")
+        if stranded := sum((legacy.get("waiting") or {}).values()):
+            yield fail(f"{stranded} job(s) are stranded: {parse.backlog(legacy)}, and {_NO_WORKER}")
         host.noop("no old worker is left to wait for")
         return
-    yield FunctionCommand(_wait_for_quiet, [target], {})
+    if not answer.all("process") and parse.backlog(legacy):
+        yield fail(f"the old backend has {parse.backlog(legacy)}, and {_NO_WORKER}")
+    elif problem := parse.never_drained(legacy, target.settings.drain_timeout):
+        yield fail(f"{problem}. {_BOTH_RUN}")
+    else:
+        yield FunctionCommand(_wait_for_quiet, [target], {})
+
+
+_BOTH_RUN = "Both backends run, the old service is untouched and nothing is lost"
+_NO_WORKER = (
+    "no old worker lives to do them: start the old workers (their unit, or "
+    "app/Console/worker/start.sh as the web user) and run again"
+)
 
 
 def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
@@ -51,8 +63,7 @@ def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
         if now >= limit and backlog and target.settings.on_leftover_jobs == "stop":
             logger.error(
                 f"{host.print_prefix}drain limit of {target.settings.drain_timeout} s reached with "
-                f"{backlog}. Both backends run, the old service is untouched and nothing is lost: "
-                "run again later, or raise drain_timeout"
+                f"{backlog}. {_BOTH_RUN}: run again later, or raise drain_timeout"
             )
             return False
         if backlog and now >= next_report:
@@ -73,7 +84,7 @@ def retired(target: Target) -> Generator[PyinfraCommand, None, None]:
 
 def _is_alive(answer: Answer) -> bool:
     """Old workers run, or a unit would start them: now, on demand or at the next boot."""
-    if answer.all("process") or answer.all("hidden_process"):
+    if answer.all("process") or answer.all("hidden_process") or answer.all("stopping"):
         return True
     for line in answer.all("unit"):
         words = line.split()

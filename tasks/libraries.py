@@ -23,7 +23,8 @@ def present(target: Target) -> Generator[PyinfraCommand, None, None]:
     answer = facts.ask(target, "libraries")
     classes = [line.rsplit(" ", 1) for line in answer.all("class")]
     missing = [name for name, found in classes if found != "yes"]
-    if classes and not missing and not answer.one("composer_unfinished"):
+    is_complete = answer.one("libraries") == "done"
+    if is_complete and not missing and not answer.one("composer_unfinished"):
         host.noop("the PHP libraries load")
         return
     yield run("require_libraries", target)

@@ -25,11 +25,11 @@ def configured(target: Target) -> Generator[PyinfraCommand, None, None]:
     """
     answer = facts.ask(target, "settings", "web")
     wrong = _wrong(target, answer)
-    stale = _stale(target, answer)
-    if not wrong and not stale:
+    is_unfinished = bool(answer.one("pending"))
+    if not wrong and not is_unfinished and not _is_stale(answer):
         host.noop("MISP's settings are in place and the web tier has them")
         return
-    if wrong:
+    if wrong or is_unfinished:
         pairs = [[name, target.misp_settings()[name]] for name in wrong]
         yield run("apply_settings", target, settings_json=json.dumps(pairs))
         if still := _wrong(target, facts.ask(target, "settings")):
@@ -69,12 +69,13 @@ def _same(stored: Any, wanted: str | int | bool, *, strict: bool) -> bool:
     return str(stored) == str(wanted)
 
 
-def _stale(target: Target, answer: Answer) -> list[str]:
-    """PHP processes of the web tier that started before the settings last changed."""
+def _is_stale(answer: Answer) -> bool:
+    """Whether PHP processes of the web tier may still have settings from before a change of ours.
+
+    A child's age alone does not tell: the opcache is the master's, and a child that was born after
+    the change serves the old config.php from it all the same.
+    """
     change = answer.words("settings_changed")
     if len(change) != 2 or change[0] != answer.one("boot"):
-        return []  # nothing was changed by us, or the host was started anew since
-    serving = [line for line in answer.all("web") if line.split()[0] == target.web_user]
-    if change[1] == "unfinished":
-        return serving
-    return [line for line in serving if int(line.split()[1]) <= int(change[1])]
+        return False  # nothing was changed by us, or the host was started anew since
+    return bool(answer.all("web")) and answer.words("web_reloaded") != change

@@ -144,6 +144,21 @@ def backlog(legacy: Mapping[str, Any]) -> str | None:
     return ", ".join(parts) or None
 
 
+def never_drained(legacy: Mapping[str, Any], limit: int) -> str | None:
+    """Why the old backend cannot be quiet within `limit` seconds; `None`: it can.
+
+    Scheduled tasks of MISP's put themselves into the delayed jobs again and again (Task.php).
+    """
+    due = int(legacy.get("last_due") or 0)
+    if due <= limit:
+        return None
+    return (
+        f"{legacy.get('delayed')} delayed, the last of them due in {due // 60} minutes and the "
+        f"drain limit is {limit // 60}: take MISP's scheduled tasks over to cron first, or raise "
+        "drain_timeout"
+    )
+
+
 def _items(legacy: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
     waiting = legacy.get("waiting") or {}  # PHP writes an empty map as a list
     return sorted(waiting.items()) if isinstance(waiting, dict) else ()

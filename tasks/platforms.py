@@ -31,6 +31,7 @@ class Platform:
     family: str
     pretty_name: str
     package_query: str
+    package_repair: str
     package_refresh: str
     package_install: str
     package_offered: str
@@ -132,9 +133,11 @@ def _debian(pretty: str) -> Platform:
         family=DEBIAN,
         pretty_name=pretty,
         package_query="dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n",
-        package_refresh="apt-get -qq update",
+        package_repair="dpkg --force-confold --configure -a",
+        package_refresh="apt-get -qq -o DPkg::Lock::Timeout=120 update",
         package_install=(
-            "apt-get -y -qq --no-install-recommends -o Dpkg::Options::=--force-confold install"
+            "apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "
+            "-o Dpkg::Options::=--force-confold install"
         ),
         package_offered="",
         supervisor_package="supervisor",
@@ -155,6 +158,7 @@ def _rhel(identity: str, pretty: str, major: str) -> Platform:
         family=RHEL,
         pretty_name=pretty,
         package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
+        package_repair="true",
         package_refresh="true",  # dnf looks for itself whether its lists are old
         package_install="dnf -y -q install",
         package_offered="dnf -q info",

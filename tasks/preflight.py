@@ -153,19 +153,23 @@ def _problems(target: Target, answer: Answer) -> Iterator[str]:
 def _system(target: Target, answer: Answer) -> Iterator[str]:
     if answer.one("init") != "systemd":
         yield f"PID 1 is {answer.one('init') or 'unknown'}: supervisor's service needs systemd"
-    tools = answer.all("tool")
-    if "setpriv" not in tools:
-        yield "setpriv is missing: install util-linux"
+    if answer.one("busy"):
+        yield f"{answer.one('busy')}: wait until that run has ended"
+    for tool in ("setpriv", "flock"):
+        if tool not in answer.all("tool"):
+            yield f"{tool} is missing: install util-linux"
     memory = answer.one("memory_kb")
-    needed = WORKER_KB * len(target.process_names)
-    if memory.isdigit() and int(memory) < needed:
+    status = parse.supervisor_status(answer.all("status"))
+    running = sum(status[name].pid > 0 for name in target.process_names if name in status)
+    more = len(target.process_names) - running
+    if memory.isdigit() and int(memory) < WORKER_KB * more:
         yield (
-            f"{int(memory) // 1024} MiB of memory are free, {len(target.process_names)} workers "
-            f"take about {needed // 1024} MiB: lower the counts in misp_workers or add memory"
+            f"{int(memory) // 1024} MiB of memory are free, {more} more workers take about "
+            f"{WORKER_KB * more // 1024} MiB: lower the counts in misp_workers or add memory"
         )
     for key, place in (
         ("disk_kb", f"{target.settings.misp_root}/app"),
-        ("disk_var_kb", "/var/log"),
+        ("disk_var_kb", "/var/log and /var/lib"),
     ):
         free = answer.one(key)
         if free.isdigit() and int(free) < DISK_KB:
@@ -251,6 +255,11 @@ def _settings(target: Target, answer: Answer) -> Iterator[str]:
         return
     if stored.get("background_jobs") is False:
         yield "MISP.background_jobs is false, so MISP queues nothing: set it to true first"
+    if stored.get("redis_password_settable") is False:
+        yield (
+            "Redis's password begins with -, which MISP's command line takes for an option: give "
+            "Redis another one"
+        )
     if (stored.get("block") or {}) and stored["block"].get("redis_serializer") == "igbinary":
         yield (
             "SimpleBackgroundJobs.redis_serializer is igbinary: the test jobs need JSON, and a "
@@ -304,7 +313,7 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
         )
     yield from _include_files(target, answer)
     if target.rpc_elsewhere:
-        yield from _existing_rpc(target)
+        yield from _existing_rpc(target, answer)
     elif target.settings.supervisor_transport == "tcp":
         yield from _port_holder(target, answer)
     foreign = parse.foreign_programs(parse.supervisor_status(answer.all("status")), render.GROUP)
@@ -328,7 +337,10 @@ def _include_files(target: Target, answer: Answer) -> Iterator[str]:
         )
     for file in answer.all("group_elsewhere"):
         # Of two programs with one name supervisord silently takes the one it reads last.
-        yield f"{file} has a group misp-workers of its own: take it out, {ours} is its place"
+        yield (
+            f"{file} has a group misp-workers, or a program named after a queue of MISP's, of its "
+            f"own: rename it or take it out, as {ours} will have these names"
+        )
     if answer.one("group_root") not in ("", root):
         yield (
             f"{ours} belongs to the MISP in {answer.one('group_root')}: MISP fixes the group's "
@@ -336,11 +348,24 @@ def _include_files(target: Target, answer: Answer) -> Iterator[str]:
         )
 
 
-def _existing_rpc(target: Target) -> Iterator[str]:
+def _existing_rpc(target: Target, answer: Answer) -> Iterator[str]:
+    section = f"the [inet_http_server] in {target.rpc_elsewhere}"
+    words = answer.words("inet_elsewhere")
     if not target.rpc_port or not target.rpc_user:
+        yield f"{section} has no port or no username: MISP needs both, so complete or remove it"
+        return
+    if words[1].rpartition(":")[0] not in ("127.0.0.1", "localhost"):
         yield (
-            f"the [inet_http_server] in {target.rpc_elsewhere} has no port or no username: MISP "
-            "needs both, so complete or remove the section"
+            f"{section} listens on {words[1]}, not on the loopback only: whoever gets there can "
+            f"stop every program, so make it port=127.0.0.1:{target.rpc_port} and restart it"
+        )
+    is_active = answer.words("unit_state")[:1] == ["active"]
+    if is_active and answer.one("inet_answer") != f"200 {answer.one('daemon_pid')}":
+        yield (
+            f"supervisord does not answer on port {target.rpc_port} with the credentials that MISP "
+            f"would have (answer: {answer.one('inet_answer') or 'none'}): if the password in "
+            f"{section} is hashed, give it as supervisor_password; if the file was changed, "
+            "restart supervisord"
         )
 
 
@@ -367,6 +392,8 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
             f"the old workers are also started by {', '.join(launchers)}: take that line out "
             "(a running worker goes on), so that they do not come back after the migration"
         )
+    for unit in answer.all("no_unit"):
+        yield f"there is no unit {unit}: correct legacy_service, or leave it out"
     if answer.all("process") and not answer.all("unit") and not launchers:
         yield (
             "old workers run here but no systemd unit starts them: name it with legacy_service, or "
@@ -411,6 +438,8 @@ def _warnings(target: Target, answer: Answer) -> Iterator[str]:
         yield "no PHP process of a web tier runs: that it reads the new settings is not proven"
     if backlog := parse.backlog(answer.record("legacy")):
         yield f"the old backend has {backlog}"
+    if problem := parse.never_drained(answer.record("legacy"), target.settings.drain_timeout):
+        yield f"{problem}, so this run will stop before it retires the old workers"
 
 
 def _dotted(version: tuple[int, int, int]) -> str:

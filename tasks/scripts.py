@@ -6,8 +6,12 @@ a process, a line in sudo's log or a file. What is logged of it is its name.
 
 from __future__ import annotations
 
+import getpass
 import json
+import platform
+import re
 import shlex
+import uuid
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -16,6 +20,8 @@ from tasks import render
 from tasks.platforms import Platform
 from tasks.target import Target
 
+RUN_ID = uuid.uuid4().hex  # of this pyinfra process, for the lock on each host
+RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{platform.node()}")
 REMOTE = Path(__file__).resolve().parent / "remote"
 LIBRARIES = (
     "supervisorphp/supervisor:^4.0",  # 5.1 dropped constants that MISP uses (MISP #10006)
@@ -52,12 +58,12 @@ class Script(str):
 def probe(target: Target, *subjects: str) -> Script:
     """A script that prints what is true of `subjects` (see remote/probes.sh)."""
     body = "\n".join(f"probe_{subject}" for subject in subjects)
-    return _script("+".join(subjects), target, {}, body + "\nexit 0")
+    return _script("+".join(subjects), target, {}, f"wait_for_lock\n{body}\nexit 0")
 
 
 def action(name: str, target: Target, **variables: str) -> Script:
     """The script remote/`name`.sh, which changes something, with further shell variables."""
-    return _script(name, target, variables, _text(f"{name}.sh"))
+    return _script(name, target, variables, "hold_lock\n" + _text(f"{name}.sh"))
 
 
 def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> Script:
@@ -70,9 +76,11 @@ def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> 
 
 
 def _variables(target: Target) -> dict[str, str]:
-    settings, platform = target.settings, target.platform
+    settings = target.settings
     password = target.secrets.supervisor_password
     return {
+        "run_id": RUN_ID,
+        "run_owner": RUN_OWNER,
         "misp_root": settings.misp_root,
         "web_user": target.web_user,
         "web_group": target.web_group,
@@ -91,24 +99,25 @@ def _variables(target: Target) -> dict[str, str]:
         "composer": target.composer,
         "libraries": " ".join(LIBRARIES),
         "packages": " ".join(target.packages()),
-        **_platform_variables(platform),
+        **_platform_variables(target.platform),
     }
 
 
-def _platform_variables(platform: Platform) -> dict[str, str]:
+def _platform_variables(system: Platform) -> dict[str, str]:
     return {
-        "supervisor_package": platform.supervisor_package,
-        "supervisor_unit": platform.supervisor_unit,
-        "supervisor_conf": platform.supervisor_conf,
-        "supervisor_include_dir": platform.supervisor_include_dir,
-        "supervisor_include_suffix": platform.supervisor_include_suffix,
-        "rpc_file": platform.include_file("misp-rpc"),
-        "group_file": platform.include_file(render.GROUP),
-        "package_query": platform.package_query,
-        "package_refresh": platform.package_refresh,
-        "package_install": platform.package_install,
-        "package_offered": platform.package_offered,
-        "epel_packages": " ".join(platform.epel_packages),
+        "supervisor_package": system.supervisor_package,
+        "supervisor_unit": system.supervisor_unit,
+        "supervisor_conf": system.supervisor_conf,
+        "supervisor_include_dir": system.supervisor_include_dir,
+        "supervisor_include_suffix": system.supervisor_include_suffix,
+        "rpc_file": system.include_file("misp-rpc"),
+        "group_file": system.include_file(render.GROUP),
+        "package_query": system.package_query,
+        "package_repair": system.package_repair,
+        "package_refresh": system.package_refresh,
+        "package_install": system.package_install,
+        "package_offered": system.package_offered,
+        "epel_packages": " ".join(system.epel_packages),
     }
 
 

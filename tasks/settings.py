@@ -217,6 +217,8 @@ def _check_secret(key: str, secret: Secret | None) -> None:
         raise SecretError("a MISP API key has 40 letters and digits")
     elif re.search(r"[\x00-\x1f]", secret.unmask()):
         raise SecretError("it contains a control character")
+    elif secret.unmask().startswith("-"):
+        raise SecretError("it begins with -, which MISP's command line takes for an option")
 
 
 def _unknown_key(key: str) -> str | None:

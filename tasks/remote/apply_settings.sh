@@ -6,7 +6,6 @@ make_state_dir
 find_password || die "no supervisor password is known on this host: the RPC step has to come first"
 redis_password=$(misp redis_password)
 # From here on every PHP process of the web tier may have settings that are no longer true.
-changed() { printf '%s %s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$1" | write_file "$state_dir/settings-changed" 0600; }
 changed unfinished
 
 printf '{"settings":%s,"supervisor_password":"%s","redis_password":"%s"}' "$settings_json" \

@@ -4,7 +4,7 @@
 make_state_dir
 install -d -m 0750 -o root -g "$web_group" "$log_dir"
 previous=$state_dir/workers-previous
-[ ! -f "$group_file" ] || cp -p "$group_file" "$previous"
+[ ! -f "$group_file" ] || [ -f "$previous" ] || cp -p "$group_file" "$previous"
 printf '%s' "$group_text" | write_file "$group_file" 0644 || die "could not write $group_file"
 
 complaint=$(ctl reread 2>&1) || true
@@ -14,23 +14,15 @@ case $complaint in
         die "supervisord refuses the worker group, so its file is as before: $complaint"
         ;;
 esac
-ctl update >&2
+case $complaint in *misp-workers*) stop_idle_workers ;; esac # `update` restarts the whole group
+ctl update misp-workers >&2
 # `update` leaves a program that ended FATAL or STOPPED, and was not changed, as it is.
 ctl start 'misp-workers:*' >/dev/null 2>&1
 sha256sum <"$group_file" | cut -d' ' -f1 | write_file "$state_dir/workers-applied" 0600
 
-all_running() {
-    running=$(ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 == "RUNNING"' | wc -l)
-    [ "$running" -eq "$worker_count" ]
-}
-tries=0
-until all_running; do
-    tries=$((tries + 1))
-    if [ "$tries" -ge 60 ]; then
-        ctl status >&2
-        tail -n 5 "$log_dir"/*.log >&2
-        die "$running of $worker_count workers are RUNNING after a minute; their states and the ends of their logs are above"
-    fi
-    sleep 1
-done
+if ! wait_until_running; then
+    ctl status >&2
+    tail -n 5 "$log_dir"/*.log >&2
+    die "not all of the $worker_count workers are RUNNING after a minute; their states and the ends of their logs are above"
+fi
 rm -f "$previous"

@@ -3,6 +3,7 @@
 
 make_state_dir
 if ! find_password; then
+    [ "$write_rpc_file" = yes ] || die "the password in the [inet_http_server] that is there already is hashed, and MISP does not know it: give it as supervisor_password"
     # 48 letters and digits, from the kernel. The file bridges the time until MISP knows it too.
     password_in_use=$(LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom 2>/dev/null | head -c 48)
     [ "${#password_in_use}" -eq 48 ] || die "could not make a password from /dev/urandom"
@@ -11,15 +12,12 @@ fi
 
 previous=$state_dir/rpc-previous
 put_back() {
-    if [ -f "$previous" ]; then
-        mv -f "$previous" "$rpc_file"
-    elif [ "$write_rpc_file" = yes ]; then
-        rm -f "$rpc_file"
-    fi
+    [ "$write_rpc_file" = yes ] || return 0
+    if [ -f "$previous" ]; then mv -f "$previous" "$rpc_file"; else rm -f "$rpc_file"; fi
 }
 
 if [ "$write_rpc_file" = yes ]; then
-    [ ! -f "$rpc_file" ] || cp -p "$rpc_file" "$previous"
+    [ ! -f "$rpc_file" ] || [ -f "$previous" ] || cp -p "$rpc_file" "$previous"
     printf '%s\n' "$(rpc_text)" | write_file "$rpc_file" 0600 || die "could not write $rpc_file"
 fi
 
@@ -43,6 +41,7 @@ if daemon_is_active; then
         # A restart on a broken configuration takes every program down (status 2, and systemctl
         # says 0): `reread` reads the same files and stops nothing.
         if complaint=$(ctl reread 2>&1) && ! printf '%s' "$complaint" | grep -q '^ERROR'; then
+            stop_idle_workers
             systemctl restart "$supervisor_unit"
         else
             put_back
@@ -57,6 +56,7 @@ if ! wait_for_answer; then
     journalctl -u "$supervisor_unit" -n 15 --no-pager -o cat >&2 2>/dev/null
     put_back
     ! daemon_is_active || systemctl restart "$supervisor_unit"
-    die "supervisord does not answer on its RPC after the restart: '$answer', its pid is $(daemon_pid); its journal is above and the RPC file is as before"
+    die "supervisord does not answer on its RPC: '$answer', its pid is $(daemon_pid); its journal is above. Nothing of its configuration was changed"
 fi
 rm -f "$previous"
+[ ! -f "$group_file" ] || wait_until_running

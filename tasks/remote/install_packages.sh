@@ -3,6 +3,7 @@
 # shellcheck shell=sh disable=SC2154,SC2086
 
 export DEBIAN_FRONTEND=noninteractive
+export NEEDRESTART_SUSPEND=1 # Ubuntu's needrestart would restart the old workers' unit
 systemctl mask --runtime "$supervisor_unit" >/dev/null 2>&1
 trap 'systemctl unmask --runtime "$supervisor_unit" >/dev/null 2>&1' EXIT
 
@@ -12,6 +13,7 @@ if [ -n "$package_offered" ] && ! $package_offered $supervisor_package >/dev/nul
     $package_install $epel_packages >&2 ||
         die "EPEL could not be enabled by installing $epel_packages: enable it as docs.fedoraproject.org/en-US/epel says, then run again"
 fi
+$package_repair >&2 # an install that was cut off refuses every later one
 $package_refresh >&2 || printf 'could not refresh the package lists, trying with the old ones\n' >&2
 $package_install $packages >&2 || die "could not install: $packages"
 supervisord --version

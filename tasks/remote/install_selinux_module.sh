@@ -11,7 +11,7 @@ make -C "$build" -f /usr/share/selinux/devel/Makefile misp-workers-httpd.pp >"$b
 
 if [ "$load_module" = yes ]; then
     semodule -i "$build/misp-workers-httpd.pp" || die "the SELinux module could not be loaded"
-    rule="$misp_root/app/Console/cake"
+    rule="$real_root/app/Console/cake" # restorecon follows a symlinked root, rules do not
     semanage fcontext -a -t httpd_sys_script_exec_t "$rule" 2>/dev/null ||
         semanage fcontext -m -t httpd_sys_script_exec_t "$rule" || die "no file context rule for $rule"
     restorecon "$rule" || die "could not label $rule"

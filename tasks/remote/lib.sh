@@ -19,6 +19,8 @@ die() {
 }
 
 config_php=$misp_root/app/Config/config.php
+# shellcheck disable=SC2034  # for the scripts behind this one
+real_root=$(readlink -f "$misp_root")
 if [ -z "$web_user" ]; then
     web_user=$(stat -c %U "$config_php" 2>/dev/null)
     # shellcheck disable=SC2034  # for the scripts behind this one
@@ -122,8 +124,90 @@ now_ticks() { # a process born now tells the time
     sh -c 'sed "s/.*) //" /proc/$$/stat | cut -d" " -f20'
 }
 
+wait_until_running() { # every worker of the group that supervisord has, within a minute
+    tries=0
+    while :; do
+        states=$(ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ { print $2 }' | sort -u)
+        [ "$states" != RUNNING ] || return 0
+        tries=$((tries + 1))
+        [ "$tries" -lt 60 ] || return 1
+        sleep 1
+    done
+}
+
+# A worker is idle when it has no child: each job is one (BackgroundJob.php).
+busy_workers() { # names, one a line
+    parents=$(cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -d' ' -f2 | sort -u | tr '\n' ' ')
+    ctl status 2>/dev/null | awk -v parents=" $parents" '$1 ~ /^misp-workers:/ && $3 == "pid" {
+        pid = $4; sub(/,/, "", pid); if (index(parents, " " pid " ")) print $1 }'
+}
+
+# Stop each worker as it becomes idle, so that what follows cuts no job: EPEL's unit kills the
+# children of a stopped daemon, and a job whose worker is gone is never marked as done.
+stop_idle_workers() {
+    daemon_is_active || return 0
+    limit=$(($(date +%s) + drain_timeout))
+    while :; do
+        busy=" $(busy_workers | tr '\n' ' ')"
+        left=
+        for name in $(ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ { print $1 }'); do
+            case $busy in
+                *" $name "*) left="$left $name" ;;
+                *) ctl stop "$name" >/dev/null 2>&1 ;;
+            esac
+        done
+        [ -n "$left" ] || return 0
+        if [ "$(date +%s)" -ge "$limit" ]; then
+            ctl start 'misp-workers:*' >/dev/null 2>&1
+            die "these workers still run a job after $drain_timeout s, so they were not restarted:$left. Run again later, or raise drain_timeout"
+        fi
+        sleep 1
+    done
+}
+
 make_state_dir() {
     install -d -m 0700 -o root -g root "$state_dir"
+}
+
+changed() { # TICKS: the date of MISP's settings, for comparison with the web tier's processes
+    printf '%s %s\n' "$(cat /proc/sys/kernel/random/boot_id)" "$1" | write_file "$state_dir/settings-changed" 0600
+}
+
+lock_file=/run/misp-workers-migration.lock # who is at work: RUN OWNER SINCE SESSION TICKS
+
+# A script goes on after the connection that sent it is gone, so the next one waits for its end.
+# And two operators must not meet: the lock belongs to a run as long as its login session lives.
+hold_lock() {
+    exec 9>>"$lock_file"
+    flock -w 900 9 || die "a step of an earlier run is still at work on this host after 15 minutes: see what holds $lock_file"
+    other=$(lock_holder)
+    [ -z "$other" ] || die "$other: wait until that run has ended"
+    session=$(login_session)
+    printf '%s %s %s %s %s\n' "$run_id" "$run_owner" "$(date +%FT%T)" "$session" "$(start_ticks "$session")" >"$lock_file"
+}
+
+wait_for_lock() { # before looking: what a script is changing right now is not worth a look
+    [ -f "$lock_file" ] || return 0
+    exec 9<"$lock_file" && flock -s -w 900 9 && exec 9<&-
+}
+
+lock_holder() { # in words, if it is another run that still lives
+    [ -s "$lock_file" ] || return 0
+    read -r run owner since pid ticks <"$lock_file"
+    if [ "$run" != "$run_id" ] && [ "$(start_ticks "$pid")" = "$ticks" ]; then
+        printf '%s has been at work on this host since %s' "$owner" "$since"
+    fi
+}
+
+login_session() { # PID of what started this script: sshd's process for the connection
+    pid=$$
+    while [ "$pid" -gt 1 ]; do
+        case $(cat "/proc/$pid/comm") in
+            sh | dash | bash | sudo | su | doas | env) pid=$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f2) ;;
+            *) break ;;
+        esac
+    done
+    printf '%s' "$pid"
 }
 
 write_file() { # PATH MODE: standard input becomes the file, whole or not at all

@@ -1,8 +1,5 @@
 // Are the PHP libraries that MISP's supervisor client needs there, and of a version that works?
 // Runs as the web user; argument: MISP's root. Prints "class<TAB>NAME yes|no" lines.
-register_shutdown_function(function () { // a broken autoloader must not pass for an answer
-    echo "libraries\tdone\n";
-});
 $autoload = $argv[1] . "/app/Vendor/autoload.php";
 if (is_readable($autoload)) {
     require $autoload;
@@ -18,3 +15,4 @@ foreach (array("Supervisor\\Supervisor", "fXmlRpc\\Client", "fXmlRpc\\Transport\
 }
 // supervisorphp 5.1 dropped the constants that MISP uses (MISP issues 10006, 10408).
 echo "class\tSupervisor\\Process::RUNNING ", defined("Supervisor\\Process::RUNNING") ? "yes" : "no", "\n";
+echo "libraries\tdone\n"; // a class file with a fatal error ends the script before this

@@ -4,6 +4,12 @@
 
 const QUEUES = array("default", "email", "cache", "prio", "update", "scheduler");
 
+class App // MISP's CakeResque configuration asks it where the plugin is (INSTALL/setup/config.php)
+{
+    public static function pluginPath($plugin) { return APP . "Plugin/$plugin/"; }
+    public static function __callStatic($name, $arguments) { return ""; }
+}
+
 class Configure // CakeResque's configuration may ask it for things; nothing that matters here
 {
     public static function read($key = null) { return null; }
@@ -18,6 +24,8 @@ function load_config($file) // its $config, or an Exception that says what is wr
     ob_start();
     try {
         include $file;
+    } catch (ParseError $error) { // its message repeats a piece of the file
+        throw new Exception("has a syntax error in line " . $error->getLine());
     } finally {
         ob_end_clean();
     }
@@ -83,6 +91,9 @@ function wanted_redis($in, $block, $misp)
         $value = isset($in["desired"][$key]) ? $in["desired"][$key] : $has;
         $wanted[$key] = is_int($default) ? (int)$value : (string)$value;
     }
+    if (substr($wanted["redis_host"], 0, 1) === "/") {
+        $wanted["redis_port"] = 0; // phpredis takes a socket for a host name otherwise
+    }
     $wanted["redis_password"] = wanted_redis_password($in, $block, $misp, $wanted);
     return $wanted;
 }
@@ -128,6 +139,8 @@ function topic_settings($in)
         "redis_password_matches" => $redis === $redis_wanted,
         "database_mode" => !empty($misp["system_setting_db"]),
         "encrypted" => !empty(block_of($config, "Security")["encryption_key"]),
+        // MISP's command line takes a value that begins with - for an option.
+        "redis_password_settable" => substr($redis_wanted, 0, 1) !== "-",
         "background_jobs" => isset($misp["background_jobs"]) ? (bool)$misp["background_jobs"] : true,
     );
 }
@@ -141,6 +154,15 @@ function topic_password($in)
     return is_string($stored) && preg_match('/^[A-Za-z0-9]{32,}\z/', $stored) ? $stored : "";
 }
 
+// What the test jobs depend on, as a digest: where the queues are.
+function topic_evidence($in)
+{
+    $block = block_of(settings($in), "SimpleBackgroundJobs");
+    $redis = array_filter($block, function ($key) { return strpos($key, "redis_") === 0; }, ARRAY_FILTER_USE_KEY);
+    ksort($redis);
+    return hash("sha256", json_encode(array($redis, !empty($block["enabled"]))));
+}
+
 // For the script that writes the settings: the Redis password that MISP shall use.
 function topic_redis_password($in)
 {
@@ -152,8 +174,7 @@ function topic_redis_password($in)
 function connect($host, $port, $password, $database)
 {
     $redis = new Redis();
-    // As MISP: a host that begins with / is a socket, which phpredis wants without a port.
-    if (!@$redis->connect($host, $host[0] === "/" ? 0 : (int)$port, 5.0)) {
+    if (!@$redis->connect($host, (int)$port, 5.0)) {
         throw new Exception("no connection");
     }
     $redis->setOption(Redis::OPT_READ_TIMEOUT, 10);
@@ -245,7 +266,23 @@ function legacy_redis($root)
         "namespace" => "resque", "password" => null);
 }
 
-// How much work the old backend still has: {"waiting": {queue: n}, "running": n, "delayed": n}.
+// resque:worker:HOST:PID:QUEUE exists while a job runs (the key that ends in :started always), and
+// for ever if its worker was killed: only a process that lives counts.
+function running_legacy($redis, $prefix)
+{
+    $running = 0;
+    foreach (keys_like($redis, "{$prefix}worker:*", 10000) as $key) {
+        $parts = explode(":", substr($key, strlen("{$prefix}worker:")));
+        if (substr($key, -8) !== ":started" && count($parts) >= 3) {
+            $arguments = @file_get_contents("/proc/" . (int)$parts[count($parts) - 2] . "/cmdline");
+            $running += $arguments !== false && strpos($arguments, "resque") !== false ? 1 : 0;
+        }
+    }
+    return $running;
+}
+
+// How much work the old backend still has: {"waiting": {queue: n}, "running": n, "delayed": n,
+// "last_due": seconds until the last delayed one is due}.
 function topic_legacy($in)
 {
     $at = legacy_redis($in["root"]);
@@ -259,13 +296,12 @@ function topic_legacy($in)
     foreach ($queues as $queue) {
         $waiting[$queue] = (int)$redis->lLen("{$prefix}queue:$queue");
     }
-    // resque:worker:HOST:PID:QUEUE exists while a job runs; the key that ends in :started always.
-    $busy = array_filter(keys_like($redis, "{$prefix}worker:*", 10000), function ($key) {
-        return substr($key, -8) !== ":started";
-    });
     $delayed = 0;
+    $due = 0;
     foreach ((array)$redis->zRange("{$prefix}_schdlr_", 0, -1) as $when) {
         $delayed += (int)$redis->lLen("{$prefix}_schdlr_:$when");
+        $due = max($due, (int)$when);
     }
-    return array("installed" => true, "waiting" => $waiting, "running" => count($busy), "delayed" => $delayed);
+    return array("installed" => true, "waiting" => $waiting, "running" => running_legacy($redis, $prefix),
+        "delayed" => $delayed, "last_due" => $due ? max(0, $due - time()) : 0);
 }

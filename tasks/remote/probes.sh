@@ -4,11 +4,12 @@
 
 probe_system() {
     say user "$(id -u)"
+    say busy "$(lock_holder)"
     say init "$(cat /proc/1/comm)"
     say memory_kb "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
     say disk_kb "$(df -Pk "$misp_root/app/tmp" 2>/dev/null | awk 'NR == 2 { print $4 }')"
-    say disk_var_kb "$(df -Pk /var/log 2>/dev/null | awk 'NR == 2 { print $4 }')"
-    for tool in setpriv systemctl apt-get dnf; do
+    say disk_var_kb "$(df -Pk /var/log /var/lib 2>/dev/null | awk 'NR > 1 { print $4 }' | sort -n | head -n 1)"
+    for tool in setpriv flock; do
         command -v "$tool" >/dev/null 2>&1 && say tool "$tool"
     done
 }
@@ -47,6 +48,7 @@ probe_web() {
         say web "$(stat -c %U "$directory" 2>/dev/null)" "$(start_ticks "$pid")" "$(unit_of "$pid")"
     done
     [ -f "$state_dir/settings-changed" ] && say settings_changed "$(cat "$state_dir/settings-changed")"
+    [ -f "$state_dir/web-reloaded" ] && say web_reloaded "$(cat "$state_dir/web-reloaded")"
     say boot "$(cat /proc/sys/kernel/random/boot_id)"
 }
 
@@ -75,7 +77,9 @@ probe_supervisor() {
         "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
     say include "$(section_of "$supervisor_conf" include files)"
     for file in "$supervisor_conf" "$supervisor_include_dir"/*"$supervisor_include_suffix"; do
-        [ "$file" != "$group_file" ] && grep -q '^\[group:misp-workers\]' "$file" 2>/dev/null && say group_elsewhere "$file"
+        [ "$file" != "$group_file" ] || continue
+        grep -qE '^\[(group:misp-workers|program:(default|prio|email|cache|update|scheduler))\]' "$file" 2>/dev/null &&
+            say group_elsewhere "$file"
     done
     [ -f "$group_file" ] && say group_root "$(section_of "$group_file" program:default directory)"
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
@@ -83,6 +87,9 @@ probe_supervisor() {
         address=$(section_of "$file" inet_http_server port)
         say inet_elsewhere "$file" "$address" "$(section_of "$file" inet_http_server username)"
         rpc_port=${address##*:}
+        # shellcheck disable=SC2034  # ask_rpc takes it
+        rpc_user=$(section_of "$file" inet_http_server username)
+        daemon_is_active && find_password && say inet_answer "$(ask_rpc)"
     fi
     for pid in $(listeners "$rpc_port"); do
         say listener "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$(unit_of "$pid")"
@@ -122,9 +129,14 @@ probe_rpc() {
     return 0
 }
 
-rpc_text() { # the include file as it should be
-    printf '%s' "$rpc_template" |
-        sed "s/$password_token/$(printf %s "$password_in_use" | sha1sum | cut -d' ' -f1)/"
+rpc_text() { # the include file as it should be; the hash is in no command's arguments
+    hash=$(printf %s "$password_in_use" | sha1sum | cut -d' ' -f1)
+    case $rpc_template in
+        *"$password_token"*)
+            printf '%s' "${rpc_template%%"$password_token"*}$hash${rpc_template#*"$password_token"}"
+            ;;
+        *) printf '%s' "$rpc_template" ;;
+    esac
 }
 
 probe_settings() {
@@ -150,16 +162,15 @@ probe_proof() {
     say proven "$(cat "$state_dir/proven" 2>/dev/null)"
     say evidence "$(evidence)"
     daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
-    say get_workers "$(as_web_user "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)"
+    say get_workers "$(as_web_user timeout 60 "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)"
 }
 
-# What a proof holds for: the group file, the settings, MISP's and PHP's version. Another value of
-# any of them and the next run proves the set again. The settings come without secrets.
+# What a proof holds for: the group file, where the queues are, MISP's and PHP's version. Another
+# value of any of them and the next run proves the set again.
 evidence() {
-    find_password || true
     {
         cat "$group_file" "$misp_root/VERSION.json"
-        misp settings
+        misp evidence
         php -v
     } 2>/dev/null | sha256sum | cut -d' ' -f1
 }
@@ -178,6 +189,8 @@ probe_legacy() {
     say legacy "$(misp legacy 2>/dev/null)"
     legacy_units | while IFS= read -r unit; do
         say unit "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"
+        systemctl cat "$unit" >/dev/null 2>&1 || say no_unit "$unit"
+        [ -e "/run/systemd/system/$unit.d/50-misp-workers.conf" ] && say stopping "$unit"
     done
     legacy_processes | while IFS= read -r line; do say process "$line"; done
     hidden_processes | while IFS= read -r line; do say hidden_process "$line"; done
@@ -192,7 +205,7 @@ legacy_units() { # by what ExecStart runs, under whatever name
         for file in /etc/systemd/system/*.service /run/systemd/system/*.service \
             /usr/local/lib/systemd/system/*.service /usr/lib/systemd/system/*.service /lib/systemd/system/*.service; do
             [ -f "$file" ] && grep -E '^[[:space:]]*ExecStart=' "$file" |
-                grep -E "$start_script" | grep -qF "$misp_root/" && printf '%s\n' "${file##*/}"
+                grep -E "$start_script" | grep -qF -e "$misp_root/" -e "$real_root/" && printf '%s\n' "${file##*/}"
         done
     } | sort -u
 }
@@ -216,7 +229,6 @@ resque_processes() {
 # "PID PARENT" of this MISP's, by their working directory: their command line names neither MISP
 # nor a queue.
 legacy_processes() {
-    real_root=$(readlink -f "$misp_root")
     for pid in $(resque_processes); do
         case "$(readlink "/proc/$pid/cwd" 2>/dev/null)/" in
             "$misp_root"/* | "$real_root"/*)

@@ -1,27 +1,30 @@
-# Reload the PHP processes that are older than MISP's settings: their opcache may serve the old
-# config.php for ever (opcache.validate_timestamps=0), and a command line cannot clear it.
+# Let every PHP process of the web tier go that may know MISP's old settings. The opcache belongs to
+# the master, not to the children that serve, so each unit is reloaded once for each change: with
+# opcache.validate_timestamps=0 it serves the old config.php for ever, and no command line clears it.
 # shellcheck shell=sh disable=SC2154
 
-read -r boot ticks <"$state_dir/settings-changed" || exit 0
+[ -f "$state_dir/settings-changed" ] || exit 0
+read -r boot ticks <"$state_dir/settings-changed"
 if [ "$ticks" = unfinished ]; then # a run was cut off between the settings and their date
     ticks=$(now_ticks)
-    printf '%s %s\n' "$boot" "$ticks" | write_file "$state_dir/settings-changed" 0600
+    changed "$ticks"
 fi
 
-old_web_units() { # units with a web user's PHP process from before the change
-    [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] || return 0
-    probe_web | awk -F '\t' '$1 == "web" { print $2 }' | while read -r owner started unit; do
-        [ "$owner" = "$web_user" ] && [ "$started" -le "$ticks" ] && printf '%s\n' "$unit"
-    done | sort -u
-}
+web_processes() { probe_web | awk -F '\t' '$1 == "web" { print $2 }'; }
 
-for unit in $(old_web_units); do
+for unit in $(web_processes | awk '{ print $3 }' | sort -u); do
     systemctl reload "$unit" || die "could not reload $unit"
 done
+
+old_children() { # of the web user, from before the change
+    web_processes | awk -v user="$web_user" -v ticks="$ticks" '$1 == user && $2 <= ticks { print $3 }' | sort -u
+}
+
 tries=0
-while [ -n "$(old_web_units)" ]; do
+while [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ -n "$(old_children)" ]; do
     tries=$((tries + 1))
     # A process that serves a long request leaves after it.
-    [ "$tries" -lt 60 ] || die "after a minute these still have PHP processes with the old settings: $(old_web_units | tr '\n' ' ')"
+    [ "$tries" -lt 60 ] || die "after a minute these still have PHP processes with the old settings: $(old_children | tr '\n' ' ')"
     sleep 1
 done
+cat "$state_dir/settings-changed" | write_file "$state_dir/web-reloaded" 0600

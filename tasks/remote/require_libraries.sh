@@ -7,18 +7,23 @@ app=$misp_root/app
 backup=$state_dir/composer-backup
 make_state_dir
 
-put_back() { # all three as they were; what was not there before goes away
-    for name in composer.json composer.lock Vendor; do
-        rm -rf "${app:?}/$name.misp-workers-old"
-        if [ -e "$app/$name" ]; then mv "$app/$name" "$app/$name.misp-workers-old"; fi
-        if [ -e "$backup/$name" ]; then cp -a "$backup/$name" "$app/$name"; fi
-        rm -rf "${app:?}/$name.misp-workers-old"
-    done
+drop_backup() { # first its mark: a removal that is cut off must not pass for a whole backup
+    rm -f "$backup/complete"
     rm -rf "$backup"
 }
 
+put_back() { # all three as they were; what was not there before goes away
+    for name in composer.json composer.lock Vendor; do
+        # The broken one goes first, to make room: it may be a full disk that broke it.
+        rm -rf "${app:?}/$name"
+        [ ! -e "$backup/$name" ] || cp -a "$backup/$name" "$app/$name" ||
+            die "could not put $app/$name back: its copy is in $backup/$name. Make room and run again"
+    done
+    drop_backup
+}
+
 [ ! -f "$backup/complete" ] || put_back
-rm -rf "$backup"
+drop_backup
 install -d -m 0700 "$backup"
 for name in composer.json composer.lock Vendor; do
     [ ! -e "$app/$name" ] || cp -a --reflink=auto "$app/$name" "$backup/$name" || die "no room to save $app/$name in $state_dir"
@@ -31,8 +36,9 @@ if ! (cd "$app" && as_web_user env COMPOSER_NO_INTERACTION=1 timeout 900 $compos
     put_back
     die "Composer failed, its output is above; composer.json, composer.lock and Vendor are as before. If this host has no way to Packagist, let Composer use a mirror or bring the packages into $app/Vendor, then run again"
 fi
-if as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root" | grep -E 'no$' >&2; then
+classes=$(as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root")
+if printf '%s' "$classes" | grep -E ' no$' >&2 || ! printf '%s' "$classes" | grep -q 'done$'; then
     put_back
-    die "Composer ended well but the classes above are still missing; composer.json, composer.lock and Vendor are as before"
+    die "Composer ended well but the classes above do not load; composer.json, composer.lock and Vendor are as before"
 fi
-rm -rf "$backup"
+drop_backup

@@ -6,12 +6,20 @@
 
 # legacy_units prints one name a line; no unit name holds a blank.
 units=$(legacy_units)
+in_use=$(for unit in $units; do
+    if systemctl is-active -q "$unit" || systemctl is-enabled -q "$unit" 2>/dev/null; then printf '%s ' "$unit"; fi
+done)
 
-work_left() { # jobs that wait or run on the old backend, as JSON from MISP's own configuration
-    misp legacy | grep -qE '"error"|:[1-9]'
+work_left() { # jobs that wait or run on the old backend; no answer is no reason to stop anything
+    left=$(misp legacy)
+    case $left in
+        *'"installed":false'*) return 1 ;;
+        *'"installed":true'*) printf '%s' "$left" | grep -qE '"(running|delayed)":[1-9]|"waiting":\{[^}]*:[1-9]' ;;
+        *) return 0 ;;
+    esac
 }
 
-still() {
+hold_units() {
     for unit in $units; do
         install -d "/run/systemd/system/$unit.d"
         printf '[Service]\nRestart=no\nExecStop=\nKillMode=process\nSendSIGKILL=no\n' \
@@ -20,12 +28,17 @@ still() {
     systemctl daemon-reload
 }
 
-free() {
+let_units_go() {
     for unit in $units; do
         rm -f "/run/systemd/system/$unit.d/50-misp-workers.conf"
         rmdir "/run/systemd/system/$unit.d" 2>/dev/null
     done
     systemctl daemon-reload
+}
+
+start_again() { # what ran before, or does at boot; a unit that remains after exit has to be restarted for it
+    let_units_go
+    for unit in $in_use; do systemctl restart "$unit"; done
 }
 
 quit_workers() { # the workers, not the forks that run a job
@@ -37,9 +50,9 @@ quit_workers() { # the workers, not the forks that run a job
 [ -z "$(hidden_processes)" ] || die "root may not look at these processes, which may be old workers: $(hidden_processes | tr '\n' ' ')"
 make_state_dir
 list=$(mktemp "$state_dir/processes.XXXXXX")
-trap 'rm -f "$list"' EXIT
-! work_left || die "the old backend has work again: $(misp legacy). Nothing was stopped; run again to wait for it"
-still
+trap 'rm -f "$state_dir"/processes.*' EXIT
+! work_left || die "the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it"
+hold_units
 quit_workers
 limit=$(($(date +%s) + drain_timeout))
 while [ -n "$(legacy_processes)" ]; do
@@ -49,13 +62,12 @@ while [ -n "$(legacy_processes)" ]; do
     sleep 0.5
 done
 if work_left; then
-    free
-    for unit in $units; do systemctl start "$unit"; done
-    die "a job reached the old backend while its workers stopped: $(misp legacy). They were started again; run again to wait for it"
+    start_again
+    die "a job reached the old backend while its workers stopped: $left. They were started again; run again to wait for it"
 fi
 for unit in $units; do
     systemctl stop "$unit" || die "could not stop $unit"
     systemctl disable "$unit" 2>/dev/null || die "could not disable $unit"
     systemctl reset-failed "$unit" 2>/dev/null
 done
-free
+let_units_go

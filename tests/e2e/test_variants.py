@@ -20,7 +20,6 @@ from tests.e2e import observe
 
 OWN_PASSWORD = "Operator5" * 4
 LONG_JOB = 70001
-LONG_SECONDS = 45
 
 SOCKET = HostSpec(
     "on-socket",
@@ -84,6 +83,14 @@ def program_pid(host: LabHost, name: str) -> str:
     return host.exec(["supervisorctl", "pid", name], check=False).stdout.strip()
 
 
+def freeze_job(host: LabHost) -> None:
+    """Have a job on the old backend that does not end until its process is let go."""
+    misp.enqueue(host, 1, queues=("prio",), first=LONG_JOB, seconds=3)
+    note = f"grep -hs {LONG_JOB} /var/lib/misp-stub/inflight/*"
+    taken = json.loads(wait_for(lambda: host.exec(note, check=False).stdout, 20, "the job to run"))
+    host.exec(f"pkill -STOP -P {taken['worker_pid']}")
+
+
 def runs(host: LabHost, name: str) -> bool:
     return program_pid(host, name) not in ("", "0") and program_pid(host, name).isdigit()
 
@@ -101,7 +108,7 @@ def seen(lab: Lab) -> Seen:
         wait_for(partial(runs, lab[name], "bystander"), 20, f"the bystander of {name}")
     # `redisReady` looks at MISP's own Redis, so this breaks the test job and nothing else.
     set_misp(lab[BROKEN.name], "redis_port", 1)
-    misp.enqueue(lab[BUSY.name], 1, queues=("prio",), first=LONG_JOB, seconds=LONG_SECONDS)
+    freeze_job(lab[BUSY.name])
     bystander = program_pid(lab[INET.name], "bystander")
     conf = lab[INET.name].read("/etc/supervisor/supervisord.conf")
     first = run.pyinfra(
@@ -197,7 +204,8 @@ def test_the_drain_limit_cuts_no_job_and_the_next_run_finishes(seen: Seen) -> No
     host = seen.lab[BUSY.name]
     assert "drain limit of 3 s reached with 1 running" in seen.first.stderr
     assert old_service_is_untouched(host)
-    done = run.apply(seen.lab, "--limit", host.name, "--data", f"drain_timeout={2 * LONG_SECONDS}")
+    host.exec("pkill -CONT -f bin/resque")
+    done = run.apply(seen.lab, "--limit", host.name, "--data", "drain_timeout=60")
     assert done.ok, done.stderr
     assert faults(host) == []
     long_job = [entry for entry in misp.ledger(host) if entry.get("number") == LONG_JOB]

@@ -84,7 +84,7 @@ def examined(family: str, **changes: Any) -> dict[str, Any]:
         "memory_kb": 4_000_000,
         "disk_kb": 9_000_000,
         "disk_var_kb": 9_000_000,
-        "tool": ["setpriv", "systemctl"],
+        "tool": ["setpriv", "flock"],
         "root": "/var/www/MISP",
         "version": {"major": 2, "minor": 5, "hotfix": 1},
         "config": f"{user} {user} 640",
@@ -152,7 +152,11 @@ def converged(family: str, **preflight: Any) -> Answers:
             status=RUNNING,
         ),
         "-- settings+web": lines(
-            settings=enabled, boot="b", settings_changed="b 50", web=f"{user} 100 php-fpm.service"
+            settings=enabled,
+            boot="b",
+            settings_changed="b 50",
+            web_reloaded="b 50",
+            web=f"{user} 100 php-fpm.service",
         ),
         "-- workers": lines(
             file=f"root:root 644 {digest}",

@@ -93,6 +93,25 @@ def test_the_drain_limit_leaves_the_old_workers_alone(pyinfra: Pyinfra) -> None:
     assert "retire" not in run.actions("one")
 
 
+@pytest.mark.parametrize(
+    ("legacy", "process", "message"),
+    [
+        ({**QUIET, "waiting": {"prio": 3}}, [], "3 job(s) are stranded: 3 waiting in prio"),
+        ({**QUIET, "delayed": 2, "last_due": 90_000}, "7 1", "due in 1500 minutes"),
+    ],
+)
+def test_old_jobs_that_cannot_be_waited_for_stop_the_run_at_once(
+    pyinfra: Pyinfra, legacy: dict[str, object], process: object, message: str
+) -> None:
+    seen = lines(legacy=legacy, process=process)
+    run = pyinfra(
+        {"one": {"fake_responses": {**migrating("rhel"), "-- legacy": seen}}}, "-y", "-vv"
+    )
+    assert run.exit_code == 1
+    assert message in run.output
+    assert run.actions("one")[-1] == "record_proof"
+
+
 def test_one_broken_host_does_not_keep_the_others_from_finishing(pyinfra: Pyinfra) -> None:
     hosts = {
         "first": {"fake_responses": migrating("debian")},

@@ -72,19 +72,25 @@ class TestWebTier:
     WEB = ("root 40 php-fpm.service", "www-data 100 php-fpm.service")
 
     @pytest.mark.parametrize(
-        ("changed", "stale"),
+        ("changed", "reloaded", "stale"),
         [
-            ([], 0),
-            ("b 99", 0),
-            ("b 100", 1),  # born in the same tick: it may have read the old settings
-            ("b unfinished", 1),
-            ("other-boot 500", 0),
-            ("nonsense", 0),
+            ([], [], False),
+            ("b 99", [], True),
+            ("b 99", "b 98", True),
+            ("b 99", "b 99", False),
+            ("b unfinished", "b 99", True),
+            ("other-boot 500", [], False),
+            ("nonsense", [], False),
         ],
     )
-    def test_processes_older_than_the_settings_are_stale(self, changed: object, stale: int) -> None:
-        seen = answer(web=list(self.WEB), boot="b", settings_changed=changed)
-        assert len(misp._stale(target(), seen)) == stale
+    def test_it_is_stale_until_it_was_reloaded_for_the_last_change(
+        self, changed: object, reloaded: object, stale: bool
+    ) -> None:
+        seen = answer(web=list(self.WEB), boot="b", settings_changed=changed, web_reloaded=reloaded)
+        assert misp._is_stale(seen) is stale
+
+    def test_without_a_web_tier_nothing_is_stale(self) -> None:
+        assert not misp._is_stale(answer(boot="b", settings_changed="b 99"))
 
 
 class TestWorkers:
@@ -162,6 +168,7 @@ class TestOldWorkers:
         ("seen", "alive"),
         [
             ({"process": "7 1"}, True),
+            ({"stopping": "misp-workers.service"}, True),
             ({"hidden_process": "7"}, True),
             ({"unit": "misp-workers.service active enabled"}, True),
             ({"unit": "misp-workers.service activating disabled"}, True),

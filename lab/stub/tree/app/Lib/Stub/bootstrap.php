@@ -6,6 +6,9 @@ if (!defined('APP')) {
 if (!defined('ROOT')) {
     define('ROOT', dirname(rtrim(APP, '/')));
 }
+// CakePHP's own, for configuration files that use them.
+defined('DS') || define('DS', '/');
+defined('TMP') || define('TMP', APP . 'tmp/');
 error_reporting(E_ALL & ~E_DEPRECATED);
 ini_set('display_errors', PHP_SAPI === 'cli' ? 'stderr' : '0');
 ini_set('log_errors', '0');
