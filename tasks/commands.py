@@ -7,12 +7,13 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 
-from tasks import scripts
+from tasks import facts, scripts
 from tasks.target import Target
 
 
 def run(action: str, target: Target, **variables: str) -> StringCommand:
     """The script remote/`action`.sh, on standard input; its stderr is shown when it fails."""
+    facts.forget()
     script = scripts.action(action, target, **variables)
     return StringCommand("sh", "-s", "--", action, _stdin=script)
 

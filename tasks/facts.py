@@ -1,26 +1,37 @@
-"""What is true on a host now, as typed answers. Each function is one round trip."""
+"""What is true on a host now, as typed answers; a round trip each, or none where it is known."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
-from pyinfra.context import host
+from pyinfra.context import host, state
 
-from tasks import scripts
+from tasks import parse, scripts
 from tasks.parse import Answer
 from tasks.target import Target
 
+REMEMBERED_SECONDS = 30.0
 
-class Probe(FactBase[Answer]):
-    """Runs a probe script (standard input) and gives its answer; `None` if it could not run."""
+# Left to the host by the first look, which asks before they are known.
+_SETTLED_BY_THE_HOST = ("web_user", "web_group", "composer", "packages")
+
+
+class Probe(FactBase[dict[str, Answer]]):
+    """Runs a probe script (standard input) and gives its answer by subject."""
+
+    default = dict
 
     def command(self, subject: str) -> StringCommand:
         """The script arrives on standard input; the argument names it in sudo's log."""
         return StringCommand("sh", "-s", "--", subject)
 
-    def process(self, output: list[str]) -> Answer:
-        """Lines to an `Answer`; nothing in here can raise."""
-        return Answer(output)
+    def process(self, output: list[str]) -> dict[str, Answer]:
+        """Lines to answers; nothing in here can raise."""
+        return {subject: Answer(lines) for subject, lines in parse.sections(output).items()}
 
 
 class Identity(FactBase[Answer]):
@@ -35,12 +46,55 @@ class Identity(FactBase[Answer]):
         return Answer(output)
 
 
-def ask(target: Target, *subjects: str) -> Answer:
-    """Probe the host about `subjects` (see remote/probes.sh) in one round trip.
+@dataclass(frozen=True)
+class _Look:
+    """One look at everything: when, asked with which variables, and what was seen."""
 
-    A script that fails gives an empty answer: absent things read as absent, and the operation that
-    asks decides what that means.
+    at: float
+    variables: Mapping[str, str]
+    seen: Mapping[str, Answer]
+
+
+_looks: dict[str, _Look] = {}
+
+
+def look(target: Target, *subjects: str) -> Answer:
+    """Ask the host about all `subjects` at once, and remember what it says for a while."""
+    seen = _probe(target, *subjects)
+    _looks[host.name] = _Look(time.monotonic(), _comparable(target), seen)
+    return Answer.joined(seen.values())
+
+
+def ask(target: Target, *subjects: str, fresh: bool = False) -> Answer:
+    """What is true of `subjects` (see remote/probes.sh) on the host.
+
+    Each operation asks for itself. A round trip is saved where the look that preflight took is
+    still true: seconds ago, with the same data, and before this run changed anything on the host.
+    A subject that gives no answer reads as absent; the operation decides what that means.
     """
+    look = _looks.get(host.name)
+    if look and not fresh and _is_current(look, target, subjects):
+        return Answer.joined(look.seen[subject] for subject in subjects)
+    return Answer.joined(_probe(target, *subjects).values())
+
+
+def forget() -> None:
+    """To be called for every change of the host; a dry run changes nothing and goes on knowing."""
+    if state.is_executing:
+        _looks.pop(host.name, None)
+
+
+def _is_current(look: _Look, target: Target, subjects: tuple[str, ...]) -> bool:
+    is_recent = time.monotonic() - look.at < REMEMBERED_SECONDS
+    is_known = all(subject in look.seen for subject in subjects)
+    return is_recent and is_known and look.variables == _comparable(target)
+
+
+def _comparable(target: Target) -> dict[str, str]:
+    variables = scripts.variables(target)
+    return {key: variables[key] for key in variables if key not in _SETTLED_BY_THE_HOST}
+
+
+def _probe(target: Target, *subjects: str) -> dict[str, Answer]:
     script = scripts.probe(target, *subjects)
-    answer = host.get_fact(Probe, subject="+".join(subjects), _stdin=script)
-    return answer if answer is not None else Answer([])
+    return host.get_fact(Probe, subject="+".join(subjects), _stdin=script) or {}

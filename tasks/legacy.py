@@ -55,7 +55,7 @@ def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
     quiet = 0
     next_report = 0.0
     while True:
-        backlog = parse.backlog(facts.ask(target, "legacy").record("legacy"))
+        backlog = parse.backlog(facts.ask(target, "legacy", fresh=True).record("legacy"))
         quiet = 0 if backlog else quiet + 1
         if quiet >= QUIET_LOOKS:
             return True

@@ -32,7 +32,7 @@ def configured(target: Target) -> Generator[PyinfraCommand, None, None]:
     if wrong or is_unfinished:
         pairs = [[name, target.misp_settings()[name]] for name in wrong]
         yield run("apply_settings", target, settings_json=json.dumps(pairs))
-        if still := _wrong(target, facts.ask(target, "settings")):
+        if still := _wrong(target, facts.ask(target, "settings", fresh=True)):
             where = "the database" if target.database_mode else "config.php"
             yield fail(
                 f"MISP took these settings, but {where} does not hold them: {', '.join(still)}"

@@ -19,6 +19,15 @@ class Answer:
             if separator:
                 self._values.setdefault(key, []).append(value.strip())
 
+    @classmethod
+    def joined(cls, answers: Iterable[Answer]) -> Answer:
+        """One answer of several; a key that stands in more than one keeps all its values."""
+        whole = cls([])
+        for answer in answers:
+            for key, values in answer._values.items():
+                whole._values.setdefault(key, []).extend(values)
+        return whole
+
     def all(self, key: str) -> list[str]:
         """Every value of a key, in order."""
         return self._values.get(key, [])
@@ -39,6 +48,18 @@ class Answer:
         except ValueError:
             return {"error": f"no answer from PHP: {text[:200]}" if text else "no answer from PHP"}
         return value if isinstance(value, dict) else {"error": f"an odd answer: {text[:200]}"}
+
+
+def sections(lines: Iterable[str]) -> dict[str, list[str]]:
+    """A probe's output, by the subject in the `@SUBJECT` line above each part."""
+    parts: dict[str, list[str]] = {}
+    lines_here: list[str] = []
+    for line in lines:
+        if line.startswith("@"):
+            lines_here = parts.setdefault(line[1:], [])
+        else:
+            lines_here.append(line)
+    return parts
 
 
 @dataclass(frozen=True)

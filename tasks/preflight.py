@@ -17,6 +17,8 @@ from tasks.settings import Secrets, Settings, SettingsError, from_host_data, res
 from tasks.target import Target
 
 SUBJECTS = ("system", "misp", "php", "web", "settings", "redis", "supervisor", "selinux", "legacy")
+# What the steps will ask: one look serves a host that is migrated already.
+LATER = ("packages", "libraries", "rpc", "workers", "proof")
 OLDEST_MISP = (2, 4, 151)
 OLDEST_SUPERVISOR = (3, 3, 3)  # CVE-2017-11610
 EXTENSIONS = ("redis", "posix", "curl")
@@ -59,7 +61,7 @@ def _examine() -> Target:
         rpc_port=settings.supervisor_port,
         rpc_user=settings.supervisor_user,
     )
-    answer = facts.ask(asked, *SUBJECTS)
+    answer = facts.look(asked, *SUBJECTS, *LATER)
     target = _with_answers(asked, answer)
     for warning in _warnings(target, answer):
         logger.warning(f"{host.print_prefix}note: {warning}")

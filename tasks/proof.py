@@ -40,7 +40,7 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
         [program.name for program in target.programs if program.name != render.SCHEDULER]
     )
     yield run("prove", target, queues_json=queues, job_timeout=str(JOB_TIMEOUT))
-    faults = _faults(target, facts.ask(target, "proof")) + misp_rest.faults(target)
+    faults = _faults(target, facts.ask(target, "proof", fresh=True)) + misp_rest.faults(target)
     if faults:
         yield fail(f"not proven, so the old workers stay: {'; '.join(faults)}")
         return
@@ -63,7 +63,7 @@ def _wait_until_stable(state: State, host: Host, target: Target) -> bool:
     limit = time.monotonic() + 60
     unsteady: list[str] = []
     while time.monotonic() < limit:
-        status = parse.supervisor_status(facts.ask(target, "workers").all("status"))
+        status = parse.supervisor_status(facts.ask(target, "workers", fresh=True).all("status"))
         unsteady = parse.wrong_workers(status, target.process_names, render.GROUP) or [
             f"{name} has run for {status[name].uptime} s"
             for name in target.process_names

@@ -32,6 +32,11 @@ LIBRARIES = (
 )
 
 
+# What a subject asks of MISP's configuration, so that one PHP process can answer for all of them.
+_TOPICS = {"settings": "settings", "redis": "redis", "legacy": "legacy", "proof": "evidence"}
+_WITH_STATUS = {"supervisor", "rpc", "workers", "proof"}
+
+
 class Script(str):
     """A script's text. Wherever it is printed or formatted, its name appears in its place.
 
@@ -57,25 +62,34 @@ class Script(str):
 
 def probe(target: Target, *subjects: str) -> Script:
     """A script that prints what is true of `subjects` (see remote/probes.sh)."""
-    body = "\n".join(f"probe_{subject}" for subject in subjects)
-    return _script("+".join(subjects), target, {}, f"wait_for_lock\n{body}\nexit 0")
+    body = "\n".join(f"echo @{subject}; probe_{subject}" for subject in subjects)
+    status = "yes" if _WITH_STATUS.intersection(subjects) else "no"
+    topics = " ".join(_TOPICS[subject] for subject in subjects if subject in _TOPICS)
+    return _script(
+        "+".join(subjects),
+        target,
+        {"misp_topics": topics, "needs_status": status},
+        f"gather\n{body}\nexit 0",
+    )
 
 
-def action(name: str, target: Target, **variables: str) -> Script:
+def action(name: str, target: Target, **extra: str) -> Script:
     """The script remote/`name`.sh, which changes something, with further shell variables."""
-    return _script(name, target, variables, "hold_lock\n" + _text(f"{name}.sh"))
+    return _script(name, target, extra, "hold_lock\n" + _text(f"{name}.sh"))
 
 
 def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> Script:
-    variables = {**_variables(target), **_php(), **extra}
-    lines = [f"{key}={shlex.quote(value)}" for key, value in variables.items()]
+    asked = {"misp_topics": "", "needs_status": "no"}
+    values = {**variables(target), **_php(), **asked, **extra}
+    lines = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     # In a function, so that the shell has read all of it before the first command runs: a command
     # that reads standard input would otherwise swallow the rest of the script.
     whole = "\n".join([*lines, _text("lib.sh"), _text("probes.sh"), body])
     return Script(label, f"main() {{\n{whole}\n}}\nmain </dev/null\n")
 
 
-def _variables(target: Target) -> dict[str, str]:
+def variables(target: Target) -> dict[str, str]:
+    """The shell variables that stand for a host and its data in every script; secrets in clear."""
     settings = target.settings
     password = target.secrets.supervisor_password
     return {
@@ -99,6 +113,7 @@ def _variables(target: Target) -> dict[str, str]:
         "composer": target.composer,
         "libraries": " ".join(LIBRARIES),
         "packages": " ".join(target.packages()),
+        "package_names": " ".join(target.possible_packages),
         **_platform_variables(target.platform),
     }
 

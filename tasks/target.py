@@ -76,6 +76,11 @@ class Target:
         tools = self.platform.selinux_packages if self.selinux != "none" else ()
         return (self.platform.supervisor_package, *tools)
 
+    @property
+    def possible_packages(self) -> tuple[str, ...]:
+        """All that any host of this platform may need."""
+        return (self.platform.supervisor_package, *self.platform.selinux_packages)
+
     def rpc_text(self) -> str:
         """The RPC include file, with a token where the host puts the password's hash."""
         if self.settings.supervisor_transport == "unix":

@@ -42,9 +42,9 @@ php_as_web_user() { # CODE
     as_web_user php -d display_errors=stderr -d log_errors=0 -d memory_limit=512M -r "$1"
 }
 
-misp() { # TOPIC: asks remote/misp.php; prints one line of JSON
-    printf '{"topic":"%s","root":"%s","desired":%s,"supervisor_password":"%s"}' \
-        "$1" "$misp_root" "$desired_json" "$(json_text "${password_in_use:-}")" | php_as_web_user "$php_misp"
+misp() { # TOPIC...: asks remote/ask.php; prints TOPIC<TAB>JSON for each
+    printf '{"topics":"%s","root":"%s","desired":%s,"supervisor_password":"%s"}' \
+        "$*" "$misp_root" "$desired_json" "$(json_text "${password_in_use:-}")" | php_as_web_user "$php_misp"
 }
 
 section_of() { # FILE SECTION KEY: a value from a supervisor file, read as supervisor reads it
@@ -81,6 +81,7 @@ foreign_inet_file() {
 # never printed. First that applies: the operator's, the one in an [inet_http_server] that stands
 # there already, one that an interrupted run made, MISP's own. None: status 1.
 find_password() {
+    [ -z "${password_in_use:-}" ] || return 0
     password_in_use=$desired_password
     [ -n "$password_in_use" ] && return 0
     [ "$supervisor_transport" = tcp ] || return 0

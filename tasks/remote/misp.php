@@ -64,8 +64,12 @@ function load_from_cli($root, $config)
     return $config;
 }
 
-function settings($in)
+function settings($in) // read once: in database mode it costs a run of `cake`
 {
+    static $config = null;
+    if ($config !== null) {
+        return $config;
+    }
     $config = load_config($in["root"] . "/app/Config/config.php");
     if (!empty($config["MISP"]["system_setting_db"])) {
         $config = load_from_cli($in["root"], $config);
@@ -160,7 +164,7 @@ function topic_evidence($in)
     $block = block_of(settings($in), "SimpleBackgroundJobs");
     $redis = array_filter($block, function ($key) { return strpos($key, "redis_") === 0; }, ARRAY_FILTER_USE_KEY);
     ksort($redis);
-    return hash("sha256", json_encode(array($redis, !empty($block["enabled"]))));
+    return array("digest" => hash("sha256", json_encode(array($redis, !empty($block["enabled"])))));
 }
 
 // For the script that writes the settings: the Redis password that MISP shall use.

@@ -2,6 +2,23 @@
 # changes nothing. A subject that is not there yet prints nothing or says so; it never fails.
 # shellcheck shell=sh disable=SC2154
 
+# What several subjects need is asked once, since each asking starts a PHP or a Python: topics of
+# MISP's configuration and, with needs_status=yes, `supervisorctl status`.
+gather() {
+    wait_for_lock
+    find_password || true
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$misp_topics" ] || misp_answers=$(misp $misp_topics 2>/dev/null)
+    if [ "$needs_status" = yes ] && daemon_is_active; then status_lines=$(ctl status 2>/dev/null); fi
+}
+
+say_status() { [ -z "${status_lines:-}" ] || printf '%s\n' "$status_lines" | sed 's/^/status\t/'; }
+
+misp_answer() { # TOPIC
+    [ -n "${misp_answers:-}" ] || misp_answers=$(misp "$1" 2>/dev/null)
+    printf '%s\n' "$misp_answers" | sed -n "s/^$1\t//p"
+}
+
 probe_system() {
     say user "$(id -u)"
     say busy "$(lock_holder)"
@@ -28,12 +45,16 @@ probe_misp() {
     id -u "$web_user" >/dev/null 2>&1 && say web_user "$web_user" "$(id -gn "$web_user")"
 }
 
+# A job gets no PATH from its worker, so bash's own default decides which php it finds.
+job_php() { PATH=/usr/local/bin:/usr/bin:/bin command -v php; }
+
+php_version() { "$1" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1; }
+
 probe_php() {
-    # A job gets no PATH from its worker, so bash's own default decides which php it finds.
-    php=$(PATH=/usr/local/bin:/usr/bin:/bin command -v php) || { command -v php; return 0; }
+    php=$(job_php) || { command -v php; return 0; }
     say php "$php"
-    say php_version "$("$php" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1)"
-    "$php" -m 2>/dev/null </dev/null | while IFS= read -r name; do say extension "$name"; done
+    say php_version "$(php_version "$php")"
+    "$php" -m 2>/dev/null </dev/null | sed 's/^/extension\t/'
 }
 
 probe_web() {
@@ -58,10 +79,18 @@ unit_of() { # PID: its systemd unit, from its control group
 
 probe_packages() {
     # shellcheck disable=SC2086  # both are lists of words
-    $package_query $packages 2>/dev/null | while IFS= read -r line; do say package "$line"; done
-    command -v supervisord >/dev/null 2>&1 && say supervisor_version "$(supervisord --version 2>/dev/null)"
+    $package_query $package_names 2>/dev/null | while IFS= read -r line; do say package "$line"; done
+    supervisor_version
     [ -L "/run/systemd/system/$supervisor_unit.service" ] && say masked "$supervisor_unit"
     return 0
+}
+
+# From the package database where it knows supervisor: supervisord itself takes a Python to say it.
+supervisor_version() {
+    command -v supervisord >/dev/null 2>&1 || return 0
+    # shellcheck disable=SC2086  # a list of words
+    version=$($package_query $supervisor_package 2>/dev/null | awk '$2 == "installed" { print $3 }')
+    say supervisor_version "${version:-$(supervisord --version 2>/dev/null)}"
 }
 
 probe_libraries() {
@@ -71,7 +100,7 @@ probe_libraries() {
 }
 
 probe_supervisor() {
-    command -v supervisord >/dev/null 2>&1 && say supervisor_version "$(supervisord --version 2>/dev/null)"
+    supervisor_version
     [ -f "$supervisor_conf" ] && say conf "$supervisor_conf"
     say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
         "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
@@ -96,8 +125,7 @@ probe_supervisor() {
     done
     is_listening "$rpc_port" && say listening yes
     say daemon_pid "$(daemon_pid)"
-    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
-    return 0
+    say_status
 }
 
 is_listening() { # PORT on the loopback or on every address
@@ -125,8 +153,7 @@ probe_rpc() {
         command -v supervisord >/dev/null 2>&1 && say answer "$(ask_rpc)"
     fi
     say daemon_pid "$(daemon_pid)"
-    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
-    return 0
+    say_status
 }
 
 rpc_text() { # the include file as it should be; the hash is in no command's arguments
@@ -140,28 +167,26 @@ rpc_text() { # the include file as it should be; the hash is in no command's arg
 }
 
 probe_settings() {
-    find_password || true
-    say settings "$(misp settings)"
+    say settings "$(misp_answer settings)"
     [ -s "$state_dir/pending-password" ] && say pending yes
     return 0
 }
 
 probe_redis() {
-    say redis "$(misp redis 2>/dev/null)"
+    say redis "$(misp_answer redis)"
 }
 
 probe_workers() {
     [ -f "$group_file" ] && say file "$(stat -c '%U:%G %a' "$group_file")" "$(sha256sum <"$group_file" | cut -d' ' -f1)"
     say log_dir "$(stat -c '%U:%G %a' "$log_dir" 2>/dev/null)"
     say applied "$(cat "$state_dir/workers-applied" 2>/dev/null)"
-    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
-    return 0
+    say_status
 }
 
 probe_proof() {
     say proven "$(cat "$state_dir/proven" 2>/dev/null)"
     say evidence "$(evidence)"
-    daemon_is_active && ctl status 2>/dev/null | while IFS= read -r line; do say status "$line"; done
+    say_status
     say get_workers "$(as_web_user timeout 60 "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)"
 }
 
@@ -170,8 +195,8 @@ probe_proof() {
 evidence() {
     {
         cat "$group_file" "$misp_root/VERSION.json"
-        misp evidence
-        php -v
+        misp_answer evidence
+        php_version "$(job_php)"
     } 2>/dev/null | sha256sum | cut -d' ' -f1
 }
 
@@ -186,7 +211,7 @@ probe_selinux() {
 }
 
 probe_legacy() {
-    say legacy "$(misp legacy 2>/dev/null)"
+    say legacy "$(misp_answer legacy)"
     legacy_units | while IFS= read -r unit; do
         say unit "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"
         systemctl cat "$unit" >/dev/null 2>&1 || say no_unit "$unit"
@@ -202,27 +227,21 @@ start_script="worker/start(_dynamic)?\.sh|CakeResque"
 legacy_units() { # by what ExecStart runs, under whatever name
     {
         [ -z "$legacy_service" ] || printf '%s\n' "${legacy_service%.service}.service"
-        for file in /etc/systemd/system/*.service /run/systemd/system/*.service \
-            /usr/local/lib/systemd/system/*.service /usr/lib/systemd/system/*.service /lib/systemd/system/*.service; do
-            [ -f "$file" ] && grep -E '^[[:space:]]*ExecStart=' "$file" |
-                grep -E "$start_script" | grep -qF -e "$misp_root/" -e "$real_root/" && printf '%s\n' "${file##*/}"
-        done
+        grep -sE "^[[:space:]]*ExecStart=.*($start_script)" /etc/systemd/system/*.service \
+            /run/systemd/system/*.service /usr/local/lib/systemd/system/*.service \
+            /usr/lib/systemd/system/*.service /lib/systemd/system/*.service |
+            grep -F -e "$misp_root/" -e "$real_root/" | sed 's|:.*||; s|.*/||'
     } | sort -u
 }
 
 # PIDs of php processes of php-resque, whoever's: `php ./bin/resque` and its scheduler. The shell
 # around each is left out, as it ends with its worker.
 resque_processes() {
-    for directory in /proc/[0-9]*; do
-        arguments=$(tr '\0' ' ' 2>/dev/null <"$directory/cmdline") || continue
-        case $arguments in
-            *php*bin/resque*) ;;
-            *) continue ;;
-        esac
+    grep -lsa 'bin/resque' /proc/[0-9]*/cmdline 2>/dev/null | while IFS= read -r file; do
+        arguments=$(tr '\0' ' ' 2>/dev/null <"$file")
         case ${arguments%% *} in
-            *sh) continue ;;
+            *php*) file=${file%/cmdline}; printf '%s\n' "${file#/proc/}" ;;
         esac
-        printf '%s\n' "${directory#/proc/}"
     done
 }
 

@@ -11,7 +11,7 @@ in_use=$(for unit in $units; do
 done)
 
 work_left() { # jobs that wait or run on the old backend; no answer is no reason to stop anything
-    left=$(misp legacy)
+    left=$(misp legacy 2>/dev/null)
     case $left in
         *'"installed":false'*) return 1 ;;
         *'"installed":true'*) printf '%s' "$left" | grep -qE '"(running|delayed)":[1-9]|"waiting":\{[^}]*:[1-9]' ;;

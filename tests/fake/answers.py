@@ -9,7 +9,7 @@ import hashlib
 import json
 from typing import Any
 
-from tasks import render
+from tasks import preflight, render
 from tasks.settings import DEFAULT_WORKERS
 
 Answers = dict[str, Any]
@@ -19,7 +19,7 @@ OS_RELEASE = {
     "rhel": ['ID="rocky"', 'ID_LIKE="rhel centos fedora"', 'VERSION_ID="9.4"'],
 }
 WEB_USER = {"debian": "www-data", "rhel": "apache"}
-EXAMINE = "system+misp+php+web+settings+redis+supervisor+selinux+legacy"
+EXAMINE = "+".join((*preflight.SUBJECTS, *preflight.LATER))
 PROGRAMS = render.programs(DEFAULT_WORKERS, scheduler=False)
 WANTED = {
     "redis_host": "127.0.0.1",
@@ -115,55 +115,73 @@ def identity(family: str) -> list[str]:
 
 def migrating(family: str, **preflight: Any) -> Answers:
     """A host on which every step has something to do and every step works."""
+    later = {
+        "packages": [],
+        "libraries": lines(**{"class": ["Supervisor\\Supervisor no"], "libraries": "done"}),
+        "rpc": lines(unit_state="inactive disabled"),
+        "workers": lines(status=RUNNING),
+        "proof": lines(status=RUNNING, evidence="e", get_workers=get_workers()),
+        "legacy": lines(legacy=QUIET, unit="misp-workers.service active enabled", process="77 76"),
+    }
     return {
         "id -u": identity(family),
-        f"-- {EXAMINE}": lines(**examined(family, **preflight)),
-        "-- packages": [],
-        "-- libraries": lines(**{"class": ["Supervisor\\Supervisor no"], "libraries": "done"}),
-        "-- rpc": lines(unit_state="inactive disabled"),
-        "-- settings+web": lines(settings=settings(), boot="b"),
-        "-- settings": lines(settings=settings(BLOCK)),
-        "-- workers": lines(status=RUNNING),
-        "-- proof": lines(status=RUNNING, evidence="e", get_workers=get_workers()),
-        "-- legacy": lines(
-            legacy=QUIET, unit="misp-workers.service active enabled", process="77 76"
-        ),
+        f"-- {EXAMINE}": look(examined(family, **preflight), {}),
+        **{f"-- {subject}": [f"@{subject}", *answer] for subject, answer in later.items()},
+        "-- settings+web": ["@settings", *lines(settings=settings()), "@web", *lines(boot="b")],
+        "-- settings": ["@settings", *lines(settings=settings(BLOCK))],
     }
 
 
 def converged(family: str, **preflight: Any) -> Answers:
-    """A host that a run has finished with."""
+    """A host that a run has finished with; one look at it is all that a run takes."""
     user = WEB_USER[family]
     group = render.worker_group(PROGRAMS, "/var/www/MISP", user)
     digest = hashlib.sha256(group.encode()).hexdigest()
-    retired = {"unit": "misp-workers.service inactive disabled", "process": []}
-    enabled = settings(BLOCK)
-    return {
-        "id -u": identity(family),
-        f"-- {EXAMINE}": lines(**examined(family, **{**retired, "settings": enabled, **preflight})),
-        "-- packages": lines(package="supervisor installed 4.2.5", supervisor_version="4.2.5"),
-        "-- libraries": lines(**{"class": ["Supervisor\\Supervisor yes"], "libraries": "done"}),
-        "-- rpc": lines(
+    done = {
+        "unit": "misp-workers.service inactive disabled",
+        "process": [],
+        "settings": settings(BLOCK),
+        "boot": "b",
+        "settings_changed": "b 50",
+        "web_reloaded": "b 50",
+    }
+    later = {
+        "packages": lines(package="supervisor installed 4.2.5", supervisor_version="4.2.5"),
+        "libraries": lines(**{"class": ["Supervisor\\Supervisor yes"], "libraries": "done"}),
+        "rpc": lines(
             unit_state="active enabled",
             file="current",
             file_mode="root:root 600",
             answer="200 42",
             daemon_pid="42",
-            status=RUNNING,
         ),
-        "-- settings+web": lines(
-            settings=enabled,
-            boot="b",
-            settings_changed="b 50",
-            web_reloaded="b 50",
-            web=f"{user} 100 php-fpm.service",
-        ),
-        "-- workers": lines(
+        "workers": lines(
             file=f"root:root 644 {digest}",
             log_dir=f"root:{user} 750",
             applied=digest,
             status=RUNNING,
         ),
-        "-- proof": lines(proven="e", evidence="e", status=RUNNING, get_workers=get_workers()),
-        "-- legacy": lines(legacy=QUIET, **retired),
+        "proof": lines(proven="e", evidence="e", status=RUNNING, get_workers=get_workers()),
     }
+    return {
+        "id -u": identity(family),
+        f"-- {EXAMINE}": look(examined(family, **{**done, **preflight}), later),
+    }
+
+
+SUBJECT_OF = {
+    "web": ("web", "boot", "settings_changed", "web_reloaded"),
+    "settings": ("settings",),
+    "legacy": ("legacy", "unit", "process", "hidden_process", "no_unit", "launcher"),
+}
+
+
+def look(values: dict[str, Any], later: dict[str, list[str]]) -> list[str]:
+    """The answer to preflight's one look: every subject's part of it."""
+    placed = {key: subject for subject, keys in SUBJECT_OF.items() for key in keys}
+    printed: list[str] = []
+    for subject in EXAMINE.split("+"):
+        # What is asked of no step by itself may stand anywhere.
+        mine = {k: v for k, v in values.items() if placed.get(k, "system") == subject}
+        printed += [f"@{subject}", *lines(**mine), *later.get(subject, [])]
+    return printed

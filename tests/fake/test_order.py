@@ -54,7 +54,7 @@ def test_old_workers_stay_when_the_proof_does_not_hold(
 ) -> None:
     seen = {"status": RUNNING, "get_workers": get_workers(), "evidence": "e", **change}
     answers = {
-        "-- proof": lines(**seen),
+        "-- proof": ["@proof", *lines(**seen)],
         **{k: v for k, v in migrating("rhel").items() if k != "-- proof"},
     }
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
@@ -86,7 +86,7 @@ def test_a_dry_run_sends_no_action_and_names_what_would_change(pyinfra: Pyinfra)
 
 def test_the_drain_limit_leaves_the_old_workers_alone(pyinfra: Pyinfra) -> None:
     busy = lines(legacy={**QUIET, "waiting": {"prio": 3}, "running": 1}, process="77 76")
-    answers = {**migrating("debian"), "-- legacy": busy}
+    answers = {**migrating("debian"), "-- legacy": ["@legacy", *busy]}
     run = pyinfra({"one": {"fake_responses": answers, "drain_timeout": 1}}, "-y", "-vv")
     assert run.exit_code == 1
     assert "drain limit of 1 s reached with 3 waiting in prio, 1 running" in run.output
@@ -105,7 +105,9 @@ def test_old_jobs_that_cannot_be_waited_for_stop_the_run_at_once(
 ) -> None:
     seen = lines(legacy=legacy, process=process)
     run = pyinfra(
-        {"one": {"fake_responses": {**migrating("rhel"), "-- legacy": seen}}}, "-y", "-vv"
+        {"one": {"fake_responses": {**migrating("rhel"), "-- legacy": ["@legacy", *seen]}}},
+        "-y",
+        "-vv",
     )
     assert run.exit_code == 1
     assert message in run.output

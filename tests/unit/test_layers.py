@@ -22,7 +22,8 @@ LAYERS = (
     ("render",),
     ("target",),
     ("scripts", "misp_rest"),
-    ("facts", "commands"),
+    ("facts",),
+    ("commands",),
 )
 LOWER = {
     name: {lower for layer in LAYERS[:level] for lower in layer}

@@ -80,7 +80,7 @@ def test_a_probe_is_valid_shell(subjects: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert script.label == "+".join(subjects)
     body = script.rpartition(PROBES)[2]
-    assert re.findall(r"^probe_(\w+)$", body, re.MULTILINE) == list(subjects)
+    assert re.findall(r"^echo @\w+; probe_(\w+)$", body, re.MULTILINE) == list(subjects)
 
 
 def test_the_first_question_to_a_host_is_valid_shell_and_says_who_and_what() -> None:
