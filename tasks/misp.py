@@ -11,7 +11,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts
-from tasks.commands import fail, run
+from tasks.commands import give_up, guarded, run
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -34,11 +34,10 @@ def configured(target: Target) -> Generator[PyinfraCommand, None, None]:
         yield run("apply_settings", target, settings_json=json.dumps(pairs))
         if still := _wrong(target, facts.ask(target, "settings", fresh=True)):
             where = "the database" if target.database_mode else "config.php"
-            yield fail(
-                f"MISP took these settings, but {where} does not hold them: {', '.join(still)}"
-            )
+            reason = f"MISP took these settings, but {where} does not hold them: {', '.join(still)}"
+            yield give_up(reason, target)
             return
-    yield run("reload_web", target)
+    yield guarded(run("reload_web", target), target)
 
 
 def _wrong(target: Target, answer: Answer) -> list[str]:

@@ -43,24 +43,12 @@ def examine() -> Target | None:
     try:
         return _examine()
     except _RefusedError as refusal:
-        logger.error(f"{host.print_prefix}refused before any change:")
-        for number, problem in enumerate(refusal.problems, 1):
-            logger.error(f"{host.print_prefix}  {number}. {problem}")
-    # pyinfra's own way for a host whose fact cannot be loaded: out of this run, exit status 1.
-    state.fail_hosts({state.inventory.get_host(host.name)})
-    return None
+        _refuse(refusal.problems)
+        return None
 
 
 def _examine() -> Target:
-    settings, secrets = _operator_data()
-    asked = Target(
-        settings=settings,
-        secrets=secrets,
-        platform=_platform(),
-        web_user=settings.misp_web_user or "",
-        rpc_port=settings.supervisor_port,
-        rpc_user=settings.supervisor_user,
-    )
+    asked = _asked_target()
     answer = facts.look(asked, *SUBJECTS, *LATER)
     target = _with_answers(asked, answer)
     for warning in _warnings(target, answer):
@@ -68,6 +56,68 @@ def _examine() -> Target:
     if problems := list(_problems(target, answer)):
         raise _RefusedError(problems)
     return target
+
+
+def _asked_target() -> Target:
+    """The host as the operator's data has it, before it was asked about itself."""
+    settings, secrets = _operator_data()
+    return Target(
+        settings=settings,
+        secrets=secrets,
+        platform=_platform(),
+        web_user=settings.misp_web_user or "",
+        rpc_port=settings.supervisor_port,
+        rpc_user=settings.supervisor_user,
+    )
+
+
+def examine_for_rollback() -> Target | None:
+    """What to put back on the current host; `None`: it is refused, or there is nothing to do."""
+    try:
+        return _examine_for_rollback()
+    except _RefusedError as refusal:
+        _refuse(refusal.problems)
+        return None
+
+
+def _examine_for_rollback() -> Target | None:
+    asked = _asked_target()
+    answer = facts.look(asked, *SUBJECTS, "originals", "new_backend")
+    target = _with_answers(asked, answer)
+    is_on = (answer.record("settings").get("block") or {}).get("enabled") is True
+    if not answer.one("kept") and not is_on:
+        logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
+        return None
+    problems = [
+        problem for check in (_system, _legacy_to_go_back_to) for problem in check(target, answer)
+    ]
+    if not answer.one("kept"):
+        problems.append(
+            f"{target.state_dir} holds no record of this host's old state: it was migrated by "
+            "other means, so the way back is by hand"
+        )
+    if problems:
+        raise _RefusedError(problems)
+    return target
+
+
+def _legacy_to_go_back_to(target: Target, answer: Answer) -> Iterator[str]:
+    legacy = answer.record("legacy")
+    if legacy.get("installed") is False:
+        yield (
+            f"MISP {_dotted(target.version)} here no longer has CakeResque "
+            "(app/Plugin/CakeResque): there are no old workers to go back to"
+        )
+    elif "error" in legacy:
+        yield f"the old workers' Redis cannot be used: {legacy['error']}"
+
+
+def _refuse(problems: list[str]) -> None:
+    logger.error(f"{host.print_prefix}refused before any change:")
+    for number, problem in enumerate(problems, 1):
+        logger.error(f"{host.print_prefix}  {number}. {problem}")
+    # pyinfra's own way for a host whose fact cannot be loaded: out of this run, exit status 1.
+    state.fail_hosts({state.inventory.get_host(host.name)})
 
 
 def _operator_data() -> tuple[Settings, Secrets]:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Generator
 
-from pyinfra import logger
-from pyinfra.api.command import FunctionCommand, PyinfraCommand
-from pyinfra.api.host import Host
+from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
-from pyinfra.api.state import State
 from pyinfra.context import host
 
 from tasks import facts, misp_rest, parse, render
-from tasks.commands import fail, run
+from tasks.commands import give_up, guarded, run
 from tasks.parse import Answer
 from tasks.target import JOB_TIMEOUT, Target
 
@@ -35,14 +31,14 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
         if not faults:
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
             return
-    yield FunctionCommand(_wait_until_stable, [target], {})
+    yield guarded(run("wait_until_stable", target, stable_seconds=str(STABLE_SECONDS)), target)
     queues = json.dumps(
         [program.name for program in target.programs if program.name != render.SCHEDULER]
     )
-    yield run("prove", target, queues_json=queues, job_timeout=str(JOB_TIMEOUT))
+    yield guarded(run("prove", target, queues_json=queues, job_timeout=str(JOB_TIMEOUT)), target)
     faults = _faults(target, facts.ask(target, "proof", fresh=True)) + misp_rest.faults(target)
     if faults:
-        yield fail(f"not proven, so the old workers stay: {'; '.join(faults)}")
+        yield give_up(f"not proven: {'; '.join(faults)}", target)
         return
     yield run("record_proof", target)
 
@@ -56,21 +52,3 @@ def _faults(target: Target, answer: Answer) -> list[str]:
         if program.name != render.SCHEDULER
     }
     return faults + parse.wrong_misp_view(answer.record("get_workers"), counts)
-
-
-def _wait_until_stable(state: State, host: Host, target: Target) -> bool:
-    """Every worker RUNNING under one PID for STABLE_SECONDS, within a minute."""
-    limit = time.monotonic() + 60
-    unsteady: list[str] = []
-    while time.monotonic() < limit:
-        status = parse.supervisor_status(facts.ask(target, "workers", fresh=True).all("status"))
-        unsteady = parse.wrong_workers(status, target.process_names, render.GROUP) or [
-            f"{name} has run for {status[name].uptime} s"
-            for name in target.process_names
-            if status[name].uptime < STABLE_SECONDS
-        ]
-        if not unsteady:
-            return True
-        time.sleep(1)
-    logger.error(f"{host.print_prefix}not stable after a minute: {'; '.join(unsteady)}")
-    return False

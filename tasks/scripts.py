@@ -23,6 +23,7 @@ from tasks.target import Target
 RUN_ID = uuid.uuid4().hex  # of this pyinfra process, for the lock on each host
 RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{platform.node()}")
 REMOTE = Path(__file__).resolve().parent / "remote"
+PARTS = ("lib", "originals", "probes", "web", "restore")  # functions; the other *.sh are actions
 LIBRARIES = (
     "supervisorphp/supervisor:^4.0",  # 5.1 dropped constants that MISP uses (MISP #10006)
     "guzzlehttp/guzzle",
@@ -33,7 +34,13 @@ LIBRARIES = (
 
 
 # What a subject asks of MISP's configuration, so that one PHP process can answer for all of them.
-_TOPICS = {"settings": "settings", "redis": "redis", "legacy": "legacy", "proof": "evidence"}
+_TOPICS = {
+    "settings": "settings",
+    "redis": "redis",
+    "legacy": "legacy",
+    "proof": "evidence",
+    "new_backend": "redis",
+}
 _WITH_STATUS = {"supervisor", "rpc", "workers", "proof"}
 
 
@@ -84,7 +91,7 @@ def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> 
     lines = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     # In a function, so that the shell has read all of it before the first command runs: a command
     # that reads standard input would otherwise swallow the rest of the script.
-    whole = "\n".join([*lines, _text("lib.sh"), _text("probes.sh"), body])
+    whole = "\n".join([*lines, *(_text(f"{part}.sh") for part in PARTS), body])
     return Script(label, f"main() {{\n{whole}\n}}\nmain </dev/null\n")
 
 
@@ -142,6 +149,7 @@ def _php() -> dict[str, str]:
     return {
         "php_misp": _text("misp.php") + _text("ask.php"),
         "php_canary": _text("misp.php") + _text("canary.php"),
+        "php_move_jobs": _text("misp.php") + _text("move_jobs.php"),
         "php_libraries": _text("libraries.php"),
         "php_rpc": _text("rpc.php"),
         "php_set_settings": _text("set_settings.php"),

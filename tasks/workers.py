@@ -10,7 +10,7 @@ from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts, parse, render
-from tasks.commands import run
+from tasks.commands import guarded, run
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -25,12 +25,13 @@ def running(target: Target) -> Generator[PyinfraCommand, None, None]:
     if not faults:
         host.noop(f"{len(target.process_names)} workers run")
         return
-    yield run(
+    change = run(
         "apply_workers",
         target,
         group_text=target.group_text(),
         worker_count=str(len(target.process_names)),
     )
+    yield guarded(change, target)
 
 
 def _faults(target: Target, answer: Answer) -> list[str]:

@@ -2,6 +2,7 @@
 # shellcheck shell=sh disable=SC2154
 
 make_state_dir
+keep_original "$group_file"
 install -d -m 0750 -o root -g "$web_group" "$log_dir"
 previous=$state_dir/workers-previous
 [ ! -f "$group_file" ] || [ -f "$previous" ] || cp -p "$group_file" "$previous"

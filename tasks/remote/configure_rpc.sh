@@ -2,6 +2,8 @@
 # shellcheck shell=sh disable=SC2154
 
 make_state_dir
+keep_unit "$supervisor_unit.service"
+[ "$write_rpc_file" = no ] || keep_original "$rpc_file"
 if ! find_password; then
     [ "$write_rpc_file" = yes ] || die "the password in the [inet_http_server] that is there already is hashed, and MISP does not know it: give it as supervisor_password"
     # 48 letters and digits, from the kernel. The file bridges the time until MISP knows it too.

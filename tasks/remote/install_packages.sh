@@ -2,6 +2,7 @@
 # starts its service at once, and a group file left by an earlier attempt would start workers.
 # shellcheck shell=sh disable=SC2154,SC2086
 
+keep_unit "$supervisor_unit.service"
 export DEBIAN_FRONTEND=noninteractive
 export NEEDRESTART_SUSPEND=1 # Ubuntu's needrestart would restart the old workers' unit
 systemctl mask --runtime "$supervisor_unit" >/dev/null 2>&1

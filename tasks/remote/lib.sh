@@ -166,6 +166,17 @@ stop_idle_workers() {
     done
 }
 
+hold_unit() { # a unit of old workers without its reflexes, until let_unit_go or a reboot
+    install -d "/run/systemd/system/$1.d"
+    printf '[Service]\nRestart=no\nExecStop=\nKillMode=process\nSendSIGKILL=no\n' \
+        >"/run/systemd/system/$1.d/50-misp-workers.conf"
+}
+
+let_unit_go() {
+    rm -f "/run/systemd/system/$1.d/50-misp-workers.conf"
+    rmdir "/run/systemd/system/$1.d" 2>/dev/null
+}
+
 make_state_dir() {
     install -d -m 0700 -o root -g root "$state_dir"
 }

@@ -164,7 +164,7 @@ function topic_evidence($in)
     $block = block_of(settings($in), "SimpleBackgroundJobs");
     $redis = array_filter($block, function ($key) { return strpos($key, "redis_") === 0; }, ARRAY_FILTER_USE_KEY);
     ksort($redis);
-    return array("digest" => hash("sha256", json_encode(array($redis, !empty($block["enabled"])))));
+    return array("enabled" => !empty($block["enabled"]), "digest" => hash("sha256", json_encode(array($redis, !empty($block["enabled"])))));
 }
 
 // For the script that writes the settings: the Redis password that MISP shall use.

@@ -271,3 +271,18 @@ legacy_launchers() { # what else starts the old workers
         "$supervisor_include_dir"/*"$supervisor_include_suffix" 2>/dev/null
     return 0
 }
+
+probe_originals() {
+    [ -d "$originals" ] && say kept yes
+    [ -f "$originals/units" ] || return 0
+    grep -v "^$supervisor_unit.service " "$originals/units" | while read -r unit active enabled; do
+        say unit_before "$unit" "$active" "$enabled"
+        say unit_now "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"
+    done
+    return 0
+}
+
+probe_new_backend() {
+    say waiting "$(misp_answer redis)"
+    busy_workers | while IFS= read -r name; do say busy_worker "$name"; done
+}

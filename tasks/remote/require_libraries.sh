@@ -24,6 +24,8 @@ put_back() { # all three as they were; what was not there before goes away
 
 [ ! -f "$backup/complete" ] || put_back
 drop_backup
+about_to_change "$app/composer.lock"
+keep_original "$app/composer.json" "$app/Vendor"
 install -d -m 0700 "$backup"
 for name in composer.json composer.lock Vendor; do
     [ ! -e "$app/$name" ] || cp -a --reflink=auto "$app/$name" "$backup/$name" || die "no room to save $app/$name in $state_dir"
@@ -41,4 +43,5 @@ if printf '%s' "$classes" | grep -E ' no$' >&2 || ! printf '%s' "$classes" | gre
     put_back
     die "Composer ended well but the classes above do not load; composer.json, composer.lock and Vendor are as before"
 fi
+left_by_us "$app/composer.lock"
 drop_backup

@@ -19,20 +19,8 @@ work_left() { # jobs that wait or run on the old backend; no answer is no reason
     esac
 }
 
-hold_units() {
-    for unit in $units; do
-        install -d "/run/systemd/system/$unit.d"
-        printf '[Service]\nRestart=no\nExecStop=\nKillMode=process\nSendSIGKILL=no\n' \
-            >"/run/systemd/system/$unit.d/50-misp-workers.conf"
-    done
-    systemctl daemon-reload
-}
-
 let_units_go() {
-    for unit in $units; do
-        rm -f "/run/systemd/system/$unit.d/50-misp-workers.conf"
-        rmdir "/run/systemd/system/$unit.d" 2>/dev/null
-    done
+    for unit in $units; do let_unit_go "$unit"; done
     systemctl daemon-reload
 }
 
@@ -52,7 +40,11 @@ make_state_dir
 list=$(mktemp "$state_dir/processes.XXXXXX")
 trap 'rm -f "$state_dir"/processes.*' EXIT
 ! work_left || die "the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it"
-hold_units
+for unit in $units; do
+    keep_unit "$unit"
+    hold_unit "$unit"
+done
+systemctl daemon-reload
 quit_workers
 limit=$(($(date +%s) + drain_timeout))
 while [ -n "$(legacy_processes)" ]; do

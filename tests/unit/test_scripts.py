@@ -18,15 +18,15 @@ from hypothesis import strategies as st
 
 from tasks import facts, preflight, render, scripts
 from tasks.commands import run
-from tasks.scripts import REMOTE, Script, action, probe
+from tasks.scripts import PARTS, REMOTE, Script, action, probe
 from tasks.secret import Secret
 from tasks.settings import Secrets
 from tests.unit.samples import API_KEY, REDIS_PASSWORD, SUPERVISOR_PASSWORD, target
 from tests.unit.supervisor_files import read
 
 LIB = (REMOTE / "lib.sh").read_text(encoding="utf-8")
-PROBES = (REMOTE / "probes.sh").read_text(encoding="utf-8")
-ACTIONS = sorted(path.stem for path in REMOTE.glob("*.sh") if path.stem not in ("lib", "probes"))
+PROBES = "\n".join((REMOTE / f"{part}.sh").read_text(encoding="utf-8") for part in PARTS[1:])
+ACTIONS = sorted(path.stem for path in REMOTE.glob("*.sh") if path.stem not in PARTS)
 SUBJECTS = re.findall(r"^probe_(\w+)\(\)", PROBES, re.MULTILINE)
 NASTY = (
     "it's",

@@ -1,0 +1,15 @@
+"""Put a host back on its CakeResque workers, from any state that deploy.py can leave it in.
+
+pyinfra inventories/production.py rollback.py --dry
+pyinfra inventories/production.py rollback.py -y
+"""
+
+from tasks import preflight, rollback
+
+target = preflight.examine_for_rollback()
+
+if target:
+    rollback.old_workers_started(name="Old workers: started as before", target=target)
+    rollback.backend_disabled(name="MISP: the new backend off", target=target)
+    rollback.jobs_returned(name="New queues: finished, the rest moved back", target=target)
+    rollback.everything_put_back(name="RPC, libraries, SELinux: as before", target=target)

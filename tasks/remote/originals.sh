@@ -1,0 +1,69 @@
+# A host's state before its first change, kept once for the way back, in $state_dir/originals:
+# saved/PATH is a copy with owner and mode, `absent` lists what was not there, `units` what systemd
+# said, `ours` the digests of what the migration left behind.
+# shellcheck shell=sh disable=SC2154
+
+originals=$state_dir/originals
+
+keep_original() { # PATH...: to be called before a change; only the first call keeps anything
+    make_state_dir
+    install -d -m 0700 "$originals" "$originals/saved"
+    for path in "$@"; do
+        if is_kept "$path"; then
+            continue
+        elif [ -e "$path" ]; then
+            rm -rf "$originals/new"
+            cp -a --reflink=auto "$path" "$originals/new" || die "no room in $state_dir to keep $path"
+            install -d -m 0700 "$originals/saved${path%/*}"
+            mv "$originals/new" "$originals/saved$path"
+        else
+            printf '%s\n' "$path" >>"$originals/absent"
+        fi
+    done
+}
+
+is_kept() { [ -e "$originals/saved$1" ] || grep -qsxF "$1" "$originals/absent"; }
+
+keep_unit() { # UNIT: whether it runs and whether it starts at boot
+    make_state_dir
+    install -d -m 0700 "$originals"
+    grep -qs "^$1 " "$originals/units" ||
+        printf '%s %s %s\n' "$1" "$(systemctl is-active "$1" 2>/dev/null)" \
+            "$(systemctl is-enabled "$1" 2>/dev/null || true)" >>"$originals/units"
+}
+
+restore_original() { # PATH: as it was, or gone if it was not there
+    if [ -e "$originals/saved$1" ]; then
+        rm -rf "${1:?}.misp-workers-new"
+        cp -a "$originals/saved$1" "$1.misp-workers-new" || die "could not put $1 back"
+        rm -rf "${1:?}.misp-workers-old"
+        if [ -d "$1" ]; then mv "$1" "$1.misp-workers-old"; fi # a directory cannot be replaced
+        mv -fT "$1.misp-workers-new" "$1" && rm -rf "${1:?}.misp-workers-old"
+        if command -v restorecon >/dev/null 2>&1; then restorecon -R "$1" 2>/dev/null || true; fi
+    elif grep -qsxF "$1" "$originals/absent"; then
+        rm -rf "${1:?}"
+    fi
+}
+
+# Around a change of a file that others change too: `ours` holds its digest only as long as all its
+# changes since the first look are ours.
+about_to_change() { # PATH
+    if ! is_kept "$1"; then
+        keep_original "$1"
+        all_ours=yes
+    elif is_as_we_left_it "$1"; then
+        all_ours=yes
+    else
+        all_ours=no
+    fi
+}
+
+left_by_us() { # PATH
+    [ "$all_ours" = yes ] || return 0
+    { grep -sv " $1\$" "$originals/ours"; printf '%s %s\n' "$(digest "$1")" "$1"; } |
+        write_file "$originals/ours" 0600
+}
+
+is_as_we_left_it() { grep -qsxF "$(digest "$1") $1" "$originals/ours"; }
+
+digest() { sha256sum 2>/dev/null <"$1" | cut -d' ' -f1; }

@@ -1,0 +1,83 @@
+# The way back, in pieces: each may be repeated and does nothing where nothing is to be put back.
+# shellcheck shell=sh disable=SC2154
+
+app=$misp_root/app
+
+restore_launchers() { # the old workers, as they were started before
+    for unit in $(legacy_units); do let_unit_go "$unit"; done
+    systemctl daemon-reload
+    [ -f "$originals/units" ] || return 0
+    while read -r unit active enabled; do
+        [ "$unit" != "$supervisor_unit.service" ] || continue
+        case $enabled in
+            enabled*) systemctl enable "$unit" >/dev/null 2>&1 || die "could not enable $unit" ;;
+        esac
+        case $active in
+            active | activating) systemctl start "$unit" || die "could not start $unit, see journalctl -u $unit" ;;
+        esac
+    done <"$originals/units"
+}
+
+# The file as it was if nobody else changed it since, else (and in the database) just `enabled` off.
+restore_settings() {
+    backend_is_on || is_as_we_left_it "$config_php" || return 0
+    changed unfinished
+    ! is_as_we_left_it "$config_php" || restore_original "$config_php"
+    if backend_is_on; then
+        printf '{"settings":[["SimpleBackgroundJobs.enabled",false]],"supervisor_password":"","redis_password":""}' |
+            (cd "$app/Console" && php_as_web_user "$php_set_settings") || die "MISP does not take the setting enabled = false"
+    fi
+    changed "$(now_ticks)"
+}
+
+backend_is_on() { misp evidence 2>/dev/null | grep -q '"enabled":true'; }
+
+# Waiting jobs of the new backend go to the old one's lists; see move_jobs.php.
+move_jobs_back() {
+    printf '{"root":"%s","desired":%s}' "$misp_root" "$desired_json" | php_as_web_user "$php_move_jobs" ||
+        die "jobs of the new backend could not be moved to the old one, see above"
+}
+
+remove_workers() {
+    is_kept "$group_file" || return 0
+    stop_idle_workers
+    restore_original "$group_file"
+    if daemon_is_active; then ctl update misp-workers >&2; fi
+    rm -f "$state_dir/workers-applied" "$state_dir/proven" "$state_dir/workers-previous"
+}
+
+restore_supervisor() {
+    restore_original "$rpc_file"
+    [ -f "$originals/units" ] || return 0
+    line=$(grep "^$supervisor_unit.service " "$originals/units") || return 0
+    case $line in
+        *' active '*) systemctl restart "$supervisor_unit" || die "could not restart $supervisor_unit" ;;
+        *) systemctl stop "$supervisor_unit" ;;
+    esac
+    case $line in
+        *' enabled') ;;
+        *) systemctl disable "$supervisor_unit" >/dev/null 2>&1 ;;
+    esac
+}
+
+restore_libraries() { # unless they were changed since, as by an update of MISP
+    is_as_we_left_it "$app/composer.lock" || return 0
+    for name in Vendor composer.json composer.lock; do restore_original "$app/$name"; done
+}
+
+restore_selinux() {
+    [ -f "$originals/selinux" ] || return 0
+    read -r module rule network <"$originals/selinux"
+    [ "$module" = loaded ] || semodule -r misp-workers-httpd 2>/dev/null
+    if [ "$rule" != httpd_sys_script_exec_t ]; then
+        semanage fcontext -d "$real_root/app/Console/cake" 2>/dev/null
+        restorecon "$real_root/app/Console/cake"
+    fi
+    [ "$network" = on ] || setsebool -P httpd_can_network_connect off
+}
+
+forget() { # the host as if nothing had been done; first the name, so that it is all or nothing
+    rm -rf "$state_dir.gone"
+    [ ! -d "$state_dir" ] || mv "$state_dir" "$state_dir.gone"
+    rm -rf "$state_dir.gone"
+}
