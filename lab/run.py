@@ -124,7 +124,7 @@ def pyinfra(  # each is an independent choice of a caller
     arguments = [INVENTORY, deploy, *options]
     started = time.monotonic()
     exit_code, stdout, stderr = _communicate(
-        [*_program(), *arguments],
+        [*program(), *arguments],
         {**os.environ, **lab.environment, **(environment or {})},
         timeout,
         echo,
@@ -144,7 +144,8 @@ def pyinfra(  # each is an independent choice of a caller
     )
 
 
-def _program() -> list[str]:
+def program() -> list[str]:
+    """Return the command that starts pyinfra in the environment of this process."""
     # The script rather than `python -m`, which would put the working directory first on the path.
     script = Path(sys.executable).with_name("pyinfra")
     return [str(script)] if script.exists() else [sys.executable, "-m", "pyinfra"]
