@@ -98,10 +98,12 @@ def _pytest(session: nox.Session, folder: str, *options: str) -> None:
     session.run("python", "-m", "pytest", f"tests/{folder}", *options)
 
 
-def _e2e(session: nox.Session, options: argparse.Namespace, rest: Sequence[str]) -> None:
+def _e2e(
+    session: nox.Session, options: argparse.Namespace, rest: Sequence[str], suite: str
+) -> None:
     # Two labs at a time, whole modules each: a module's tests build on one another.
     parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
-    _with_engine(session, options, "-m", "pytest", "tests/e2e", *parallel, *rest)
+    _with_engine(session, options, "-m", "pytest", "tests/e2e", "-m", suite, *parallel, *rest)
 
 
 # --- sessions ----------------------------------------------------------------------------------
@@ -139,7 +141,14 @@ def fake(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Migrations in containers. Options: --install-engine, --keep, and pytest's."""
     _install(session)
-    _e2e(session, *_options(session))
+    _e2e(session, *_options(session), "not resilience")
+
+
+@nox.session
+def resilience(session: nox.Session) -> None:
+    """Long suites: kills in every operation, load across the cut-over, faults afterwards."""
+    _install(session)
+    _e2e(session, *_options(session), "resilience")
 
 
 @nox.session
@@ -149,8 +158,8 @@ def tests(session: nox.Session) -> None:
     _lint(session)
     _types(session)
     _pytest(session, "unit")
-    _pytest(session, "fake")
-    _e2e(session, *_options(session))
+    _pytest(session, "fake", "-n", "2")
+    _e2e(session, *_options(session), "not resilience")
 
 
 @nox.session

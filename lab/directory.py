@@ -12,6 +12,7 @@ from lab.credentials import Authority, Certificate, SshKey, password
 from lab.paths import state_dir
 
 INVENTORY_VARIABLE = "MISP_LAB_INVENTORY"
+REPORTS_VARIABLE = "MISP_WORKERS_REPORTS"
 
 
 class LabDirectory:
@@ -34,6 +35,11 @@ class LabDirectory:
     def inventory(self) -> Path:
         """The inventory that ``inventories/lab.py`` reads."""
         return self.path / "inventory.json"
+
+    @property
+    def reports(self) -> Path:
+        """Where runs on this lab leave their reports."""
+        return self.path / "runs"
 
     @property
     def secrets(self) -> list[str]:

@@ -108,7 +108,10 @@ class Lab:
     @property
     def environment(self) -> dict[str, str]:
         """The environment under which ``inventories/lab.py`` means this lab."""
-        return {directory.INVENTORY_VARIABLE: str(self.directory.inventory)}
+        return {
+            directory.INVENTORY_VARIABLE: str(self.directory.inventory),
+            directory.REPORTS_VARIABLE: str(self.directory.reports),
+        }
 
     @property
     def secrets(self) -> list[str]:

@@ -9,21 +9,43 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
 
-from tasks import facts, scripts
+from tasks import facts, reporting, scripts
+from tasks.summary import FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 
+# How remote/return.sh says that it did: it also ends well where there is nothing to go back to.
+RETURNED = "the host is as it was before"
+_TAIL = 3  # lines of a failed script's stderr; its own last word comes last
 
-def run(action: str, target: Target, **variables: str) -> StringCommand:
+
+class Action(StringCommand):
+    """A script that changes something; when it fails, the report has the end of its stderr."""
+
+    def execute(
+        self, state: State, host: Host, connector_arguments: ConnectorArguments
+    ) -> tuple[bool, CommandOutput]:
+        """As pyinfra's own: whether it succeeded, and all that was printed."""
+        try:
+            succeeded, output = super().execute(state, host, connector_arguments)
+        except Exception as error:
+            reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
+            raise
+        if not succeeded:
+            reporting.note(state, host, cause=" ".join(output.stderr_lines[-_TAIL:]))
+        return succeeded, output
+
+
+def run(action: str, target: Target, **variables: str) -> Action:
     """The script remote/`action`.sh, on standard input; its stderr is shown when it fails."""
     facts.forget()
     script = scripts.action(action, target, **variables)
-    return StringCommand("sh", "-s", "--", action, _stdin=script)
+    return Action("sh", "-s", "--", action, _stdin=script)
 
 
-class Guarded(StringCommand):
+class Guarded(Action):
     """A command, and one that takes back what was done when it fails; then this host is out."""
 
-    def __init__(self, command: StringCommand, way_back: StringCommand) -> None:
+    def __init__(self, command: StringCommand, way_back: Action) -> None:
         super().__init__(*command.bits, **command.connector_arguments)
         self.way_back = way_back
 
@@ -37,6 +59,7 @@ class Guarded(StringCommand):
         returned, said = self.way_back.execute(state, host, connector_arguments.copy())
         outcome = said.stdout.strip() if returned else "THE WAY BACK FAILED, see above"
         logger.error(f"{host.print_prefix}{outcome}")
+        reporting.note(state, host, _outcome(returned, said), outcome)
         return False, CommandOutput([*output, *said])
 
     def attempt(
@@ -47,6 +70,12 @@ class Guarded(StringCommand):
         return outcome
 
 
+def _outcome(returned: bool, said: CommandOutput) -> str:
+    if not returned:
+        return RETURN_FAILED
+    return NOT_PROVEN_RETURNED if RETURNED in said.stdout else FAILED
+
+
 class GivingUp(Guarded):
     """Nothing is tried any more: the reason is printed, and then comes the way back."""
 
@@ -54,8 +83,7 @@ class GivingUp(Guarded):
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """Fail, having said why."""
-        logger.error(f"{host.print_prefix}{self.bits[0]}")
-        return False, CommandOutput([])
+        return failed(state, host, str(self.bits[0])), CommandOutput([])
 
 
 def guarded(command: StringCommand, target: Target) -> Guarded:
@@ -68,11 +96,13 @@ def give_up(reason: str, target: Target) -> GivingUp:
     return GivingUp(StringCommand(reason), run("return", target))
 
 
-def fail(reason: str) -> FunctionCommand:
+def fail(reason: str, outcome: str = "") -> FunctionCommand:
     """Take this host, and only this one, out of the run. An exception would stop every host."""
-    return FunctionCommand(_fail, [reason], {})
+    return FunctionCommand(failed, [reason, outcome], {})
 
 
-def _fail(state: State, host: Host, reason: str) -> bool:
+def failed(state: State, host: Host, reason: str, outcome: str = "") -> bool:
+    """Say why this host fails, to the operator and in the report; false, as a command's end."""
     logger.error(f"{host.print_prefix}{reason}")
+    reporting.note(state, host, outcome, reason)
     return False

@@ -13,8 +13,9 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from tasks import facts, parse
-from tasks.commands import fail, run
+from tasks.commands import fail, failed, run
 from tasks.parse import Answer
+from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
 QUIET_LOOKS = 2  # a job may enqueue another one as its last act
@@ -38,7 +39,7 @@ def drained(target: Target) -> Generator[PyinfraCommand, None, None]:
     if not answer.all("process") and parse.backlog(legacy):
         yield fail(f"the old backend has {parse.backlog(legacy)}, and {_NO_WORKER}")
     elif problem := parse.never_drained(legacy, target.settings.drain_timeout):
-        yield fail(f"{problem}. {_BOTH_RUN}")
+        yield fail(f"{problem}. {_BOTH_RUN}", DRAIN_LIMIT)
     else:
         yield FunctionCommand(_wait_for_quiet, [target], {})
 
@@ -61,11 +62,11 @@ def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
             return True
         now = time.monotonic()
         if now >= limit and backlog and target.settings.on_leftover_jobs == "stop":
-            logger.error(
-                f"{host.print_prefix}drain limit of {target.settings.drain_timeout} s reached with "
-                f"{backlog}. {_BOTH_RUN}: run again later, or raise drain_timeout"
+            reason = (
+                f"drain limit of {target.settings.drain_timeout} s reached with {backlog}. "
+                f"{_BOTH_RUN}: run again later, or raise drain_timeout"
             )
-            return False
+            return failed(state, host, reason, DRAIN_LIMIT)
         if backlog and now >= next_report:
             logger.info(f"{host.print_prefix}old backend: {backlog}")
             next_report = now + REPORT_SECONDS
@@ -74,7 +75,7 @@ def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
 
 @operation()
 def retired(target: Target) -> Generator[PyinfraCommand, None, None]:
-    """Have the old workers stopped by QUIT, never in a job, and their unit stopped and disabled."""
+    """Have the old workers stopped by QUIT, never in a job, and nothing that starts them again."""
     answer = facts.ask(target, "legacy")
     if not _is_alive(answer):
         host.noop("the old workers are retired")
@@ -83,8 +84,10 @@ def retired(target: Target) -> Generator[PyinfraCommand, None, None]:
 
 
 def _is_alive(answer: Answer) -> bool:
-    """Old workers run, or a unit would start them: now, on demand or at the next boot."""
+    """Old workers run, or something would start them: now, on demand or at the next boot."""
     if answer.all("process") or answer.all("hidden_process") or answer.all("stopping"):
+        return True
+    if answer.all("launcher"):
         return True
     for line in answer.all("unit"):
         words = line.split()

@@ -44,7 +44,9 @@ class Answer:
         """The first value of a key as a JSON object; what is no such thing becomes an error."""
         text = self.one(key)
         try:
-            value = json.loads(text)
+            # `cake` may print a warning of PHP's around its answer.
+            whole = text[text.find("{") : text.rfind("}") + 1] if "{" in text else text
+            value = json.loads(whole)
         except ValueError:
             return {"error": f"no answer from PHP: {text[:200]}" if text else "no answer from PHP"}
         return value if isinstance(value, dict) else {"error": f"an odd answer: {text[:200]}"}
@@ -122,9 +124,16 @@ def wrong_workers(status: Mapping[str, Process], wanted: Iterable[str], group: s
     return faults + [f"{name} is not wanted" for name in extra]
 
 
-def foreign_programs(status: Mapping[str, Process], group: str) -> list[str]:
-    """Programs of somebody else's under the same supervisord, sorted."""
-    return sorted(name for name in status if not name.startswith(f"{group}:"))
+def foreign_programs(
+    status: Mapping[str, Process], group: str, old: Iterable[str] = ()
+) -> list[str]:
+    """Programs of somebody else's under the same supervisord, sorted.
+
+    `old` are programs that run old workers of this MISP: supervisord's restart waits for them.
+    """
+    ours = {group, *old}
+    names = (name for name in status if name.partition(":")[0] not in ours or name == group)
+    return sorted(names)
 
 
 def wrong_misp_view(view: Mapping[str, Any], workers: Mapping[str, int]) -> list[str]:

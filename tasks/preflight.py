@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
@@ -10,10 +10,9 @@ from pathlib import PurePosixPath
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, misp_rest, parse, render
+from tasks import facts, misp_rest, parse, render, reporting
+from tasks.acquaintance import RefusedError, asked_target, with_answers
 from tasks.parse import Answer
-from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
-from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
 from tasks.target import Target
 
 SUBJECTS = ("system", "misp", "php", "web", "settings", "redis", "supervisor", "selinux", "legacy")
@@ -26,64 +25,47 @@ WORKER_KB = 43_000  # resident memory of an idle worker (MISP #9832)
 DISK_KB = 200_000  # room for Composer's packages, their saved copy and logs
 
 
-class _RefusedError(Exception):
-    """This host is not fit; `problems` has one sentence for each reason."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(problems)
-        self.problems = problems
-
-
 def examine() -> Target | None:
     """What to do to the current host, or `None`: then it is refused and out of the run.
 
     Every problem is printed, each with what to do about it. The host counts as failed, so pyinfra
     ends with status 1, for a dry run too; nothing on it has been changed.
     """
+    reporting.begin("deploy", state, host)
     try:
         return _examine()
-    except _RefusedError as refusal:
+    except RefusedError as refusal:
         _refuse(refusal.problems)
         return None
 
 
 def _examine() -> Target:
-    asked = _asked_target()
+    asked = _asked()
     answer = facts.look(asked, *SUBJECTS, *LATER)
-    target = _with_answers(asked, answer)
+    target = with_answers(asked, answer)
+    _report_versions(target, answer)
     for warning in _warnings(target, answer):
         logger.warning(f"{host.print_prefix}note: {warning}")
     if problems := list(_problems(target, answer)):
-        raise _RefusedError(problems)
+        raise RefusedError(problems)
     return target
-
-
-def _asked_target() -> Target:
-    """The host as the operator's data has it, before it was asked about itself."""
-    settings, secrets = _operator_data()
-    return Target(
-        settings=settings,
-        secrets=secrets,
-        platform=_platform(),
-        web_user=settings.misp_web_user or "",
-        rpc_port=settings.supervisor_port,
-        rpc_user=settings.supervisor_user,
-    )
 
 
 def examine_for_rollback() -> Target | None:
     """What to put back on the current host; `None`: it is refused, or there is nothing to do."""
+    reporting.begin("rollback", state, host)
     try:
         return _examine_for_rollback()
-    except _RefusedError as refusal:
+    except RefusedError as refusal:
         _refuse(refusal.problems)
         return None
 
 
 def _examine_for_rollback() -> Target | None:
-    asked = _asked_target()
+    asked = _asked()
     answer = facts.look(asked, *SUBJECTS, "originals", "new_backend")
-    target = _with_answers(asked, answer)
+    target = with_answers(asked, answer)
+    _report_versions(target, answer)
     is_on = (answer.record("settings").get("block") or {}).get("enabled") is True
     if not answer.one("kept") and not is_on:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
@@ -97,8 +79,25 @@ def _examine_for_rollback() -> Target | None:
             "other means, so the way back is by hand"
         )
     if problems:
-        raise _RefusedError(problems)
+        raise RefusedError(problems)
     return target
+
+
+def _asked() -> Target:
+    asked = asked_target()
+    secrets = (getattr(asked.secrets, name) for name in type(asked.secrets).model_fields)
+    reporting.hide(state, host, [secret.unmask() for secret in secrets if secret])
+    return asked
+
+
+def _report_versions(target: Target, answer: Answer) -> None:
+    reporting.versions(
+        state,
+        host,
+        misp=_dotted(target.version) if any(target.version) else "",
+        php=answer.one("php_version"),
+        supervisor=answer.one("supervisor_version"),
+    )
 
 
 def _legacy_to_go_back_to(target: Target, answer: Answer) -> Iterator[str]:
@@ -116,74 +115,9 @@ def _refuse(problems: list[str]) -> None:
     logger.error(f"{host.print_prefix}refused before any change:")
     for number, problem in enumerate(problems, 1):
         logger.error(f"{host.print_prefix}  {number}. {problem}")
+    reporting.refused(state, host, problems)
     # pyinfra's own way for a host whose fact cannot be loaded: out of this run, exit status 1.
     state.fail_hosts({state.inventory.get_host(host.name)})
-
-
-def _operator_data() -> tuple[Settings, Secrets]:
-    try:
-        settings = from_host_data(host.data.dict())
-        return settings, resolve_secrets(settings)
-    except SettingsError as error:
-        raise _RefusedError(error.problems) from None
-
-
-def _platform() -> Platform:
-    try:
-        identity = host.get_fact(facts.Identity, _ignore_errors=True)
-    except EOFError:  # pyinfra asks for sudo's password, and there is no terminal
-        identity = None
-    if identity is None:
-        raise _RefusedError(
-            [
-                "no command can be run as root here: the lines above are the host's own words. "
-                "Give the login user sudo (or use root), set _sudo = True in the inventory, and "
-                "use --same-sudo-password or --use-sudo-password if sudo asks for one"
-            ]
-        )
-    if identity.one("user") != "0":
-        raise _RefusedError(["not logged in as root: set _sudo = True in the inventory"])
-    try:
-        return detect(parse_os_release(identity.all("os-release")))
-    except UnsupportedPlatformError as error:
-        raise _RefusedError([str(error)]) from None
-
-
-def _with_answers(asked: Target, answer: Answer) -> Target:
-    """The target with what the host says of itself."""
-    web_user, web_group = [*answer.words("web_user"), "", ""][:2]
-    changes: dict[str, object] = {
-        "web_user": web_user,
-        "web_group": web_group,
-        "composer": answer.one("composer"),
-        "version": parse.misp_version(answer.one("version")),
-        "redis": answer.record("settings").get("wanted") or {},
-        "database_mode": answer.record("settings").get("database_mode", False),
-    }
-    if asked.settings.supervisor_transport == "unix":
-        # Before the package is there, its file is not either; the RPC step needs the real path.
-        changes["rpc_socket"] = answer.one("socket") or asked.platform.supervisor_socket
-    elif elsewhere := answer.words("inet_elsewhere"):
-        changes["rpc_elsewhere"] = elsewhere[0]
-        changes["rpc_port"] = _port(elsewhere)
-        changes["rpc_user"] = elsewhere[2] if len(elsewhere) > 2 else ""
-    changes["selinux"], changes["selinux_reason"] = _selinux(asked.settings, answer.one("mode"))
-    return dataclasses.replace(asked, **changes)  # type: ignore[arg-type]
-
-
-def _port(elsewhere: list[str]) -> int:
-    text = elsewhere[1].rpartition(":")[2] if len(elsewhere) > 1 else ""
-    return int(text) if text.isdigit() else 0
-
-
-def _selinux(settings: Settings, mode: str) -> tuple[str, str]:
-    if settings.selinux == "off":
-        return "none", "selinux is off in the inventory"
-    if settings.selinux == "build":
-        return "build", f"built but not loaded, as the inventory says (SELinux here: {mode})"
-    if mode in ("Enforcing", "Permissive"):
-        return "load", f"SELinux is {mode}"
-    return "none", f"SELinux is {mode.lower() or 'absent'} on this host"
 
 
 Check = Callable[[Target, Answer], Iterator[str]]
@@ -368,7 +302,8 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
         yield from _existing_rpc(target, answer)
     elif target.settings.supervisor_transport == "tcp":
         yield from _port_holder(target, answer)
-    foreign = parse.foreign_programs(parse.supervisor_status(answer.all("status")), render.GROUP)
+    status = parse.supervisor_status(answer.all("status"))
+    foreign = parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
     if foreign and not target.settings.allow_foreign_restart and not _speaks_rpc(answer):
         yield (
             f"supervisord also runs {', '.join(foreign)}, and opening its RPC takes a restart of "
@@ -438,18 +373,17 @@ def _port_holder(target: Target, answer: Answer) -> Iterator[str]:
 
 
 def _legacy(target: Target, answer: Answer) -> Iterator[str]:
-    launchers = answer.all("launcher")
-    if launchers:
+    for launcher in answer.all("unfit_launcher"):
         yield (
-            f"the old workers are also started by {', '.join(launchers)}: take that line out "
-            "(a running worker goes on), so that they do not come back after the migration"
+            f"the old workers are also started by {launcher}: take that out by hand (a running "
+            "worker goes on), so that they do not come back after the migration"
         )
     for unit in answer.all("no_unit"):
         yield f"there is no unit {unit}: correct legacy_service, or leave it out"
-    if answer.all("process") and not answer.all("unit") and not launchers:
+    if unknown := _odd_units(target, answer):
         yield (
-            "old workers run here but no systemd unit starts them: name it with legacy_service, or "
-            "start them through one, so that the migration can stop and restore them"
+            f"old workers run in {', '.join(unknown)}, which does not start them by a command of "
+            "MISP's: name it with legacy_service, so that the migration can stop and restore them"
         )
     if hidden := answer.all("hidden_process"):
         yield (
@@ -463,6 +397,23 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
             f"the old workers' Redis cannot be asked how many jobs wait: {legacy['error']}. See "
             f"{target.settings.misp_root}/app/Plugin/CakeResque/Config/config.php"
         )
+
+
+def _odd_units(target: Target, answer: Answer) -> list[str]:
+    """Units with old workers in them that may start these again, in a way nobody here knows.
+
+    Not those where somebody's shell ran start.sh, nor the web tier, where MISP's page did.
+    """
+    by_hand = r"(sshd?|sshd?@.*|user@.*|crond?|atd|rc-local|.*getty@.*)\.service"
+    known = {line.split()[0] for line in answer.all("unit")}
+    known.update(line.split()[-1] for line in answer.all("web"))
+    if answer.all("launcher"):
+        known.add(f"{target.platform.supervisor_unit}.service")
+    return [
+        unit
+        for unit in answer.all("started_in")
+        if unit not in known and not re.fullmatch(by_hand, unit)
+    ]
 
 
 def _rest(target: Target, answer: Answer) -> Iterator[str]:
@@ -488,10 +439,29 @@ def _warnings(target: Target, answer: Answer) -> Iterator[str]:
         yield f"the [inet_http_server] in {target.rpc_elsewhere} is used as it is"
     if not answer.all("web"):
         yield "no PHP process of a web tier runs: that it reads the new settings is not proven"
+    yield from _launcher_notes(answer)
     if backlog := parse.backlog(answer.record("legacy")):
         yield f"the old backend has {backlog}"
     if problem := parse.never_drained(answer.record("legacy"), target.settings.drain_timeout):
         yield f"{problem}, so this run will stop before it retires the old workers"
+
+
+def _launcher_notes(answer: Answer) -> Iterator[str]:
+    for file in answer.all("launcher"):
+        yield (
+            f"{file} starts the old workers: that part of it is commented out when they retire, "
+            "and rollback.py brings it back"
+        )
+    if (programs := sorted(set(answer.all("old_program")))) and not _speaks_rpc(answer):
+        yield (
+            f"supervisord has to be restarted and runs old workers ({', '.join(programs)}): that "
+            "waits until their running jobs have ended, and they start again"
+        )
+    if answer.all("process") and not answer.all("unit") and not answer.all("launcher"):
+        yield (
+            "nothing starts the old workers at boot, so they were started by hand: after a "
+            "rollback app/Console/worker/start.sh starts them"
+        )
 
 
 def _dotted(version: tuple[int, int, int]) -> str:

@@ -7,9 +7,9 @@ from collections.abc import Generator
 
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
-from pyinfra.context import host
+from pyinfra.context import host, state
 
-from tasks import facts, misp_rest, parse, render
+from tasks import facts, misp_rest, parse, render, reporting
 from tasks.commands import give_up, guarded, run
 from tasks.parse import Answer
 from tasks.target import JOB_TIMEOUT, Target
@@ -29,6 +29,7 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
     if answer.one("proven") and answer.one("proven") == answer.one("evidence"):
         faults = _faults(target, answer) + misp_rest.faults(target)
         if not faults:
+            _report(target)
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
             return
     yield guarded(run("wait_until_stable", target, stable_seconds=str(STABLE_SECONDS)), target)
@@ -41,6 +42,11 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
         yield give_up(f"not proven: {'; '.join(faults)}", target)
         return
     yield run("record_proof", target)
+    _report(target)
+
+
+def _report(target: Target) -> None:
+    reporting.proven(state, host, len(target.process_names))
 
 
 def _faults(target: Target, answer: Answer) -> list[str]:

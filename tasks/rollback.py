@@ -20,9 +20,10 @@ from tasks.target import Target
 
 @operation()
 def old_workers_started(target: Target) -> Generator[PyinfraCommand, None, None]:
-    """Have the old workers' units as they were, running first: nothing may wait for a worker."""
+    """Have the old workers' launchers as they were, and these running before all else is undone."""
     answer = facts.ask(target, "originals")
-    if _units(answer, "unit_before") == _units(answer, "unit_now"):
+    is_out = answer.one("launchers") == "out"
+    if not is_out and _units(answer, "unit_before") == _units(answer, "unit_now"):
         host.noop("the old workers are as they were")
         return
     yield run("start_old_workers", target)

@@ -31,7 +31,7 @@ def opened(target: Target) -> Generator[PyinfraCommand, None, None]:
         host.noop(f"supervisord answers at {_address(target)}")
         return
     status = parse.supervisor_status(answer.all("status"))
-    foreign = parse.foreign_programs(status, render.GROUP)
+    foreign = parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
     if foreign and not is_answering and not target.settings.allow_foreign_restart:
         yield fail(
             f"supervisord has to be restarted and also runs {', '.join(foreign)}: set "

@@ -23,7 +23,8 @@ from tasks.target import Target
 RUN_ID = uuid.uuid4().hex  # of this pyinfra process, for the lock on each host
 RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{platform.node()}")
 REMOTE = Path(__file__).resolve().parent / "remote"
-PARTS = ("lib", "originals", "probes", "web", "restore")  # functions; the other *.sh are actions
+# Functions; the other *.sh are actions.
+PARTS = ("lib", "originals", "launchers", "probes", "web", "restore")
 LIBRARIES = (
     "supervisorphp/supervisor:^4.0",  # 5.1 dropped constants that MISP uses (MISP #10006)
     "guzzlehttp/guzzle",
@@ -71,11 +72,12 @@ def probe(target: Target, *subjects: str) -> Script:
     """A script that prints what is true of `subjects` (see remote/probes.sh)."""
     body = "\n".join(f"echo @{subject}; probe_{subject}" for subject in subjects)
     status = "yes" if _WITH_STATUS.intersection(subjects) else "no"
-    topics = " ".join(_TOPICS[subject] for subject in subjects if subject in _TOPICS)
+    waits = "no" if "run_state" in subjects else "yes"  # to say that a run is at work, not to wait
+    topics = " ".join(dict.fromkeys(_TOPICS[one] for one in subjects if one in _TOPICS))
     return _script(
         "+".join(subjects),
         target,
-        {"misp_topics": topics, "needs_status": status},
+        {"misp_topics": topics, "needs_status": status, "waits_for_lock": waits},
         f"gather\n{body}\nexit 0",
     )
 
@@ -86,7 +88,7 @@ def action(name: str, target: Target, **extra: str) -> Script:
 
 
 def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> Script:
-    asked = {"misp_topics": "", "needs_status": "no"}
+    asked = {"misp_topics": "", "needs_status": "no", "waits_for_lock": "yes"}
     values = {**variables(target), **_php(), **asked, **extra}
     lines = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     # In a function, so that the shell has read all of it before the first command runs: a command

@@ -10,7 +10,7 @@ from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
 STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root, on the host
-JOB_TIMEOUT = 60  # seconds for one test job on a queue; a busy queue makes it wait its turn
+JOB_TIMEOUT = 180  # seconds for one test job on a queue; a busy queue makes it wait its turn
 
 
 @dataclass(frozen=True, repr=False)

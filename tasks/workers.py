@@ -43,5 +43,6 @@ def _faults(target: Target, answer: Answer) -> list[str]:
         faults.append(f"{render.LOG_DIR} is not as it should be")
     if answer.one("applied") != digest:
         faults.append("supervisord has not loaded the current file")
+    faults += [f"PID {pid} is a worker of a killed supervisord" for pid in answer.all("stray")]
     status = parse.supervisor_status(answer.all("status"))
     return faults + parse.wrong_workers(status, target.process_names, render.GROUP)

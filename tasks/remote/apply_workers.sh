@@ -27,3 +27,4 @@ if ! wait_until_running; then
     die "not all of the $worker_count workers are RUNNING after a minute; their states and the ends of their logs are above"
 fi
 rm -f "$previous"
+end_stray_workers

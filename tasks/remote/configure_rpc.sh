@@ -44,7 +44,7 @@ if daemon_is_active; then
         # says 0): `reread` reads the same files and stops nothing.
         if complaint=$(ctl reread 2>&1) && ! printf '%s' "$complaint" | grep -q '^ERROR'; then
             stop_idle_workers
-            systemctl restart "$supervisor_unit"
+            restart_supervisor
         else
             put_back
             die "supervisord cannot read its configuration, so it was not restarted: $complaint"
@@ -57,7 +57,7 @@ fi
 if ! wait_for_answer; then
     journalctl -u "$supervisor_unit" -n 15 --no-pager -o cat >&2 2>/dev/null
     put_back
-    ! daemon_is_active || systemctl restart "$supervisor_unit"
+    ! daemon_is_active || restart_supervisor
     die "supervisord does not answer on its RPC: '$answer', its pid is $(daemon_pid); its journal is above. Nothing of its configuration was changed"
 fi
 rm -f "$previous"

@@ -143,26 +143,64 @@ busy_workers() { # names, one a line
         pid = $4; sub(/,/, "", pid); if (index(parents, " " pid " ")) print $1 }'
 }
 
-# Stop each worker as it becomes idle, so that what follows cuts no job: EPEL's unit kills the
-# children of a stopped daemon, and a job whose worker is gone is never marked as done.
+# Stop each worker as it becomes idle, then wait for jobs whose worker was stopped all the same: it
+# may have taken one between the look and the TERM. EPEL's unit kills the children of a stopped
+# daemon, so only after that nothing is cut.
 stop_idle_workers() {
     daemon_is_active || return 0
     limit=$(($(date +%s) + drain_timeout))
     while :; do
-        busy=" $(busy_workers | tr '\n' ' ')"
         left=
-        for name in $(ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ { print $1 }'); do
-            case $busy in
-                *" $name "*) left="$left $name" ;;
-                *) ctl stop "$name" >/dev/null 2>&1 ;;
-            esac
+        for worker in $(ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ {
+            sub(/,/, "", $4); print $1 "=" ($3 == "pid" ? $4 : 0) }'); do
+            if has_child "${worker#*=}"; then
+                left="$left ${worker%=*}"
+            else
+                ctl stop "${worker%=*}" >/dev/null 2>&1
+            fi
         done
-        [ -n "$left" ] || return 0
+        [ -n "$left$(jobs_of_misp)" ] || return 0
         if [ "$(date +%s)" -ge "$limit" ]; then
             ctl start 'misp-workers:*' >/dev/null 2>&1
-            die "these workers still run a job after $drain_timeout s, so they were not restarted:$left. Run again later, or raise drain_timeout"
+            die "jobs still run after $drain_timeout s, so the workers were not restarted:$left. Run again later, or raise drain_timeout"
         fi
         sleep 1
+    done
+}
+
+has_child() { # PID
+    cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -d' ' -f2 | grep -qx "$1"
+}
+
+# PIDs of the new backend's jobs, by the one variable that BackgroundJob.php leaves them.
+jobs_of_misp() {
+    grep -lsa 'BACKGROUND_JOB_ID=' /proc/[0-9]*/environ 2>/dev/null | while IFS= read -r file; do
+        case "$(readlink "${file%/environ}/cwd" 2>/dev/null)/" in
+            "$misp_root"/* | "$real_root"/*) file=${file%/environ}; printf '%s ' "${file#/proc/}" ;;
+        esac
+    done
+}
+
+# Workers of a supervisord that was killed: Debian's unit leaves them (KillMode=process), they go on
+# taking jobs, and nobody counts, logs or stops them. A job does not have supervisor's variables.
+stray_workers() { # PIDs, one a line
+    daemon=$(daemon_pid)
+    grep -lsa 'SUPERVISOR_GROUP_NAME=misp-workers' /proc/[0-9]*/environ 2>/dev/null | while IFS= read -r file; do
+        pid=${file#/proc/}
+        pid=${pid%/environ}
+        parent=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f2)
+        [ "${parent:-$daemon}" = "$daemon" ] || printf '%s\n' "$pid"
+    done
+}
+
+end_stray_workers() { # each when it has no job
+    limit=$(($(date +%s) + drain_timeout))
+    while strays=$(stray_workers) && [ -n "$strays" ]; do
+        for pid in $strays; do
+            has_child "$pid" || kill "$pid" 2>/dev/null
+        done
+        [ "$(date +%s)" -lt "$limit" ] || die "workers of an earlier supervisord still run a job after $drain_timeout s: PIDs $(printf '%s' "$strays" | tr '\n' ' '). Run again later"
+        sleep 0.5
     done
 }
 

@@ -240,15 +240,16 @@ function topic_redis($in)
     $block = block_of($config, "SimpleBackgroundJobs");
     $wanted = wanted_redis($in, $block, block_of($config, "MISP"));
     $redis = connect($wanted["redis_host"], $wanted["redis_port"], $wanted["redis_password"], $wanted["redis_database"]);
-    $waiting = 0;
+    $queues = array();
     foreach (QUEUES as $queue) {
-        $waiting += (int)$redis->lLen($wanted["redis_namespace"] . ":" . $queue);
+        $queues[$queue] = (int)$redis->lLen($wanted["redis_namespace"] . ":" . $queue);
     }
     $info = $redis->info("memory");
     return array(
         "ok" => true,
         "foreign_keys" => array_slice(foreign_keys($redis, $wanted["redis_namespace"]), 0, 3),
-        "waiting" => $waiting,
+        "waiting" => array_sum($queues),
+        "queues" => $queues,
         "blocked_clients" => blocked_clients($redis, $wanted["redis_database"]),
         "eviction" => isset($info["maxmemory_policy"]) ? $info["maxmemory_policy"] : "",
     );

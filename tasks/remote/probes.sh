@@ -5,14 +5,18 @@
 # What several subjects need is asked once, since each asking starts a PHP or a Python: topics of
 # MISP's configuration and, with needs_status=yes, `supervisorctl status`.
 gather() {
-    wait_for_lock
+    [ "$waits_for_lock" = no ] || wait_for_lock
     find_password || true
     # shellcheck disable=SC2086  # a list of words
     [ -z "$misp_topics" ] || misp_answers=$(misp $misp_topics 2>/dev/null)
     if [ "$needs_status" = yes ] && daemon_is_active; then status_lines=$(ctl status 2>/dev/null); fi
 }
 
-say_status() { [ -z "${status_lines:-}" ] || printf '%s\n' "$status_lines" | sed 's/^/status\t/'; }
+say_status() {
+    [ -n "${status_lines:-}" ] || return 0
+    printf '%s\n' "$status_lines" | sed 's/^/status\t/'
+    legacy_programs | sed 's/^/old_program\t/'
+}
 
 misp_answer() { # TOPIC
     [ -n "${misp_answers:-}" ] || misp_answers=$(misp "$1" 2>/dev/null)
@@ -180,6 +184,7 @@ probe_workers() {
     [ -f "$group_file" ] && say file "$(stat -c '%U:%G %a' "$group_file")" "$(sha256sum <"$group_file" | cut -d' ' -f1)"
     say log_dir "$(stat -c '%U:%G %a' "$log_dir" 2>/dev/null)"
     say applied "$(cat "$state_dir/workers-applied" 2>/dev/null)"
+    stray_workers | while IFS= read -r pid; do say stray "$pid"; done
     say_status
 }
 
@@ -219,7 +224,13 @@ probe_legacy() {
     done
     legacy_processes | while IFS= read -r line; do say process "$line"; done
     hidden_processes | while IFS= read -r line; do say hidden_process "$line"; done
-    legacy_launchers | sort -u | while IFS= read -r line; do say launcher "$line"; done
+    legacy_launchers | while read -r kind file; do
+        say launcher "$file"
+        why=$(why_unfit "$kind" "$file")
+        [ -z "$why" ] || say unfit_launcher "$file ($why)"
+    done
+    legacy_processes | while read -r pid _; do unit_of "$pid"; done | sort -u |
+        while IFS= read -r unit; do say started_in "$unit"; done
 }
 
 start_script="worker/start(_dynamic)?\.sh|CakeResque"
@@ -264,16 +275,9 @@ hidden_processes() {
     done
 }
 
-legacy_launchers() { # what else starts the old workers
-    grep -lE "^[^#]*$start_script" /etc/rc.local /etc/rc.d/rc.local /etc/crontab /etc/cron.d/* \
-        /var/spool/cron/crontabs/* /var/spool/cron/* 2>/dev/null
-    grep -lE "^[^;#]*($start_script|bin/resque)" "$supervisor_conf" \
-        "$supervisor_include_dir"/*"$supervisor_include_suffix" 2>/dev/null
-    return 0
-}
-
 probe_originals() {
     [ -d "$originals" ] && say kept yes
+    launchers_are_out && say launchers out
     [ -f "$originals/units" ] || return 0
     grep -v "^$supervisor_unit.service " "$originals/units" | while read -r unit active enabled; do
         say unit_before "$unit" "$active" "$enabled"
@@ -285,4 +289,14 @@ probe_originals() {
 probe_new_backend() {
     say waiting "$(misp_answer redis)"
     busy_workers | while IFS= read -r name; do say busy_worker "$name"; done
+}
+
+# Whether a run of the migration is under way, or was cut before its end.
+probe_run_state() {
+    [ -d "$state_dir" ] && say state_dir yes
+    [ -d "$state_dir/composer-backup" ] && say composer_unfinished yes
+    [ -f "$lock_file" ] || return 0
+    flock -s -n "$lock_file" true || say at_work yes
+    [ -s "$lock_file" ] && read -r _ owner since _ <"$lock_file" && say last_run "$owner since $since"
+    return 0
 }

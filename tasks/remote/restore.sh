@@ -51,7 +51,7 @@ restore_supervisor() {
     [ -f "$originals/units" ] || return 0
     line=$(grep "^$supervisor_unit.service " "$originals/units") || return 0
     case $line in
-        *' active '*) systemctl restart "$supervisor_unit" || die "could not restart $supervisor_unit" ;;
+        *' active '*) restart_supervisor || die "could not restart $supervisor_unit" ;;
         *) systemctl stop "$supervisor_unit" ;;
     esac
     case $line in

@@ -1,7 +1,8 @@
 # Stop the old workers without cutting a job, and keep them from coming back.
 # QUIT lets a worker finish its job; TERM, which `systemctl stop` sends to units without ExecStop,
 # kills the job. Restart=always would start them again, so a drop-in in /run (gone at a reboot,
-# like the rest of a half-done stop) takes the unit's reflexes away first.
+# like the rest of a half-done stop) takes the unit's reflexes away first. Other launchers are
+# taken out of use in their files, see launchers.sh.
 # shellcheck shell=sh disable=SC2154
 
 # legacy_units prints one name a line; no unit name holds a blank.
@@ -27,25 +28,21 @@ let_units_go() {
 start_again() { # what ran before, or does at boot; a unit that remains after exit has to be restarted for it
     let_units_go
     for unit in $in_use; do systemctl restart "$unit"; done
-}
-
-quit_workers() { # the workers, not the forks that run a job
-    legacy_processes >"$list"
-    awk 'NR == FNR { worker[$1] = 1; next } !($2 in worker) { print $1 }' "$list" "$list" |
-        while read -r pid; do kill -QUIT "$pid" 2>/dev/null; done
+    put_launchers_back
 }
 
 [ -z "$(hidden_processes)" ] || die "root may not look at these processes, which may be old workers: $(hidden_processes | tr '\n' ' ')"
 make_state_dir
-list=$(mktemp "$state_dir/processes.XXXXXX")
-trap 'rm -f "$state_dir"/processes.*' EXIT
 ! work_left || die "the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it"
 for unit in $units; do
     keep_unit "$unit"
     hold_unit "$unit"
 done
 systemctl daemon-reload
-quit_workers
+if [ -z "$in_use" ] && [ -n "$(legacy_processes)" ]; then record_launcher ran; fi
+hold_old_workers # `supervisorctl update` sends TERM
+take_out_launchers
+signal_old_workers QUIT
 limit=$(($(date +%s) + drain_timeout))
 while [ -n "$(legacy_processes)" ]; do
     if [ "$(date +%s)" -ge "$limit" ]; then

@@ -6,6 +6,7 @@ if [ -z "$(legacy_processes)" ] || [ ! -d "$originals" ]; then
     printf 'no old worker lives to go back to, so the new backend stays as it is\n'
     exit 0
 fi
+put_launchers_back # a run may have been cut off while it took them out of use
 restore_settings
 reload_web
 remove_workers

@@ -26,6 +26,8 @@ from tests.e2e import observe
 from tests.e2e.conftest import LabMaker
 from tests.e2e.test_rollback import old_processes, supervisor
 
+pytestmark = pytest.mark.resilience
+
 OPERATIONS = 9  # of deploy.py; checked against the plan
 OLD_JOBS = 801
 # Long enough for the operation's script to be at work, and different in each.

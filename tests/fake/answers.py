@@ -172,7 +172,10 @@ def converged(family: str, **preflight: Any) -> Answers:
 SUBJECT_OF = {
     "web": ("web", "boot", "settings_changed", "web_reloaded"),
     "settings": ("settings",),
-    "legacy": ("legacy", "unit", "process", "hidden_process", "no_unit", "launcher"),
+    "legacy": (
+        *("legacy", "unit", "process", "hidden_process", "no_unit"),
+        *("launcher", "unfit_launcher", "started_in"),
+    ),
 }
 
 

@@ -33,13 +33,23 @@ class Run:
 def pyinfra(tmp_path: Path) -> Callable[..., Run]:
     """Run `pyinfra INVENTORY deploy.py` on fake hosts: {name: data with "fake_responses"}."""
 
-    def run(hosts: dict[str, dict[str, Any]], *flags: str, **environment: str) -> Run:
+    def run(
+        hosts: dict[str, dict[str, Any]],
+        *flags: str,
+        deploy: str = "deploy.py",
+        **environment: str,
+    ) -> Run:
         written = tmp_path / "hosts.json"
         written.write_text(json.dumps(hosts))
         done = subprocess.run(
-            [sys.executable, "-m", "pyinfra", "tests/fake/inventory.py", "deploy.py", *flags],
+            [sys.executable, "-m", "pyinfra", "tests/fake/inventory.py", deploy, *flags],
             cwd=ROOT,
-            env={**os.environ, "MISP_FAKE_HOSTS": str(written), **environment},
+            env={
+                **os.environ,
+                "MISP_FAKE_HOSTS": str(written),
+                "MISP_WORKERS_REPORTS": str(tmp_path / "runs"),
+                **environment,
+            },
             capture_output=True,
             text=True,
             check=False,

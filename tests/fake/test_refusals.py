@@ -77,9 +77,22 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
             "(answer: 401)",
         ),
         ({"group_root": "/srv/misp"}, "belongs to the MISP in /srv/misp"),
-        ({"launcher": "/etc/rc.local"}, "also started by /etc/rc.local"),
+        (
+            {"unfit_launcher": "/etc/rc.local (its command goes over several lines)"},
+            "also started by /etc/rc.local (its command goes over several lines): take that out",
+        ),
         ({"hidden_process": "77"}, "root may not read /proc/77/cwd"),
-        ({"unit": []}, "no systemd unit starts them"),
+        (
+            {
+                "started_in": [
+                    "misp-workers.service",
+                    "php-fpm.service",
+                    "ssh.service",
+                    "wrapped.service",
+                ]
+            },
+            "old workers run in wrapped.service, which does not start them",
+        ),
         ({"legacy": {"error": "NOAUTH"}}, "the old workers' Redis cannot be asked"),
     ],
 )
@@ -190,3 +203,31 @@ def test_an_unknown_system_is_refused_by_name(pyinfra: Pyinfra) -> None:
 def test_a_login_without_root_is_refused(pyinfra: Pyinfra, answer: object, message: str) -> None:
     answers = {**migrating("debian"), "id -u": answer}
     assert message in refused(pyinfra, {"fake_responses": answers})
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        (
+            {"launcher": "/etc/rc.local", "started_in": "rc-local.service"},
+            "note: /etc/rc.local starts the old workers",
+        ),
+        ({"started_in": "ssh.service"}, "note: nothing starts the old workers at boot"),
+        (
+            {
+                "launcher": "/etc/supervisor/conf.d/resque.conf",
+                "old_program": "resque",
+                "started_in": "supervisor.service",
+                "status": "resque   RUNNING   pid 9, uptime 1:00:00",
+            },
+            "runs old workers (resque): that waits until their running jobs have ended",
+        ),
+    ],
+)
+def test_other_launchers_than_a_unit_are_told_and_not_refused(
+    pyinfra: Pyinfra, changes: dict[str, Any], note: str
+) -> None:
+    answers = migrating("debian", **{"unit": [], **changes})
+    run = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-v")
+    assert run.exit_code == 0, run.output
+    assert note in run.output

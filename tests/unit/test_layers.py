@@ -17,20 +17,21 @@ TASKS = ROOT / "tasks"
 # From the bottom up: a module may import from the layers under its own, and from these alone.
 # Every module of tasks/ that is not named here is a step, on top of all of them.
 LAYERS = (
-    ("platforms", "parse", "secret"),
+    ("platforms", "parse", "secret", "summary"),
     ("settings",),
     ("render",),
     ("target",),
-    ("scripts", "misp_rest"),
+    ("scripts", "misp_rest", "reporting"),
     ("facts",),
-    ("commands",),
+    ("commands", "acquaintance"),
 )
 LOWER = {
     name: {lower for layer in LAYERS[:level] for lower in layer}
     for level, names in enumerate(LAYERS)
     for name in names
 }
-MAY_KNOW_PYINFRA = {"facts", "commands"}  # and the steps; `secret` takes its masking type from it
+# And the steps; `secret` takes its masking type from it.
+MAY_KNOW_PYINFRA = {"facts", "commands", "acquaintance", "reporting"}
 DISTRIBUTIONS = re.compile(
     r"(?<![a-z])"
     r"(debian|ubuntu|rhel|red ?hat|centos|rocky|alma(linux)?|oracle|fedora|amzn)"
@@ -92,10 +93,14 @@ def test_a_step_imports_no_other_step(name: str) -> None:
     assert _siblings(name)
 
 
-@pytest.mark.parametrize("name", ["platforms", "parse", "secret"])
+@pytest.mark.parametrize("name", ["platforms", "parse", "secret", "summary"])
 def test_the_lowest_layer_imports_nothing_of_the_project(name: str) -> None:
     path = TASKS / f"{name}.py"
     assert not any(_from(package, path) for package in ("tasks", "lab", "tests", "inventories"))
+
+
+def test_reporting_knows_the_summary_and_no_step_or_host() -> None:
+    assert _siblings("reporting") == {"summary"}
 
 
 def test_rendering_knows_settings_and_platforms_only() -> None:
@@ -144,9 +149,10 @@ def test_the_lab_and_the_inventories_never_import_tasks(place: str) -> None:
     assert [str(path) for path in files if _from("tasks", path)] == []
 
 
-def test_the_deploy_composes_steps_and_nothing_else() -> None:
-    assert {name.partition(".")[0] for name in _imports(ROOT / "deploy.py")} == {"tasks"}
-    assert _from("tasks", ROOT / "deploy.py") <= set(STEPS)
+@pytest.mark.parametrize("command", ["deploy.py", "rollback.py", "status.py"])
+def test_a_command_composes_steps_and_nothing_else(command: str) -> None:
+    assert {name.partition(".")[0] for name in _imports(ROOT / command)} == {"tasks"}
+    assert _from("tasks", ROOT / command) <= set(STEPS)
 
 
 def _words_of_code(tree: ast.Module) -> Iterator[str]:

@@ -37,6 +37,7 @@ def test_a_value_may_hold_tabs() -> None:
     [
         ('{"a": {"b": [1, true, null]}}', {"a": {"b": [1, True, None]}}),
         ("{}", {}),
+        ('PHP Warning: x {"a": 1} ', {"a": 1}),
         ("", {"error": "no answer from PHP"}),
         ("PHP Fatal error", {"error": "no answer from PHP: PHP Fatal error"}),
         ("[1]", {"error": "an odd answer: [1]"}),
@@ -204,6 +205,7 @@ def test_programs_outside_the_group_are_foreign() -> None:
         web="STOPPED", misp_workers__a_00=RUNNING, misp_workersX__a=RUNNING, app=RUNNING
     )
     assert parse.foreign_programs(status, GROUP) == ["app", "misp-workersX:a", "web"]
+    assert parse.foreign_programs(status, GROUP, ["app"]) == ["misp-workersX:a", "web"]
 
 
 def _worker(**changes: Any) -> dict[str, Any]:

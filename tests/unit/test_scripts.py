@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import facts, preflight, render, scripts
+from tasks import facts, preflight, render, scripts, status
 from tasks.commands import run
 from tasks.scripts import PARTS, REMOTE, Script, action, probe
 from tasks.secret import Secret
@@ -200,7 +200,8 @@ def test_every_action_that_a_step_runs_is_there_and_none_is_left_over() -> None:
 def test_every_subject_that_a_step_asks_about_is_there_and_none_is_left_over() -> None:
     asked = {ast.literal_eval(word) for call in _calls("facts.ask") for word in call.args[1:]
              if isinstance(word, ast.Constant)}  # fmt: skip
-    assert asked | set(preflight.SUBJECTS) == set(SUBJECTS)
+    asked |= {*preflight.SUBJECTS, *status.SUBJECTS, *status.OF_A_RUN}
+    assert asked == set(SUBJECTS)
 
 
 SHOWN = Script("its name", "echo secret-text")

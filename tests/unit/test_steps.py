@@ -170,6 +170,7 @@ class TestOldWorkers:
             ({"process": "7 1"}, True),
             ({"stopping": "misp-workers.service"}, True),
             ({"hidden_process": "7"}, True),
+            ({"launcher": "/etc/rc.local"}, True),
             ({"unit": "misp-workers.service active enabled"}, True),
             ({"unit": "misp-workers.service activating disabled"}, True),
             ({"unit": "misp-workers.service inactive enabled"}, True),

@@ -8,26 +8,10 @@ const VALUED = array('queue' => array(), 'number' => array(), 'count' => array()
     'spawn' => array(), 'delay' => array());
 const FLAGS = array('fail', 'binary', 'stderr', 'echo', 'legacy');
 
-function jobArguments(array $params, int $number): array
-{
-    $args = array('stubJob', (string)$number);
-    foreach (array('sleep', 'spawn') as $name) {
-        if (isset($params[$name])) {
-            array_push($args, "--$name", $params[$name]);
-        }
-    }
-    foreach (array('fail', 'binary', 'stderr', 'echo') as $name) {
-        if (!empty($params[$name])) {
-            $args[] = "--$name";
-        }
-    }
-    return $args;
-}
-
 function enqueueOne(BackgroundJobsTool $tool, array $params, int $number): string
 {
     $queue = $params['queue'] ?? 'default';
-    $args = jobArguments($params, $number);
+    $args = NumberedJob::arguments($params, $number);
     $legacy = !empty($params['legacy']) || !$tool->enabled();
     if (isset($params['delay'])) {
         if (!$legacy) {

@@ -7,7 +7,8 @@ final class FrontController
     const NO_KEY = 'Authentication failed. Please make sure you pass the API key of an API enabled user along in the '
         . 'Authorization header.';
     const CONTROLLERS = array('servers' => ServersController::class, 'events' => EventsController::class,
-        'feeds' => FeedsController::class, 'jobs' => JobsController::class, 'users' => UsersController::class);
+        'feeds' => FeedsController::class, 'jobs' => JobsController::class, 'users' => UsersController::class,
+        'stub_jobs' => StubJobsController::class);
 
     public static function handle(): void
     {

@@ -1,0 +1,180 @@
+"""What became of each host in a run: a JSON file per host, on the operator's machine.
+
+    python -m tasks.summary [DIR]    # the newest run, or the one in DIR; its status is a code below
+
+pyinfra ends with 0 or 1 and nothing else, so what a script branches on is here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
+from pathlib import Path
+
+VARIABLE = "MISP_WORKERS_REPORTS"
+DEFAULT = Path(__file__).resolve().parent.parent / "reports" / "runs"
+
+DONE = "done"
+FAILED = "failed"
+REFUSED = "refused"
+DRAIN_LIMIT = "drain_limit"
+NOT_PROVEN_RETURNED = "not_proven_returned"
+RETURN_FAILED = "return_failed"
+INTERRUPTED = "interrupted"
+# The largest of its hosts' codes is a run's.
+CODES = {
+    DONE: 0,
+    FAILED: 1,
+    REFUSED: 2,  # nothing on the host was changed
+    DRAIN_LIMIT: 3,  # both backends run
+    NOT_PROVEN_RETURNED: 4,  # the old workers have it all again
+    RETURN_FAILED: 5,
+    INTERRUPTED: 97,  # killed, or still at work
+}
+
+_CAUSE_LENGTH = 600
+_NAME_LENGTH = 80
+
+
+@dataclass
+class Report:
+    """What is known of one host in one run; a run that is killed leaves it `interrupted`."""
+
+    host: str
+    deploy: str
+    outcome: str = INTERRUPTED
+    step: str = ""  # the operation's name
+    cause: str = ""
+    changed: list[str] = field(default_factory=list)  # names of the operations that changed it
+    started: str = ""
+    ended: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    workers: int | None = None  # of a host whose set is proven
+
+    @property
+    def code(self) -> int:
+        """The outcome as a number."""
+        return CODES.get(self.outcome, 1)
+
+    def add_cause(self, text: str) -> None:
+        """Append to the reasons, in one line and not without end."""
+        words = " ".join(text.split())
+        if words and words not in self.cause:
+            whole = f"{self.cause}; {words}" if self.cause else words
+            self.cause = whole[: _CAUSE_LENGTH - 3] + "..." if len(whole) > _CAUSE_LENGTH else whole
+
+    def sentence(self) -> str:
+        """The outcome in a line, for the end of a run."""
+        count = len(self.changed)
+        changed = f"{count or 'no'} operation{'' if count == 1 else 's'} changed"
+        where = f" in {self.step}" if self.step and self.outcome != DONE else ""
+        cause = f": {self.cause}" if self.cause else ""
+        return f"{self.outcome}{where}, {changed}{cause}"
+
+
+def now() -> str:
+    """The time as it stands in a report: ISO, UTC, whole seconds."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def base() -> Path:
+    """The directory that has a directory for each run."""
+    return Path(os.environ.get(VARIABLE) or DEFAULT)
+
+
+def new_directory(deploy: str) -> Path:
+    """Make a directory for a run that begins; two runs in one second get two."""
+    base().mkdir(mode=0o700, parents=True, exist_ok=True)
+    stem = f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}-{deploy}"
+    number = 1
+    while True:
+        directory = base() / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            directory.mkdir(mode=0o700)
+        except FileExistsError:
+            number += 1
+        else:
+            return directory
+
+
+def newest() -> Path | None:
+    """The directory of the run that began last."""
+    found = [path for path in base().glob("*Z-*") if path.is_dir()] if base().is_dir() else []
+    second = len("2026-01-01T000000Z")
+    return max(found, key=lambda path: (path.name[:second], path.stat().st_mtime), default=None)
+
+
+def file_name(host: str) -> str:
+    """A name for a host's file; a host whose name had to be changed gets a digest as well."""
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", host).strip("-.")[:_NAME_LENGTH]
+    if safe != host:
+        safe = f"{safe}-{hashlib.sha256(host.encode()).hexdigest()[:8]}"
+    return f"{safe}.json"
+
+
+def write(directory: Path, report: Report) -> None:
+    """Write a host's file, whole or not at all, for its owner's eyes only."""
+    path = directory / file_name(report.host)
+    new = path.with_suffix(".new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        json.dump(asdict(report), file, indent=2)
+        file.write("\n")
+    new.replace(path)
+
+
+def read(directory: Path) -> list[Report]:
+    """The reports of a run, by host. A file that is none counts as a failed host."""
+    return sorted((_read(path) for path in directory.glob("*.json")), key=lambda one: one.host)
+
+
+def _read(path: Path) -> Report:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        known = {key.name for key in fields(Report)}
+        return Report(**{key: value for key, value in values.items() if key in known})
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return Report(path.stem, "", FAILED, cause=f"{path} cannot be read: {error}")
+
+
+def code(reports: Iterable[Report]) -> int:
+    """A run's exit code: the largest of its hosts'."""
+    return max((report.code for report in reports), default=0)
+
+
+def table(reports: Sequence[Report]) -> list[str]:
+    """Lines with host, outcome, step and cause, under each other."""
+    rows = [("host", "outcome", "step", "cause")]
+    rows += [(one.host, one.outcome, one.step, one.cause) for one in reports]
+    widths = [max(len(row[column]) for row in rows) for column in range(3)]
+    return [
+        "  ".join(
+            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print a run's hosts; gives the exit status."""
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        print("usage: python -m tasks.summary [DIR]", file=sys.stderr)
+        return 1
+    directory = Path(arguments[0]) if arguments else newest()
+    reports = read(directory) if directory else []
+    if not reports:
+        print(f"no report of a run in {directory or base()}", file=sys.stderr)
+        return 1
+    print(directory)
+    print("\n".join(table(reports)))
+    return code(reports)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
