@@ -10,9 +10,11 @@ from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
 
 from tasks import facts, reporting, scripts
-from tasks.summary import FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
+from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 
+# How a script begins its last word when jobs ran on for too long.
+DRAIN_LIMIT_WORDS = "drain limit"
 # How remote/return.sh says that it did: it also ends well where there is nothing to go back to.
 RETURNED = "the host is as it was before"
 _TAIL = 3  # lines of a failed script's stderr; its own last word comes last
@@ -31,7 +33,22 @@ class Action(StringCommand):
             reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
             raise
         if not succeeded:
-            reporting.note(state, host, cause=" ".join(output.stderr_lines[-_TAIL:]))
+            last = output.stderr_lines[-_TAIL:]
+            is_limit = any(line.startswith(DRAIN_LIMIT_WORDS) for line in last)
+            reporting.note(state, host, DRAIN_LIMIT if is_limit else "", " ".join(last))
+        return succeeded, output
+
+
+class Telling(Action):
+    """A script whose standard output is for the operator."""
+
+    def execute(
+        self, state: State, host: Host, connector_arguments: ConnectorArguments
+    ) -> tuple[bool, CommandOutput]:
+        """As pyinfra's own: whether it succeeded, and all that was printed."""
+        succeeded, output = super().execute(state, host, connector_arguments)
+        for line in output.stdout_lines:
+            logger.info(f"{host.print_prefix}{line}")
         return succeeded, output
 
 
@@ -40,6 +57,11 @@ def run(action: str, target: Target, **variables: str) -> Action:
     facts.forget()
     script = scripts.action(action, target, **variables)
     return Action("sh", "-s", "--", action, _stdin=script)
+
+
+def telling(command: Action) -> Telling:
+    """`command`, and what its script prints is shown."""
+    return Telling(*command.bits, **command.connector_arguments)
 
 
 class Guarded(Action):

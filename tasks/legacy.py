@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
 
 from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand
@@ -13,13 +14,15 @@ from pyinfra.api.state import State
 from pyinfra.context import host
 
 from tasks import facts, parse
-from tasks.commands import fail, failed, run
+from tasks.commands import fail, failed, run, telling
 from tasks.parse import Answer
 from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
 QUIET_LOOKS = 2  # a job may enqueue another one as its last act
 REPORT_SECONDS = 10
+LONGEST_WAIT = 86_400  # seconds of on_leftover_jobs: wait, as no wait is without end
+CONVERSIONS = 100  # each takes all that waits; a running old job may enqueue more meanwhile
 
 
 @operation()
@@ -31,14 +34,15 @@ def drained(target: Target) -> Generator[PyinfraCommand, None, None]:
     """
     answer = facts.ask(target, "legacy")
     legacy = answer.record("legacy")
-    if not _is_alive(answer):
-        if stranded := sum((legacy.get("waiting") or {}).values()):
-            yield fail(f"{stranded} job(s) are stranded: {parse.backlog(legacy)}, and {_NO_WORKER}")
+    if legacy.get("held"):
+        yield telling(run("finish_conversion", target))
+    if not _is_alive(answer) and not parse.waiting(legacy):
         host.noop("no old worker is left to wait for")
-        return
-    if not answer.all("process") and parse.backlog(legacy):
-        yield fail(f"the old backend has {parse.backlog(legacy)}, and {_NO_WORKER}")
-    elif problem := parse.never_drained(legacy, target.settings.drain_timeout):
+    elif target.settings.on_leftover_jobs == "convert":
+        yield from _worked_off_or_converted(target)
+    elif not answer.all("process") and (backlog := parse.backlog(legacy)):
+        yield fail(f"the old backend has {backlog}, and {_NO_WORKER}")
+    elif problem := parse.never_drained(legacy, _limit(target)):
         yield fail(f"{problem}. {_BOTH_RUN}", DRAIN_LIMIT)
     else:
         yield FunctionCommand(_wait_for_quiet, [target], {})
@@ -47,26 +51,84 @@ def drained(target: Target) -> Generator[PyinfraCommand, None, None]:
 _BOTH_RUN = "Both backends run, the old service is untouched and nothing is lost"
 _NO_WORKER = (
     "no old worker lives to do them: start the old workers (their unit, or "
-    "app/Console/worker/start.sh as the web user) and run again"
+    "app/Console/worker/start.sh as the web user), or set on_leftover_jobs to convert, and run "
+    "again"
 )
 
 
+def _limit(target: Target) -> int:
+    is_patient = target.settings.on_leftover_jobs == "wait"
+    return LONGEST_WAIT if is_patient else target.settings.drain_timeout
+
+
+def _worked_off_or_converted(target: Target) -> Generator[PyinfraCommand, None, None]:
+    """The old workers get until the drain limit; what still waits then becomes new jobs."""
+    if facts.ask(target, "legacy").all("process"):
+        yield FunctionCommand(_wait_while_it_helps, [target], {})
+    for _ in range(CONVERSIONS):
+        legacy = facts.ask(target, "legacy", fresh=True).record("legacy")
+        if "error" in legacy:
+            yield fail(f"the old backend cannot be asked: {legacy['error']}. {_BOTH_RUN}")
+        elif parse.convertible(legacy):
+            yield telling(run("convert", target))
+        elif legacy.get("running"):
+            yield FunctionCommand(_wait_for_running_jobs, [target], {})
+        else:
+            return
+    yield fail(f"jobs reach the old backend as fast as they are converted. {_BOTH_RUN}")
+
+
 def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
-    limit = time.monotonic() + target.settings.drain_timeout
-    quiet = 0
-    next_report = 0.0
+    backlog = _waited(host, target, _limit(target), lambda legacy: not parse.backlog(legacy))
+    if not backlog:
+        return True
+    reason = (
+        f"drain limit of {_limit(target)} s reached with {backlog}. {_BOTH_RUN}: run again later, "
+        "raise drain_timeout, or set on_leftover_jobs to convert"
+    )
+    return failed(state, host, reason, DRAIN_LIMIT)
+
+
+def _wait_while_it_helps(state: State, host: Host, target: Target) -> bool:
+    limit = target.settings.drain_timeout
+    end = time.monotonic() + limit
+    _waited(
+        host, target, limit, lambda legacy: not parse.worth_waiting(legacy, end - time.monotonic())
+    )
+    return True
+
+
+def _wait_for_running_jobs(state: State, host: Host, target: Target) -> bool:
+    limit = target.settings.drain_timeout
+    backlog = _waited(
+        host,
+        target,
+        limit,
+        lambda legacy: not legacy.get("running") or parse.convertible(legacy) > 0,
+    )
+    if not backlog:
+        return True
+    reason = (
+        f"what waited on the old backend is converted, but after the drain limit of {limit} s "
+        f"more it has {backlog}. {_BOTH_RUN}: run again later, or raise drain_timeout"
+    )
+    return failed(state, host, reason, DRAIN_LIMIT)
+
+
+def _waited(
+    host: Host, target: Target, limit: int, is_done: Callable[[Mapping[str, Any]], bool]
+) -> str | None:
+    """Look until `is_done` was seen twice in a row; what is left after `limit` seconds, if not."""
+    end, next_report, seen = time.monotonic() + limit, 0.0, 0
     while True:
-        backlog = parse.backlog(facts.ask(target, "legacy", fresh=True).record("legacy"))
-        quiet = 0 if backlog else quiet + 1
-        if quiet >= QUIET_LOOKS:
-            return True
+        legacy = facts.ask(target, "legacy", fresh=True).record("legacy")
+        backlog = parse.backlog(legacy)
+        seen = seen + 1 if "error" not in legacy and is_done(legacy) else 0
+        if seen >= QUIET_LOOKS:
+            return None
         now = time.monotonic()
-        if now >= limit and backlog and target.settings.on_leftover_jobs == "stop":
-            reason = (
-                f"drain limit of {target.settings.drain_timeout} s reached with {backlog}. "
-                f"{_BOTH_RUN}: run again later, or raise drain_timeout"
-            )
-            return failed(state, host, reason, DRAIN_LIMIT)
+        if now >= end and not seen:
+            return backlog or "work"
         if backlog and now >= next_report:
             logger.info(f"{host.print_prefix}old backend: {backlog}")
             next_report = now + REPORT_SECONDS
@@ -75,12 +137,18 @@ def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
 
 @operation()
 def retired(target: Target) -> Generator[PyinfraCommand, None, None]:
-    """Have the old workers stopped by QUIT, never in a job, and nothing that starts them again."""
+    """Have the old workers stopped by QUIT, never in a job, and nothing that starts them again.
+
+    And nothing left of them in Redis: MISP's page lists dead workers, and its "Kill all workers"
+    signals whatever has their PIDs by now.
+    """
     answer = facts.ask(target, "legacy")
-    if not _is_alive(answer):
+    if _is_alive(answer):
+        yield telling(run("retire", target))
+    elif answer.record("legacy").get("stale"):
+        yield run("forget_old_workers", target)
+    else:
         host.noop("the old workers are retired")
-        return
-    yield run("retire", target)
 
 
 def _is_alive(answer: Answer) -> bool:

@@ -169,26 +169,45 @@ def backlog(legacy: Mapping[str, Any]) -> str | None:
     """What the old backend still has to do, in words; `None` when it is quiet."""
     if "error" in legacy:
         return f"its Redis cannot be asked: {legacy['error']}"
-    parts = [f"{count} waiting in {queue}" for queue, count in _items(legacy) if count]
-    parts += [f"{legacy[kind]} {kind}" for kind in ("running", "delayed") if legacy.get(kind)]
+    parts = [
+        f"{count} waiting in {queue}" for queue, count in sorted(_queues(legacy).items()) if count
+    ]
+    kinds = {"running": "running", "delayed": "delayed", "scheduled": "scheduled by MISP itself"}
+    parts += [f"{legacy[kind]} {words}" for kind, words in kinds.items() if legacy.get(kind)]
     return ", ".join(parts) or None
+
+
+def waiting(legacy: Mapping[str, Any]) -> int:
+    """How many jobs wait on the old backend, delayed ones not counted."""
+    return sum(_queues(legacy).values())
+
+
+def convertible(legacy: Mapping[str, Any]) -> int:
+    """How many jobs of the old backend a conversion would take: MISP's scheduled tasks stay."""
+    return waiting(legacy) + int(legacy.get("delayed") or 0) + int(legacy.get("held") or 0)
+
+
+def worth_waiting(legacy: Mapping[str, Any], seconds: float) -> bool:
+    """Whether old workers have something to do within that time, MISP's scheduled tasks aside."""
+    is_due = bool(legacy.get("delayed")) and int(legacy.get("next_due") or 0) <= seconds
+    return bool(waiting(legacy) or legacy.get("running") or is_due)
 
 
 def never_drained(legacy: Mapping[str, Any], limit: int) -> str | None:
     """Why the old backend cannot be quiet within `limit` seconds; `None`: it can.
 
-    Scheduled tasks of MISP's put themselves into the delayed jobs again and again (Task.php).
+    MISP's scheduled tasks put themselves into the delayed jobs again and again (Task.php).
     """
     due = int(legacy.get("last_due") or 0)
     if due <= limit:
         return None
     return (
-        f"{legacy.get('delayed')} delayed, the last of them due in {due // 60} minutes and the "
-        f"drain limit is {limit // 60}: take MISP's scheduled tasks over to cron first, or raise "
-        "drain_timeout"
+        f"the old backend has {backlog(legacy)}, the last of them due in {due // 60} minutes, and "
+        f"the drain limit is {limit // 60}: take MISP's scheduled tasks over to cron and set "
+        "on_leftover_jobs to convert, or raise drain_timeout"
     )
 
 
-def _items(legacy: Mapping[str, Any]) -> Iterable[tuple[str, int]]:
+def _queues(legacy: Mapping[str, Any]) -> dict[str, int]:
     waiting = legacy.get("waiting") or {}  # PHP writes an empty map as a list
-    return sorted(waiting.items()) if isinstance(waiting, dict) else ()
+    return waiting if isinstance(waiting, dict) else {}

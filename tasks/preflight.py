@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
+from typing import Any
 
 from pyinfra import logger
 from pyinfra.context import host, state
@@ -304,10 +305,11 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
         yield from _port_holder(target, answer)
     status = parse.supervisor_status(answer.all("status"))
     foreign = parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
-    if foreign and not target.settings.allow_foreign_restart and not _speaks_rpc(answer):
+    will_restart = target.settings.rotate_password or not _speaks_rpc(answer)
+    if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield (
-            f"supervisord also runs {', '.join(foreign)}, and opening its RPC takes a restart of "
-            "all of them: set allow_foreign_restart to true when that is acceptable"
+            f"supervisord also runs {', '.join(foreign)}, and its RPC takes a restart of all of "
+            "them: set allow_foreign_restart to true when that is acceptable"
         )
 
 
@@ -338,6 +340,11 @@ def _include_files(target: Target, answer: Answer) -> Iterator[str]:
 def _existing_rpc(target: Target, answer: Answer) -> Iterator[str]:
     section = f"the [inet_http_server] in {target.rpc_elsewhere}"
     words = answer.words("inet_elsewhere")
+    if target.settings.rotate_password:
+        yield (
+            f"rotate_password cannot change {section}, which is yours: change the password there, "
+            "restart supervisord, and run without rotate_password"
+        )
     if not target.rpc_port or not target.rpc_user:
         yield f"{section} has no port or no username: MISP needs both, so complete or remove it"
         return
@@ -442,8 +449,21 @@ def _warnings(target: Target, answer: Answer) -> Iterator[str]:
     yield from _launcher_notes(answer)
     if backlog := parse.backlog(answer.record("legacy")):
         yield f"the old backend has {backlog}"
-    if problem := parse.never_drained(answer.record("legacy"), target.settings.drain_timeout):
-        yield f"{problem}, so this run will stop before it retires the old workers"
+    yield from _drain_notes(target, answer.record("legacy"))
+
+
+def _drain_notes(target: Target, legacy: Mapping[str, Any]) -> Iterator[str]:
+    limit = target.settings.drain_timeout
+    if target.settings.on_leftover_jobs == "stop" and (
+        problem := parse.never_drained(legacy, limit)
+    ):
+        yield f"{problem}. As it is, this run will stop before it retires the old workers"
+    if target.settings.on_leftover_jobs == "convert" and legacy.get("scheduled"):
+        yield (
+            f"{legacy['scheduled']} task(s) that MISP's scheduler calls (pulls, pushes, feeds, "
+            "caches) stay behind in the old backend, where nothing calls them any more: take them "
+            "over to cron (app/Console/cake Server pullAll USER_ID, and so on)"
+        )
 
 
 def _launcher_notes(answer: Answer) -> Iterator[str]:

@@ -22,23 +22,30 @@ def opened(target: Target) -> Generator[PyinfraCommand, None, None]:
     [inet_http_server] alone.
     """
     answer = facts.ask(target, "rpc")
+    rotates = target.settings.rotate_password
     is_running = answer.words("unit_state") == ["active", "enabled"]
     is_answering = answer.one("answer") == f"200 {answer.one('daemon_pid')}"
     is_current = bool(target.rpc_elsewhere) or (
         answer.one("file") == "current" and answer.one("file_mode") == "root:root 600"
     )
-    if is_running and is_answering and is_current:
+    if is_running and is_answering and is_current and not rotates:
         host.noop(f"supervisord answers at {_address(target)}")
         return
     status = parse.supervisor_status(answer.all("status"))
     foreign = parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
-    if foreign and not is_answering and not target.settings.allow_foreign_restart:
+    will_restart = rotates or not is_answering
+    if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield fail(
             f"supervisord has to be restarted and also runs {', '.join(foreign)}: set "
             "allow_foreign_restart to true when a restart of these is acceptable"
         )
         return
-    yield run("configure_rpc", target, write_rpc_file="no" if target.rpc_elsewhere else "yes")
+    yield run(
+        "configure_rpc",
+        target,
+        write_rpc_file="no" if target.rpc_elsewhere else "yes",
+        rotate="yes" if rotates else "no",
+    )
 
 
 def _address(target: Target) -> str:

@@ -24,7 +24,7 @@ RUN_ID = uuid.uuid4().hex  # of this pyinfra process, for the lock on each host
 RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{platform.node()}")
 REMOTE = Path(__file__).resolve().parent / "remote"
 # Functions; the other *.sh are actions.
-PARTS = ("lib", "originals", "launchers", "probes", "web", "restore")
+PARTS = ("lib", "originals", "launchers", "probes", "web", "jobs", "restore")
 LIBRARIES = (
     "supervisorphp/supervisor:^4.0",  # 5.1 dropped constants that MISP uses (MISP #10006)
     "guzzlehttp/guzzle",
@@ -111,6 +111,7 @@ def variables(target: Target) -> dict[str, str]:
         "log_dir": render.LOG_DIR,
         "legacy_service": settings.legacy_service or "",
         "drain_timeout": str(settings.drain_timeout),
+        "on_leftover_jobs": settings.on_leftover_jobs,
         "desired_json": json.dumps(target.desired_redis()),
         "desired_password": password.unmask() if password else "",
         "supervisor_transport": settings.supervisor_transport,
@@ -149,9 +150,14 @@ def _platform_variables(system: Platform) -> dict[str, str]:
 def _php() -> dict[str, str]:
     """PHP programs, each a shell variable; they are arguments of `php -r` and hold no secret."""
     return {
-        "php_misp": _text("misp.php") + _text("ask.php"),
-        "php_canary": _text("misp.php") + _text("canary.php"),
-        "php_move_jobs": _text("misp.php") + _text("move_jobs.php"),
+        "php_misp": _text("misp.php", "resque.php", "ask.php"),
+        "php_canary": _text("misp.php", "canary.php"),
+        "php_list_old_jobs": _text("misp.php", "resque.php", "jobs.php", "list_old_jobs.php"),
+        "php_convert_jobs": _text(
+            "misp.php", "resque.php", "jobs.php", "jobs_table.php", "convert_jobs.php"
+        ),
+        "php_move_jobs": _text("misp.php", "resque.php", "jobs.php", "move_jobs.php"),
+        "php_forget_old_workers": _text("misp.php", "resque.php", "forget_old_workers.php"),
         "php_libraries": _text("libraries.php"),
         "php_rpc": _text("rpc.php"),
         "php_set_settings": _text("set_settings.php"),
@@ -159,5 +165,5 @@ def _php() -> dict[str, str]:
 
 
 @cache
-def _text(name: str) -> str:
-    return (REMOTE / name).read_text(encoding="utf-8")
+def _text(*names: str) -> str:
+    return "".join((REMOTE / name).read_text(encoding="utf-8") for name in names)

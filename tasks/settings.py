@@ -38,6 +38,7 @@ _PREFIXES = (
     "epel",
     "scheduled_",
     "allow_foreign",
+    "rotate_",
 )
 _LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
 
@@ -136,10 +137,11 @@ class Settings(BaseModel):
         Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", "a unit name")] | None
     ) = None
     drain_timeout: Annotated[int, WholeNumber, Field(ge=1)] = 1800
-    on_leftover_jobs: Literal["stop", "wait"] = "stop"
+    on_leftover_jobs: Literal["stop", "wait", "convert"] = "stop"
     selinux: Literal["auto", "off", "build"] = "auto"
     epel: bool = True
     allow_foreign_restart: bool = False
+    rotate_password: bool = False
 
     @model_validator(mode="after")
     def _pairs(self) -> Settings:
@@ -148,6 +150,15 @@ class Settings(BaseModel):
         if self.supervisor_transport == "unix" and self.supervisor_password is not None:
             raise ValueError(
                 "supervisor_password goes with supervisor_transport tcp: a socket has its mode"
+            )
+        if self.rotate_password and self.supervisor_transport == "unix":
+            raise ValueError(
+                "rotate_password goes with supervisor_transport tcp: a socket has no password"
+            )
+        if self.rotate_password and self.supervisor_password is not None:
+            raise ValueError(
+                "rotate_password makes a password on the host, but supervisor_password gives one: "
+                "change what that refers to and run without rotate_password"
             )
         return self
 

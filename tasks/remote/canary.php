@@ -1,14 +1,6 @@
 // Puts one harmless job (`admin redisReady`) into every queue and waits for its end, in MISP's own
 // wire format (BackgroundJobsTool.php). Comes behind misp.php. Input on standard input: {"root",
 // "queues", "timeout" in seconds}. Prints a line for each queue; status 1 unless all were completed.
-function uuid4()
-{
-    $bytes = random_bytes(16);
-    $bytes[6] = chr(ord($bytes[6]) & 0x0f | 0x40);
-    $bytes[8] = chr(ord($bytes[8]) & 0x3f | 0x80);
-    return vsprintf("%s%s-%s-%s-%s-%s%s%s", str_split(bin2hex($bytes), 4));
-}
-
 function enqueue($redis, $queue, $ttl)
 {
     $job = array("id" => uuid4(), "command" => "admin", "args" => array("redisReady"), "createdAt" => time(),

@@ -4,7 +4,7 @@
 make_state_dir
 keep_unit "$supervisor_unit.service"
 [ "$write_rpc_file" = no ] || keep_original "$rpc_file"
-if ! find_password; then
+if [ "$rotate" = yes ] || ! find_password; then
     [ "$write_rpc_file" = yes ] || die "the password in the [inet_http_server] that is there already is hashed, and MISP does not know it: give it as supervisor_password"
     # 48 letters and digits, from the kernel. The file bridges the time until MISP knows it too.
     password_in_use=$(LC_ALL=C tr -dc 'A-Za-z0-9' </dev/urandom 2>/dev/null | head -c 48)
@@ -16,6 +16,7 @@ previous=$state_dir/rpc-previous
 put_back() {
     [ "$write_rpc_file" = yes ] || return 0
     if [ -f "$previous" ]; then mv -f "$previous" "$rpc_file"; else rm -f "$rpc_file"; fi
+    [ "$rotate" = no ] || rm -f "$state_dir/pending-password"
 }
 
 if [ "$write_rpc_file" = yes ]; then

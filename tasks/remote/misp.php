@@ -3,18 +3,7 @@
 // Syntax is that of PHP 7.0, so that an old PHP can be told that it is too old.
 
 const QUEUES = array("default", "email", "cache", "prio", "update", "scheduler");
-
-class App // MISP's CakeResque configuration asks it where the plugin is (INSTALL/setup/config.php)
-{
-    public static function pluginPath($plugin) { return APP . "Plugin/$plugin/"; }
-    public static function __callStatic($name, $arguments) { return ""; }
-}
-
-class Configure // CakeResque's configuration may ask it for things; nothing that matters here
-{
-    public static function read($key = null) { return null; }
-    public static function write($key, $value = null) { return true; }
-}
+const MOVED = "misp-workers-moved:"; // marks of jobs that arrived, of either backend
 
 function load_config($file) // its $config, or an Exception that says what is wrong with the file
 {
@@ -198,6 +187,14 @@ function connect($host, $port, $password, $database)
     return $redis;
 }
 
+function uuid4()
+{
+    $bytes = random_bytes(16);
+    $bytes[6] = chr(ord($bytes[6]) & 0x0f | 0x40);
+    $bytes[8] = chr(ord($bytes[8]) & 0x3f | 0x80);
+    return vsprintf("%s%s-%s-%s-%s-%s%s%s", str_split(bin2hex($bytes), 4));
+}
+
 function keys_like($redis, $pattern, $limit)
 {
     $redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
@@ -212,7 +209,7 @@ function keys_like($redis, $pattern, $limit)
 // Keys that the new backend would not have left behind in a finished or never begun state.
 function foreign_keys($redis, $namespace)
 {
-    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|(' . implode("|", QUEUES) . ')$)/';
+    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|' . MOVED . '|(' . implode("|", QUEUES) . ')$)/';
     $odd = array();
     foreach (keys_like($redis, "$namespace:*", 20000) as $key) {
         if (!preg_match($ours, $key)) {
@@ -253,60 +250,4 @@ function topic_redis($in)
         "blocked_clients" => blocked_clients($redis, $wanted["redis_database"]),
         "eviction" => isset($info["maxmemory_policy"]) ? $info["maxmemory_policy"] : "",
     );
-}
-
-function legacy_redis($root)
-{
-    $file = "$root/app/Plugin/CakeResque/Config/config.php";
-    if (!file_exists($file)) {
-        return null;
-    }
-    foreach (array("DS" => "/", "ROOT" => $root, "APP" => "$root/app/", "TMP" => "$root/app/tmp/",
-        "LOGS" => "$root/app/tmp/logs/", "VENDORS" => "$root/vendors/") as $name => $value) {
-        defined($name) || define($name, $value);
-    }
-    $config = load_config($file);
-    $redis = isset($config["CakeResque"]["Redis"]) ? $config["CakeResque"]["Redis"] : array();
-    return $redis + array("host" => "127.0.0.1", "port" => 6379, "database" => 0,
-        "namespace" => "resque", "password" => null);
-}
-
-// resque:worker:HOST:PID:QUEUE exists while a job runs (the key that ends in :started always), and
-// for ever if its worker was killed: only a process that lives counts.
-function running_legacy($redis, $prefix)
-{
-    $running = 0;
-    foreach (keys_like($redis, "{$prefix}worker:*", 10000) as $key) {
-        $parts = explode(":", substr($key, strlen("{$prefix}worker:")));
-        if (substr($key, -8) !== ":started" && count($parts) >= 3) {
-            $arguments = @file_get_contents("/proc/" . (int)$parts[count($parts) - 2] . "/cmdline");
-            $running += $arguments !== false && strpos($arguments, "resque") !== false ? 1 : 0;
-        }
-    }
-    return $running;
-}
-
-// How much work the old backend still has: {"waiting": {queue: n}, "running": n, "delayed": n,
-// "last_due": seconds until the last delayed one is due}.
-function topic_legacy($in)
-{
-    $at = legacy_redis($in["root"]);
-    if ($at === null) {
-        return array("installed" => false);
-    }
-    $redis = connect($at["host"], $at["port"], $at["password"], $at["database"]);
-    $prefix = $at["namespace"] . ":";
-    $queues = array_unique(array_merge((array)$redis->sMembers("{$prefix}queues"), array_slice(QUEUES, 0, 5)));
-    $waiting = array();
-    foreach ($queues as $queue) {
-        $waiting[$queue] = (int)$redis->lLen("{$prefix}queue:$queue");
-    }
-    $delayed = 0;
-    $due = 0;
-    foreach ((array)$redis->zRange("{$prefix}_schdlr_", 0, -1) as $when) {
-        $delayed += (int)$redis->lLen("{$prefix}_schdlr_:$when");
-        $due = max($due, (int)$when);
-    }
-    return array("installed" => true, "waiting" => $waiting, "running" => running_legacy($redis, $prefix),
-        "delayed" => $delayed, "last_due" => $due ? max(0, $due - time()) : 0);
 }

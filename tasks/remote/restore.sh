@@ -32,12 +32,6 @@ restore_settings() {
 
 backend_is_on() { misp evidence 2>/dev/null | grep -q '"enabled":true'; }
 
-# Waiting jobs of the new backend go to the old one's lists; see move_jobs.php.
-move_jobs_back() {
-    printf '{"root":"%s","desired":%s}' "$misp_root" "$desired_json" | php_as_web_user "$php_move_jobs" ||
-        die "jobs of the new backend could not be moved to the old one, see above"
-}
-
 remove_workers() {
     is_kept "$group_file" || return 0
     stop_idle_workers

@@ -11,15 +11,6 @@ in_use=$(for unit in $units; do
     if systemctl is-active -q "$unit" || systemctl is-enabled -q "$unit" 2>/dev/null; then printf '%s ' "$unit"; fi
 done)
 
-work_left() { # jobs that wait or run on the old backend; no answer is no reason to stop anything
-    left=$(misp legacy 2>/dev/null)
-    case $left in
-        *'"installed":false'*) return 1 ;;
-        *'"installed":true'*) printf '%s' "$left" | grep -qE '"(running|delayed)":[1-9]|"waiting":\{[^}]*:[1-9]' ;;
-        *) return 0 ;;
-    esac
-}
-
 let_units_go() {
     for unit in $units; do let_unit_go "$unit"; done
     systemctl daemon-reload
@@ -33,7 +24,9 @@ start_again() { # what ran before, or does at boot; a unit that remains after ex
 
 [ -z "$(hidden_processes)" ] || die "root may not look at these processes, which may be old workers: $(hidden_processes | tr '\n' ' ')"
 make_state_dir
-! work_left || die "the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it"
+counted=tasks # where jobs are converted, MISP's scheduled tasks stay behind
+[ "$on_leftover_jobs" != convert ] || counted=
+! old_work_left "$counted" || die "drain limit: the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it"
 for unit in $units; do
     keep_unit "$unit"
     hold_unit "$unit"
@@ -46,13 +39,14 @@ signal_old_workers QUIT
 limit=$(($(date +%s) + drain_timeout))
 while [ -n "$(legacy_processes)" ]; do
     if [ "$(date +%s)" -ge "$limit" ]; then
-        die "old workers still run after $drain_timeout s: $(legacy_processes | tr '\n' ';'). They leave after their job; run again then"
+        die "drain limit of $drain_timeout s reached, old workers still run: $(legacy_processes | tr '\n' ';'). They leave after their job; run again then"
     fi
     sleep 0.5
 done
-if work_left; then
+if [ "$on_leftover_jobs" = convert ] && old_work_left; then convert_old_jobs; fi
+if old_work_left "$counted"; then
     start_again
-    die "a job reached the old backend while its workers stopped: $left. They were started again; run again to wait for it"
+    die "drain limit: a job reached the old backend while its workers stopped: $left. They were started again; run again to wait for it"
 fi
 for unit in $units; do
     systemctl stop "$unit" || die "could not stop $unit"
@@ -60,3 +54,4 @@ for unit in $units; do
     systemctl reset-failed "$unit" 2>/dev/null
 done
 let_units_go
+forget_old_workers

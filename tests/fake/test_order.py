@@ -100,7 +100,11 @@ def test_the_drain_limit_leaves_the_old_workers_alone(pyinfra: Pyinfra) -> None:
 @pytest.mark.parametrize(
     ("legacy", "process", "message"),
     [
-        ({**QUIET, "waiting": {"prio": 3}}, [], "3 job(s) are stranded: 3 waiting in prio"),
+        (
+            {**QUIET, "waiting": {"prio": 3}},
+            [],
+            "the old backend has 3 waiting in prio, and no old worker lives",
+        ),
         ({**QUIET, "delayed": 2, "last_due": 90_000}, "7 1", "due in 1500 minutes"),
     ],
 )

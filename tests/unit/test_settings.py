@@ -50,6 +50,7 @@ OWN = {
     "selinux": "auto",
     "epel": True,
     "allow_foreign_restart": False,
+    "rotate_password": False,
 }
 PLAIN_SECRET = "do-not-show-me"
 SECRET_KEYS = ("supervisor_password", "misp_redis_password", "misp_api_key")
@@ -166,7 +167,7 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
         ({"supervisor_user": "a;b"}, "supervisor_user: must be letters and digits, not 'a;b'"),
         ({"supervisor_user": ""}, "supervisor_user: must be letters and digits, not ''"),
         ({"supervisor_transport": "http"}, "supervisor_transport: must be 'tcp' or 'unix'"),
-        ({"on_leftover_jobs": "drop"}, "on_leftover_jobs: must be 'stop' or 'wait'"),
+        ({"on_leftover_jobs": "drop"}, "on_leftover_jobs: must be 'stop', 'wait' or 'convert'"),
         ({"selinux": "on"}, "selinux: must be 'auto', 'off' or 'build'"),
         ({"epel": "yes"}, "epel: must be true or false"),
         ({"allow_foreign_restart": 1}, "allow_foreign_restart: must be true or false"),

@@ -1,0 +1,84 @@
+// Jobs on their way between the backends, both ways: functions for list_old_jobs.php, convert_jobs.php
+// and move_jobs.php. Comes behind misp.php.
+//
+// Exactly once, also when it is cut off and run again: what id a job has over there is settled before
+// it goes, and a mark that is set in one step with the arrival says that it is there already.
+
+const SHELLS = array("event" => "EventShell", "server" => "ServerShell", "admin" => "AdminShell", "workflow" => "WorkflowShell");
+const MARK_SECONDS = 604800;
+
+function stop($reason)
+{
+    fwrite(STDERR, "$reason\n");
+    exit(1);
+}
+
+function new_backend($in) // its connection, its keys' prefix and the block of settings
+{
+    $config = settings($in);
+    $block = block_of($config, "SimpleBackgroundJobs");
+    $at = wanted_redis($in, $block, block_of($config, "MISP"));
+    $redis = connect($at["redis_host"], $at["redis_port"], $at["redis_password"], $at["redis_database"]);
+    return array($redis, $at["redis_namespace"] . ":", $at);
+}
+
+function old_backend($in) // its connection and its keys' prefix
+{
+    $at = legacy_redis($in["root"]);
+    if ($at === null) {
+        stop("there is no CakeResque here");
+    }
+    return array(connect($at["host"], $at["port"], $at["password"], $at["database"]), $at["namespace"] . ":");
+}
+
+function atomically($redis, $script, $keys, $values)
+{
+    $result = $redis->eval($script, array_merge($keys, $values), count($keys));
+    if ($redis->getLastError() !== null) {
+        stop("Redis refuses a script: " . $redis->getLastError());
+    }
+    return $result;
+}
+
+// The lists of the old backend that hold jobs, without prefix: queue:NAME, and _schdlr_:EPOCH for
+// delayed ones, with all their records as they stand there.
+function old_lists($redis, $prefix)
+{
+    $names = array();
+    foreach (legacy_queues($redis, $prefix) as $queue) {
+        $names[] = "queue:$queue";
+    }
+    foreach ((array)$redis->zRange("{$prefix}_schdlr_", 0, -1) as $when) {
+        $names[] = "_schdlr_:$when";
+    }
+    $lists = array();
+    foreach ($names as $name) {
+        $lists[$name] = $redis->lRange($prefix . $name, 0, -1);
+    }
+    return array_filter($lists);
+}
+
+function delayed_until($list) // as text, empty for a list of waiting jobs
+{
+    return strpos($list, "_schdlr_:") === 0 ? substr($list, strlen("_schdlr_:")) : "";
+}
+
+// Null for what is no job of MISP's. A delayed record has its id and its queue in other places than a
+// waiting one (php-resque-ex-scheduler).
+function as_new_job($list, $record)
+{
+    $old = json_decode($record, true);
+    $command = isset($old["class"]) ? array_search($old["class"], SHELLS, true) : false;
+    if ($command === false || !isset($old["args"][0]) || !is_array($old["args"][0])) {
+        return null;
+    }
+    $args = $old["args"][0];
+    $is_delayed = delayed_until($list) !== "";
+    $id = $is_delayed ? (isset($args["id"]) ? $args["id"] : null) : (isset($old["id"]) ? $old["id"] : null);
+    $queue = $is_delayed ? (isset($old["queue"]) ? $old["queue"] : null) : substr($list, strlen("queue:"));
+    unset($args["id"], $args["s_time"]);
+    if (!is_string($id) || $id === "" || !in_array($queue, array_slice(QUEUES, 0, 5), true)) {
+        return null;
+    }
+    return array("queue" => $queue, "old_id" => $id, "command" => $command, "args" => array_values($args));
+}
