@@ -172,7 +172,12 @@ def backlog(legacy: Mapping[str, Any]) -> str | None:
     parts = [
         f"{count} waiting in {queue}" for queue, count in sorted(_queues(legacy).items()) if count
     ]
-    kinds = {"running": "running", "delayed": "delayed", "scheduled": "scheduled by MISP itself"}
+    kinds = {
+        "running": "running",
+        "delayed": "delayed",
+        "scheduled": "scheduled by MISP itself",
+        "held": "in a conversion that was cut off",
+    }
     parts += [f"{legacy[kind]} {words}" for kind, words in kinds.items() if legacy.get(kind)]
     return ", ".join(parts) or None
 

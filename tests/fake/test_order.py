@@ -122,6 +122,48 @@ def test_old_jobs_that_cannot_be_waited_for_stop_the_run_at_once(
     assert run.actions("one")[-1] == "record_proof"
 
 
+CONVERT = {"on_leftover_jobs": "convert", "drain_timeout": 1}
+
+
+@pytest.mark.parametrize(
+    ("legacy", "process", "actions", "message"),
+    [
+        ({**QUIET, "scheduled": 2, "last_due": 9999}, "7 1", ["retire"], "task(s) that MISP's"),
+        ({**QUIET, "error": "no connection"}, [], [], "cannot be asked: no connection"),
+        ({**QUIET, "running": 1}, "7 1", [], "after the drain limit of 1 s more it has 1 running"),
+        ({**QUIET, "waiting": {"prio": 1}}, [], ["convert"] * 100, "as fast as they are converted"),
+    ],
+)
+def test_a_conversion_takes_what_it_can_and_ends(
+    pyinfra: Pyinfra, legacy: dict[str, object], process: object, actions: list[str], message: str
+) -> None:
+    seen = {"legacy": legacy, "process": process, "unit": "misp-workers.service active enabled"}
+    answers = {
+        **migrating("debian", legacy={**QUIET, "scheduled": legacy.get("scheduled", 0)}),
+        "-- legacy": ["@legacy", *lines(**seen)],
+    }
+    run = pyinfra({"one": {"fake_responses": answers, **CONVERT}}, "-y", "-vv")
+    assert message in run.output
+    done = run.actions("one")
+    assert done[done.index("record_proof") + 1 :] == actions
+
+
+def test_a_conversion_that_was_cut_off_is_finished_whatever_the_inventory_says_now(
+    pyinfra: Pyinfra,
+) -> None:
+    seen = lines(legacy={**QUIET, "held": 3}, unit="misp-workers.service active enabled")
+    answers = {**migrating("debian"), "-- legacy": ["@legacy", *seen]}
+    run = pyinfra({"one": {"fake_responses": answers, "drain_timeout": 1}}, "-y", "-vv")
+    assert "finish_conversion" in run.actions("one")
+
+
+def test_dead_workers_of_a_migrated_host_are_taken_out_of_redis(pyinfra: Pyinfra) -> None:
+    answers = converged("debian", legacy={**QUIET, "stale": 2})
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    assert run.actions("one") == ["forget_old_workers"]
+
+
 def test_one_broken_host_does_not_keep_the_others_from_finishing(pyinfra: Pyinfra) -> None:
     hosts = {
         "first": {"fake_responses": migrating("debian")},

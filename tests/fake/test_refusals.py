@@ -100,6 +100,30 @@ def test_preflight_refuses(pyinfra: Pyinfra, changes: dict[str, Any], message: s
     assert message in refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"inet_elsewhere": "/etc/supervisord.conf 127.0.0.1:9001 boss"},
+            "rotate_password cannot change the [inet_http_server] in /etc/supervisord.conf",
+        ),
+        (
+            {
+                "status": ["gunicorn   RUNNING   pid 9, uptime 1:00:00"],
+                "daemon_pid": "42",
+                "listener": "42 supervisord supervisor.service",
+            },
+            "supervisord also runs gunicorn, and its RPC takes a restart of all of them",
+        ),
+    ],
+)
+def test_a_rotation_that_would_touch_what_is_somebody_elses_is_refused(
+    pyinfra: Pyinfra, changes: dict[str, Any], message: str
+) -> None:
+    answers = migrating("debian", **changes)
+    assert message in refused(pyinfra, {"fake_responses": answers, "rotate_password": True})
+
+
 def test_preflight_names_every_problem_at_once(pyinfra: Pyinfra) -> None:
     changes = {"php_version": "7.4.3", "redis": {"error": "gone"}, "composer": [], "init": "bash"}
     output = refused(pyinfra, {"fake_responses": migrating("debian", **changes)})

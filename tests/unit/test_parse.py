@@ -285,6 +285,10 @@ def test_a_view_of_an_unknown_shape_is_a_fault_and_no_crash(queue: object) -> No
             {"waiting": {"cache": 1}, "running": 1, "delayed": 1},
             "1 waiting in cache, 1 running, 1 delayed",
         ),
+        (
+            {"waiting": {}, "scheduled": 2, "held": 1},
+            "2 scheduled by MISP itself, 1 in a conversion that was cut off",
+        ),
         ({"error": "no connection"}, "its Redis cannot be asked: no connection"),
         ({"waiting": {"default": 0}, "running": 0, "delayed": 0}, None),
         ({"installed": False}, None),
@@ -293,3 +297,22 @@ def test_a_view_of_an_unknown_shape_is_a_fault_and_no_crash(queue: object) -> No
 )
 def test_the_backlog_is_told_in_words_or_none(legacy: dict[str, Any], words: str | None) -> None:
     assert parse.backlog(legacy) == words
+
+
+@pytest.mark.parametrize(
+    ("legacy", "convertible", "worth_a_minute"),
+    [
+        ({"waiting": {"prio": 2, "default": 1}}, 3, True),
+        ({"waiting": {}, "running": 3}, 0, True),
+        ({"waiting": [], "delayed": 4, "next_due": 50}, 4, True),
+        ({"waiting": [], "delayed": 4, "next_due": 70}, 4, False),
+        ({"waiting": {"prio": 0}, "scheduled": 2, "last_due": 7200}, 0, False),
+        ({"held": 2}, 2, False),
+        ({"error": "no connection"}, 0, False),
+    ],
+)
+def test_what_a_conversion_takes_and_what_old_workers_are_given_time_for(
+    legacy: dict[str, Any], convertible: int, worth_a_minute: bool
+) -> None:
+    assert parse.convertible(legacy) == convertible
+    assert parse.worth_waiting(legacy, 60) is worth_a_minute
