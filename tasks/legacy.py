@@ -19,7 +19,11 @@ from tasks.parse import Answer
 from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
-QUIET_LOOKS = 2  # a job may enqueue another one as its last act
+QUIET_LOOKS = 2  # a second apart: a job may enqueue another one as its last act
+QUIET_LOOKS_AFTER_ARRIVALS = 30
+CERTAIN_ARRIVALS = (
+    2  # one may be a job that a worker had taken, but not yet noted, at the look before
+)
 REPORT_SECONDS = 10
 LONGEST_WAIT = 86_400  # seconds of on_leftover_jobs: wait, as no wait is without end
 CONVERSIONS = 100  # each takes all that waits; a running old job may enqueue more meanwhile
@@ -53,6 +57,14 @@ _NO_WORKER = (
     "no old worker lives to do them: start the old workers (their unit, or "
     "app/Console/worker/start.sh as the web user), or set on_leftover_jobs to convert, and run "
     "again"
+)
+
+
+# MISP decides where a job goes each time, by the settings that its process has (AppModel.php).
+_ARRIVED = (
+    "jobs that no old job can have enqueued: something still uses the old backend, by settings from "
+    "before. That is a PHP of the web tier with a cached config.php that this run does not know of, "
+    "another host's MISP on the same Redis, or a cake command that has been running all along"
 )
 
 
@@ -118,17 +130,25 @@ def _wait_for_running_jobs(state: State, host: Host, target: Target) -> bool:
 def _waited(
     host: Host, target: Target, limit: int, is_done: Callable[[Mapping[str, Any]], bool]
 ) -> str | None:
-    """Look until `is_done` was seen twice in a row; what is left after `limit` seconds, if not."""
-    end, next_report, seen = time.monotonic() + limit, 0.0, 0
+    """Look until `is_done` was seen for long enough; what is left after `limit` seconds, if not."""
+    end, next_report = time.monotonic() + limit, 0.0
+    seen, wanted, arrivals = 0, QUIET_LOOKS, 0
+    before: Mapping[str, Any] = {"error": "not looked yet"}
     while True:
         legacy = facts.ask(target, "legacy", fresh=True).record("legacy")
+        if parse.arrived(before, legacy):
+            arrivals += 1
+        before = legacy
+        if arrivals == CERTAIN_ARRIVALS and wanted == QUIET_LOOKS:
+            wanted = QUIET_LOOKS_AFTER_ARRIVALS
+            logger.warning(f"{host.print_prefix}old backend: {_ARRIVED}")
         backlog = parse.backlog(legacy)
         seen = seen + 1 if "error" not in legacy and is_done(legacy) else 0
-        if seen >= QUIET_LOOKS:
-            return None
         now = time.monotonic()
-        if now >= end and not seen:
-            return backlog or "work"
+        if seen >= wanted:
+            return None
+        if now >= end and (not seen or wanted > QUIET_LOOKS):
+            return backlog or _ARRIVED
         if backlog and now >= next_report:
             logger.info(f"{host.print_prefix}old backend: {backlog}")
             next_report = now + REPORT_SECONDS

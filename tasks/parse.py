@@ -187,6 +187,20 @@ def waiting(legacy: Mapping[str, Any]) -> int:
     return sum(_queues(legacy).values())
 
 
+def arrived(before: Mapping[str, Any], now: Mapping[str, Any]) -> int:
+    """How many jobs were put into the old lists between two looks, but not by old jobs.
+
+    Only known where the first look saw no work: then no old job can have enqueued another one.
+    """
+    if "error" in now or backlog(before):
+        return 0
+    return max(0, _ever(now) - _ever(before))
+
+
+def _ever(legacy: Mapping[str, Any]) -> int:
+    return waiting(legacy) + sum(int(legacy.get(kind) or 0) for kind in ("running", "processed"))
+
+
 def convertible(legacy: Mapping[str, Any]) -> int:
     """How many jobs of the old backend a conversion would take: MISP's scheduled tasks stay."""
     return waiting(legacy) + int(legacy.get("delayed") or 0) + int(legacy.get("held") or 0)

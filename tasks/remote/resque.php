@@ -123,7 +123,7 @@ function delayed_legacy($redis, $prefix)
 }
 
 // How much work the old backend still has: {"waiting": {queue: n}, "running": n, "held": n} and what
-// delayed_legacy says. `held` are jobs that a conversion had taken out of their list when it was cut,
+// delayed_legacy says. `processed` counts jobs that ended, ever; `held` are jobs that a conversion had taken out of their list when it was cut,
 // `stale` entries of dead workers.
 function topic_legacy($in)
 {
@@ -138,6 +138,6 @@ function topic_legacy($in)
         $waiting[$queue] = (int)$redis->lLen("{$prefix}queue:$queue");
     }
     return array("installed" => true, "waiting" => $waiting, "running" => running_legacy($redis, $prefix),
-        "held" => (int)$redis->lLen($prefix . HELD),
+        "processed" => (int)$redis->get("{$prefix}stat:processed"), "held" => (int)$redis->lLen($prefix . HELD),
         "stale" => array_sum(array_map("count", stale_legacy($redis, $prefix)))) + delayed_legacy($redis, $prefix);
 }

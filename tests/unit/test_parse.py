@@ -316,3 +316,22 @@ def test_what_a_conversion_takes_and_what_old_workers_are_given_time_for(
 ) -> None:
     assert parse.convertible(legacy) == convertible
     assert parse.worth_waiting(legacy, 60) is worth_a_minute
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "arrived"),
+    [
+        ({"processed": 5}, {"processed": 5}, 0),
+        ({"processed": 5}, {"processed": 7, "waiting": {"prio": 1}, "running": 1}, 4),
+        ({"processed": 5, "running": 1}, {"processed": 9}, 0),
+        ({"processed": 5, "waiting": {"prio": 1}}, {"processed": 9}, 0),
+        ({"processed": 5, "delayed": 1}, {"processed": 9}, 0),
+        ({"error": "no connection"}, {"processed": 9}, 0),
+        ({"processed": 5}, {"error": "no connection"}, 0),
+        ({"processed": 5}, {"processed": 0}, 0),
+    ],
+)
+def test_jobs_from_elsewhere_are_known_only_where_no_old_job_can_have_enqueued_them(
+    before: dict[str, Any], now: dict[str, Any], arrived: int
+) -> None:
+    assert parse.arrived(before, now) == arrived
