@@ -14,12 +14,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import requests
 
+from lab import misp
 from lab.hosts import LabHost
 from lab.paths import REPOSITORY
 from lab.topology import QUEUES
@@ -211,11 +211,6 @@ def numbers(sent: Iterable[Sent]) -> set[int]:
 
 # Every list of waiting jobs, set of delayed ones and mark of a running one, with its length.
 _LEFT = r"""
-$in = json_decode(stream_get_contents(STDIN), true);
-$redis = new Redis();
-$redis->connect($in["host"], 6379, 5);
-if ($in["password"] !== "") { $redis->auth($in["password"]); }
-$redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
 $seen = array();
 foreach (range(0, 15) as $database) {
     $redis->select($database);
@@ -235,13 +230,8 @@ echo json_encode((object)$seen);
 
 def left(host: LabHost) -> dict[str, int]:
     """What still waits, is delayed or runs: Redis keys of either backend, and jobs in flight."""
-    at = {"host": "127.0.0.1", "password": ""}
-    if host.spec.redis == "shared":
-        reference = host.data["misp_redis_password"]["file"]
-        at = {"host": "redis", "password": Path(reference).read_text(encoding="utf-8")}
-    found = host.exec(["/usr/bin/php", "-r", _LEFT], input=json.dumps(at)).stdout
     flying = host.exec("ls /var/lib/misp-stub/inflight").stdout.split()
-    return {**json.loads(found), **dict.fromkeys(flying, 1)}
+    return {**misp.ask_redis(host, _LEFT), **dict.fromkeys(flying, 1)}
 
 
 def enabled_at(host: LabHost) -> float:

@@ -7,9 +7,10 @@ import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
+from lab import misp, verify
 from lab.hosts import LabHost
+from lab.topology import QUEUES
 
 # Walks what a deploy could touch. Left out: what runs by itself (journal, Redis's own dump, logs of
 # the old workers) and the shared memory of rpm's database, which every `rpm -q` writes.
@@ -36,11 +37,6 @@ print(json.dumps(seen))
 """
 
 _REDIS = r"""
-$in = json_decode(stream_get_contents(STDIN), true);
-$redis = new Redis();
-$redis->connect($in["host"], 6379, 5);
-if ($in["password"] !== "") { $redis->auth($in["password"]); }
-$redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
 $seen = array();
 foreach (array(0, 1, 13) as $database) {
     $redis->select($database);
@@ -50,7 +46,7 @@ foreach (array(0, 1, 13) as $database) {
     }
 }
 ksort($seen);
-echo json_encode($seen);
+echo json_encode((object)$seen);
 """
 
 # Every command line that was ever seen, until the stop file appears.
@@ -106,12 +102,31 @@ def snapshot(host: LabHost) -> Snapshot:
 
 def redis_keys(host: LabHost) -> dict[str, str]:
     """Digest of each key in the databases that MISP's backends use."""
-    at = {"host": "127.0.0.1", "password": ""}
-    if host.spec.redis == "shared":
-        reference = host.data["misp_redis_password"]["file"]
-        at = {"host": "redis", "password": Path(reference).read_text(encoding="utf-8")}
-    answer = json.loads(host.exec(["/usr/bin/php", "-r", _REDIS], input=json.dumps(at)).stdout)
-    return answer or {}  # PHP writes an empty map as a list
+    keys: dict[str, str] = misp.ask_redis(host, _REDIS)
+    return keys
+
+
+def old_processes(host: LabHost) -> list[str]:
+    """PIDs of the old workers, and of the forks that run a job of theirs."""
+    # Brackets, or the shell around it finds itself.
+    return host.exec("pgrep -f 'php.*bin/[r]esque'", check=False).stdout.split()
+
+
+def old_workers_live(host: LabHost) -> bool:
+    """Whether the old backend has a worker for each queue."""
+    return len(old_processes(host)) >= len(QUEUES)
+
+
+def faults(host: LabHost) -> list[str]:
+    """What a migrated host does not show as it should."""
+    checks = [
+        verify.check_worker_set(host),
+        verify.check_processes(host),
+        verify.check_old_service(host),
+        verify.check_new_jobs(host),
+        verify.check_web(host),
+    ]
+    return [f"{check.name}: {check.seen}" for check in checks if not check.ok]
 
 
 def tree(host: LabHost) -> dict[str, tuple[str, str]]:

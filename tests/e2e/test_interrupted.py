@@ -5,11 +5,7 @@ The list of operations comes from the plan. The next run ends where an undisturb
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -19,12 +15,10 @@ import pytest
 from lab import misp, run, verify
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.paths import REPOSITORY
 from lab.topology import HostSpec
 from lab.waiting import wait_for
 from tests.e2e import observe
 from tests.e2e.conftest import LabMaker
-from tests.e2e.test_rollback import old_processes, supervisor
 
 pytestmark = pytest.mark.resilience
 
@@ -74,31 +68,11 @@ class Interrupted:
 
 def kill_in(lab: Lab, host: LabHost, deploy: str, number: int) -> str:
     """Run a deploy on one host and SIGKILL it in its operation `number`; gives that one's name."""
-    program = [*run.program(), "inventories/lab.py", deploy, "-y", "--limit", host.name]
-    with subprocess.Popen(
-        program,
-        cwd=REPOSITORY,
-        env={**os.environ, **lab.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        started = list(_until(process.stderr, "Starting operation:", number + 1))
+    with run.started(lab, deploy, "-y", "--limit", host.name) as running:
+        wait_for(lambda: len(running.operations) > number, 300, f"operation {number}")
         time.sleep(DELAYS[number % len(DELAYS)])
-        process.send_signal(signal.SIGKILL)
-    return started[-1].partition("operation: ")[2].strip()
-
-
-def _until(lines: Iterator[str], words: str, times: int) -> Iterator[str]:
-    seen = 0
-    for line in lines:
-        if words in line:
-            yield line
-            seen += 1
-            if seen == times:
-                return
+        running.kill()
+    return running.operations[number]
 
 
 def cut_and_run_again(lab: Lab, deploy: str, host: LabHost, number: int) -> tuple[str, run.Run]:
@@ -109,10 +83,8 @@ def cut_and_run_again(lab: Lab, deploy: str, host: LabHost, number: int) -> tupl
 @pytest.fixture(scope="module")
 def interrupted(lab: Lab) -> Interrupted:
     for host in lab:
-        # Installed beforehand and stopped, so that the way back can be compared byte for byte.
-        misp.install_supervisor(host)
-        host.exec(f"systemctl disable --now --quiet {supervisor(host)}")
-        wait_for(partial(old_processes, host), 20, "the old workers")
+        misp.install_stopped_supervisor(host)
+        wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
     before = {host.name: observe.snapshot(host) for host in lab}
     planned = run.plan(lab, "--limit", "kill-0").plan
     operations = [operation.name for operation in planned]
@@ -184,7 +156,7 @@ def test_a_rollback_cut_in_every_operation_still_puts_everything_back(
         found = interrupted.before[host.name].differences(observe.snapshot(host))
         left = [line for line in found if not any(word in line.lower() for word in ALIVE)]
         assert left == [], operation
-        assert old_processes(host) >= 5, operation
+        assert observe.old_workers_live(host), operation
 
 
 def test_two_runs_at_once_do_not_meet(make_lab: LabMaker) -> None:

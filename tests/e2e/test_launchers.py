@@ -17,7 +17,6 @@ from lab.lab import Lab
 from lab.topology import HostSpec
 from lab.waiting import wait_for
 from tests.e2e import observe
-from tests.e2e.test_rollback import supervisor
 
 RC_LOCAL = HostSpec("rc-local", "debian-12", launcher="rc-local", waiting_jobs=0)
 CRON = HostSpec(
@@ -61,9 +60,7 @@ def on_each(lab: Lab, look: Callable[[LabHost], observe.Snapshot]) -> dict[str, 
 def story(lab: Lab) -> Story:
     for host in lab:
         if host.name != PROGRAM.name:
-            # Installed beforehand and stopped, so that the package is no difference.
-            misp.install_supervisor(host)
-            host.exec(f"systemctl disable --now --quiet {supervisor(host)}")
+            misp.install_stopped_supervisor(host)
     # A line and a program of somebody else's in the same file, a comment, no newline at the end.
     lab[RC_LOCAL.name].exec("printf 'touch /run/rc-local-ran # the last' >>/etc/rc.local")
     lab[RC_LOCAL.name].exec("sed -i '/^exit 0/d' /etc/rc.local")
@@ -71,7 +68,7 @@ def story(lab: Lab) -> Story:
     lab[PROGRAM.name].exec(f"cat >>{FILES[PROGRAM.name]}", input=BYSTANDER)
     lab[PROGRAM.name].exec("supervisorctl update bystander")
     for host in lab:
-        wait_for(partial(lives, host), 20, f"the old workers of {host.name}")
+        wait_for(partial(observe.old_workers_live, host), 20, f"the old workers of {host.name}")
     before = on_each(lab, observe.snapshot)
     planned = run.plan(lab, "--data", "allow_foreign_restart=true")
     looked_at = on_each(lab, observe.snapshot)
@@ -81,27 +78,6 @@ def story(lab: Lab) -> Story:
     first = run.apply(lab, "--data", "allow_foreign_restart=true")
     second = run.apply(lab)
     return Story(lab, before, jobs, planned, looked_at, first, second)
-
-
-def old_processes(host: LabHost) -> list[str]:
-    # Brackets, or the shell around it finds itself.
-    return host.exec("pgrep -f 'php.*bin/[r]esque'", check=False).stdout.split()
-
-
-def lives(host: LabHost) -> bool:
-    return len(old_processes(host)) >= 5
-
-
-def faults(host: LabHost) -> list[str]:
-    """What a migrated host does not show as it should."""
-    checks = [
-        verify.check_worker_set(host),
-        verify.check_processes(host),
-        verify.check_old_service(host),
-        verify.check_new_jobs(host),
-        verify.check_web(host),
-    ]
-    return [f"{check.name}: {check.seen}" for check in checks if not check.ok]
 
 
 def differences(story: Story, name: str) -> list[str]:
@@ -136,7 +112,7 @@ def test_a_dry_run_names_each_launcher_and_changes_nothing(story: Story) -> None
 def test_it_is_migrated_and_no_job_is_lost(story: Story, name: str) -> None:
     host = story.lab[name]
     assert story.first.ok, story.first.stderr
-    assert faults(host) == []
+    assert observe.faults(host) == []
     old = verify.check_jobs(host, story.jobs[name], "jobs of before the migration")
     assert old.ok, old.seen
 
@@ -168,8 +144,8 @@ def test_a_restart_of_the_host_does_not_bring_them_back(story: Story, name: str)
     wait_for(lambda: verify.check_worker_set(host).ok, 60, "the new workers")
     if name == RC_LOCAL.name:  # its other lines still run
         wait_for(lambda: host.exec("ls /run/rc-local-ran", check=False).exit_code == 0, 20, "it")
-    assert old_processes(host) == []
-    assert faults(host) == []
+    assert observe.old_processes(host) == []
+    assert observe.faults(host) == []
 
 
 def test_rollback_brings_all_of_them_back(story: Story) -> None:
@@ -185,7 +161,7 @@ def test_rollback_brings_all_of_them_back(story: Story) -> None:
 @HOSTS
 def test_after_a_rollback_everything_is_as_before(story: Story, name: str) -> None:
     host = story.lab[name]
-    wait_for(partial(lives, host), 20, "the old workers")
+    wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
     assert differences(story, name) == []
     assert not [line for line in host.exec("ls /var/lib").stdout.split() if "misp-workers" in line]
     numbers = misp.enqueue(host, 1, first=701)

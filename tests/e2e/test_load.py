@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,6 @@ from lab import load, misp, run, verify
 from lab.console import say
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.paths import REPOSITORY
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
 
@@ -162,21 +160,8 @@ def killed(lab: Lab, clean: Story) -> Story:
 
 def was_killed_after(lab: Lab, seconds: float, *options: str) -> bool:
     """SIGKILL a deploy; false when it had ended by itself before."""
-    program = [*run.program(), run.INVENTORY, "deploy.py", "-y", *options]
-    with subprocess.Popen(
-        program,
-        cwd=REPOSITORY,
-        env={**os.environ, **lab.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return True
-    return False
+    with run.started(lab, "deploy.py", "-y", *options) as running:
+        return not running.ends_within(seconds)
 
 
 STORIES = pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
@@ -12,7 +13,6 @@ from lab.lab import Lab
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
 from tests.e2e import observe
-from tests.e2e.test_variants import set_misp
 
 BACK_DEBIAN = HostSpec("back-debian", "debian-12", waiting_jobs=0)
 BACK_EL = HostSpec(
@@ -41,22 +41,12 @@ class There:
 @pytest.fixture(scope="module")
 def there(lab: Lab) -> There:
     # `redisReady` looks at MISP's own Redis, so this breaks the test job and nothing else.
-    set_misp(lab[UNPROVEN.name], "redis_port", 1)
+    misp.set_setting(lab[UNPROVEN.name], "redis_port", 1)
     for host in lab:
-        # Installed beforehand and stopped, so that the package is no difference.
-        misp.install_supervisor(host)
-        host.exec(f"systemctl disable --now --quiet {supervisor(host)}")
-        wait_for(lambda host=host: old_processes(host) >= 5, 20, "the old workers")  # type: ignore[misc]
+        misp.install_stopped_supervisor(host)
+        wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
     before = {host.name: observe.snapshot(host) for host in lab}
     return There(lab, before, run.apply(lab))
-
-
-def supervisor(host: LabHost) -> str:
-    return "supervisor" if host.family == "debian" else "supervisord"
-
-
-def old_processes(host: LabHost) -> int:
-    return len(host.exec("pgrep -f 'php.*bin/resque'", check=False).stdout.split())
 
 
 def differences(there: There, name: str) -> list[str]:
@@ -87,7 +77,7 @@ def test_a_host_that_cannot_be_proven_returns_by_itself(there: There) -> None:
 
 def test_after_mending_it_is_migrated(there: There) -> None:
     host = there.lab[UNPROVEN.name]
-    set_misp(host, "redis_port", 6379)
+    misp.set_setting(host, "redis_port", 6379)
     done = run.apply(there.lab, "--limit", host.name)
     assert done.ok, done.stderr
     assert verify.check_worker_set(host).ok
