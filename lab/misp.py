@@ -15,6 +15,7 @@ from lab.topology import DEFAULT_ROOT, QUEUES, HostSpec
 STUB = "/usr/local/share/misp-stub"
 STUB_CONFIG = "/etc/misp-stub.json"
 LEDGER = "/var/lib/misp-stub/ledger.jsonl"
+IN_FLIGHT = "/var/lib/misp-stub/inflight"
 SHARED_REDIS = "redis"
 
 OLD_UNITS = {
@@ -166,7 +167,18 @@ def enqueue(  # noqa: PLR0913 # as many as the stub's own command has
 
 def ledger(host: LabHost) -> list[dict[str, Any]]:
     """Return what the stub wrote down of every job it ran, oldest first."""
-    text = host.exec(f"cat {LEDGER} 2>/dev/null || true").stdout
+    return _records(host.exec(f"cat {LEDGER} 2>/dev/null || true").stdout)
+
+
+def jobs_taken_before(host: LabHost, at: float) -> set[int]:
+    """Return the numbers of the jobs that were taken before a time and have not ended."""
+    # The stub keeps a note of each job until it has ended; see lab/stub's Ledger.php.
+    notes = f"find {IN_FLIGHT} -type f ! -newermt @{at:.3f} -exec awk 1 {{}} +"
+    jobs = [note["args"] for note in _records(host.exec(notes).stdout)]
+    return {int(arguments[1]) for arguments in jobs if arguments[0] == "stubJob"}
+
+
+def _records(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.strip()]
 
 

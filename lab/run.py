@@ -222,6 +222,7 @@ def started(
             yield running
         finally:
             running.kill()
+            lab.printed.append(running.stdout + running.stderr)
 
 
 def program() -> list[str]:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from lab import misp, verify
@@ -47,19 +44,6 @@ foreach (array(0, 1, 13) as $database) {
 }
 ksort($seen);
 echo json_encode((object)$seen);
-"""
-
-# Every command line that was ever seen, until the stop file appears.
-_ARGUMENTS = r"""
-import os, sys, time
-seen, stop = set(), sys.argv[1]
-while not os.path.exists(stop):
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try: seen.add(open("/proc/%s/cmdline" % pid, "rb").read())
-        except OSError: pass
-    time.sleep(0.02)
-os.unlink(stop)
-sys.stdout.buffer.write(b"\n".join(line.replace(b"\0", b" ") for line in sorted(seen)))
 """
 
 MIGRATION_STATE = "/var/lib/misp-workers-migration"
@@ -136,26 +120,6 @@ def tree(host: LabHost) -> dict[str, tuple[str, str]]:
     return {path: (mode, owner) for path, mode, owner in rows}
 
 
-class ArgumentWatch:
-    """Command lines of every process that a host showed while it was watched."""
-
-    def __init__(self) -> None:
-        self.seen = ""
-
-
-@contextlib.contextmanager
-def watch_arguments(host: LabHost) -> Iterator[ArgumentWatch]:
-    """Sample /proc/*/cmdline in the host, fifty times a second, during a block."""
-    watch, stop = ArgumentWatch(), "/run/watch-arguments.stop"
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(host.exec, ["python3", "-c", _ARGUMENTS, stop], timeout=900)
-        try:
-            yield watch
-        finally:
-            host.exec(["touch", stop])
-            watch.seen = running.result(60).stdout
-
-
 def supervisor_password(host: LabHost) -> str:
     """The password that the deploy gave to MISP, which must be nowhere but there."""
     script = 'include $argv[1]; echo $config["SimpleBackgroundJobs"]["supervisor_password"];'
@@ -163,13 +127,18 @@ def supervisor_password(host: LabHost) -> str:
     return host.exec(["php", "-r", script, "--", config]).stdout
 
 
-def files_with(host: LabHost, secret: str) -> list[str]:
-    """Paths (with mode and owner) of the files on a host that hold a secret."""
+def files_with(host: LabHost, *secrets: str, since: float = 0) -> list[str]:
+    """Paths (with mode and owner) of the files that hold one of the secrets.
+
+    Args:
+        since: leave out files that have not been touched since this time.
+    """
     tops = "/etc /var /run /tmp /root /home /opt /usr/local"
     found = host.exec(
-        # The secret comes by standard input: as an argument grep would find itself in /proc.
-        f"grep -rslF -f /dev/stdin {tops} 2>/dev/null | xargs -r stat -c '%n %a %U'",
-        input=secret + "\n",
+        # The secrets come by standard input: as arguments grep would find itself in /proc.
+        f"exec 3<&0; find {tops} -type f -newerct @{since:.3f} -print0 2>/dev/null |"
+        " xargs -0 -r grep -slF -f /dev/fd/3 2>/dev/null | xargs -r stat -c '%n %a %U'",
+        input="".join(f"{secret}\n" for secret in secrets),
         check=False,
         timeout=120,
     ).stdout

@@ -17,7 +17,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import HostSpec
 from lab.waiting import wait_for
-from tests.e2e import observe
+from tests.e2e import cuts, observe
 from tests.e2e.conftest import LabMaker
 
 pytestmark = pytest.mark.resilience
@@ -26,20 +26,6 @@ OPERATIONS = 9  # of deploy.py; checked against the plan
 OLD_JOBS = 801
 # Long enough for the operation's script to be at work, and different in each.
 DELAYS = (0.2, 0.5, 0.9)
-AT_ONCE = 3  # deploys side by side on two cores
-
-# What each run has of its own: a password, dates, PIDs.
-OF_ITS_OWN = ("config.php", "misp-rpc", "/settings-changed", "/web-reloaded", "/ours", "/proven")
-# Alive by themselves: the old workers' keys and files, MISP's logs, the package database.
-ALIVE = (
-    "resque",
-    "/app/tmp/",
-    "rpmdb",
-    "/var/lib/dnf",
-    "/etc/ssh",
-    "/home/deploy",
-    "/etc/ssl/misp",
-)
 
 
 def spec(number: int) -> HostSpec:
@@ -91,7 +77,7 @@ def interrupted(lab: Lab) -> Interrupted:
     for host in lab:
         misp.enqueue(host, 1, first=OLD_JOBS, seconds=1)
     killed = [lab[f"kill-{number}"] for number in range(len(operations))]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(cuts.AT_ONCE) as pool:
         work = partial(cut_and_run_again, lab, "deploy.py")
         ends = list(pool.map(work, killed, range(len(killed))))
     undisturbed = [host.name for host in lab if host not in killed]
@@ -108,17 +94,7 @@ def interrupted(lab: Lab) -> Interrupted:
 
 
 def changes(seen: Interrupted, name: str) -> dict[str, str]:
-    """What a run left of a host's files: path to mode, owner and content, if that is the same
-    for every host.
-    """
-    before, after = seen.before[name].files, seen.after[name].files
-    found = {}
-    for path in before.keys() | after.keys():
-        if before.get(path) != after.get(path) and not any(word in path.lower() for word in ALIVE):
-            text = after.get(path, "absent")
-            own = any(word in path for word in OF_ITS_OWN)
-            found[path] = text.rsplit(" ", 1)[0] if own else text
-    return found
+    return cuts.changes(seen.before[name], seen.after[name])
 
 
 def test_every_operation_of_the_plan_was_cut_once(interrupted: Interrupted) -> None:
@@ -147,15 +123,14 @@ def test_a_rollback_cut_in_every_operation_still_puts_everything_back(
 ) -> None:
     lab = interrupted.lab
     plan = run.plan(lab, "--limit", "kill-0", deploy="rollback.py").plan
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(cuts.AT_ONCE) as pool:
         work = partial(cut_and_run_again, lab, "rollback.py")
         ends = list(pool.map(work, interrupted.killed, range(len(plan))))
     assert [operation for operation, _ in ends] == [operation.name for operation in plan]
     for host, (operation, again) in zip(interrupted.killed, ends, strict=False):
         assert again.exit_code == 0, f"{operation}: {again.stderr}"
-        found = interrupted.before[host.name].differences(observe.snapshot(host))
-        left = [line for line in found if not any(word in line.lower() for word in ALIVE)]
-        assert left == [], operation
+        after = observe.snapshot(host)
+        assert cuts.left_over(interrupted.before[host.name], after) == [], operation
         assert observe.old_workers_live(host), operation
 
 
