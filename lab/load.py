@@ -23,8 +23,10 @@ from lab import misp
 from lab.hosts import LabHost
 from lab.paths import REPOSITORY
 from lab.topology import QUEUES
+from lab.waiting import wait_for
 
 FILE = REPOSITORY / "reports" / "load.json"
+SETTLED, STUCK = 300.0, 30.0  # seconds for all jobs to end, and for nothing to move
 FIRST = 100_000
 SPAWNED = 1_000_000
 """Added to a job's number: that of the job which it enqueues itself."""
@@ -234,6 +236,25 @@ def left(host: LabHost) -> dict[str, int]:
     return {**misp.ask_redis(host, _LEFT), **dict.fromkeys(flying, 1)}
 
 
+def settle(host: LabHost, sent: Iterable[Sent]) -> None:
+    """Wait until every job has ended and nothing is left, or nothing has moved for a while."""
+    wanted, moved = numbers(sent), time.monotonic()
+    seen: tuple[int, int] = (0, 0)
+
+    def is_settled() -> bool:
+        nonlocal moved, seen
+        entries, waiting = misp.ledger(host), left(host)
+        done = {int(entry.get("number") or 0) for entry in entries}
+        if wanted <= done and not waiting:
+            return True
+        now = (len(entries), sum(waiting.values()))
+        moved, seen = (moved, seen) if now == seen else (time.monotonic(), now)
+        return time.monotonic() - moved > STUCK
+
+    limit = SETTLED + len(wanted)
+    wait_for(is_settled, limit, f"{host.name}: the jobs to end", interval=1)
+
+
 def enabled_at(host: LabHost) -> float:
     """When MISP's configuration was written last, which in a deploy is `enabled`."""
     config = f"{host.spec.misp_root}/app/Config/config.php"
@@ -241,10 +262,12 @@ def enabled_at(host: LabHost) -> float:
 
 
 @contextmanager
-def producing(hosts: Iterable[LabHost], pace: float) -> Iterator[list[Producer]]:
-    """Send jobs to each of HOSTS during a block, PACE of them a second."""
+def producing(
+    hosts: Iterable[LabHost], pace: float, first: int = FIRST
+) -> Iterator[list[Producer]]:
+    """Send jobs to each of HOSTS during a block, PACE of them a second, numbered from FIRST."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Producer(host, pace)) for host in hosts]
+        yield [stack.enter_context(Producer(host, pace, first)) for host in hosts]
 
 
 def write_report(name: str, figures: Mapping[str, Any]) -> None:

@@ -193,31 +193,40 @@ def story(lab: Lab, cut: Cut) -> Story:
 
 
 def rollback_faults(story: Story) -> list[str]:
-    """What is not as before the deploy on hosts whose rollback was cut, and then run again."""
-    lab, found = story.lab, []
+    """What is not as before the deploy on hosts whose deploy was cut, and on some of them the
+    rollback as well.
+    """
+    lab = story.lab
     with ThreadPoolExecutor(AT_ONCE) as pool:
         lines = list(pool.map(partial(undisturbed, lab, "rollback.py"), UNDISTURBED))
         points = lines[0].points(ROLLBACK_POINTS)
         ends = Attempt(lab, "rollback.py", story.cut, 2000).live_through_each(points)
-    for name, ending in ends.items():
-        host = lab[name]
-        wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
-        faults = [
-            *ending.faults(),
-            *left_over(story.before[name], ending.after),
-            *ending.job_faults(host),
-        ]
-        found += [f"{name}: {fault}" for fault in faults]
-    return found
+    only = [word for name in story.ends.keys() - ends for word in ("--limit", name)]
+    run.apply(lab, *only, deploy="rollback.py").check()
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        found = list(pool.map(lambda host: _left(story, host, ends.get(host.name)), lab))
+    return [fault for faults in found for fault in faults]
+
+
+def _left(story: Story, host: LabHost, ending: Ending | None) -> list[str]:
+    wait_for(partial(observe.old_workers_live, host), 20, f"{host.name}: the old workers")
+    faults = left_over(story.before[host.name], observe.snapshot(host))
+    faults += [*ending.faults(), *ending.job_faults(host)] if ending else []
+    return [f"{host.name}: {fault}" for fault in faults]
 
 
 def prepare(host: LabHost) -> None:
-    """A host to compare with: supervisor's package is there, and Redis loses nothing."""
+    """A host that can be compared with another: the package is there already."""
     misp.install_stopped_supervisor(host)
-    # As it comes, Redis writes to disk after minutes: a loss of power would undo jobs that were
-    # done and lose jobs that waited, with any backend and without a migration.
-    host.exec("redis-cli config set appendonly yes && redis-cli config rewrite")
+    make_redis_durable(host)
     wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
+
+
+def make_redis_durable(host: LabHost) -> None:
+    """Have Redis write down at once what it is told."""
+    # As it comes it does so after minutes: then a loss of power would undo jobs that were done and
+    # lose jobs that waited, with any backend and without a migration.
+    host.exec("redis-cli config set appendonly yes && redis-cli config rewrite")
 
 
 def undisturbed(lab: Lab, deploy: str, name: str) -> Timeline:

@@ -79,7 +79,9 @@ def snapshot(host: LabHost) -> Snapshot:
     units = host.exec("systemctl list-unit-files --no-legend --no-pager --type=service").stdout
     active = host.exec(
         "systemctl list-units --plain --no-legend --no-pager --type=service --state=active,failed"
+        # Without those of logins, and one that EL's family has run once a boot.
         " | awk '{print $1, $3, $4}' | grep -v -e '^user' -e '^session' -e '^systemd'"
+        " -e '^selinux-autorelabel-mark'"
     ).stdout
     return Snapshot(json.loads(files), units + active, redis_keys(host))
 
@@ -99,6 +101,17 @@ def old_processes(host: LabHost) -> list[str]:
 def old_workers_live(host: LabHost) -> bool:
     """Whether the old backend has a worker for each queue."""
     return len(old_processes(host)) >= len(QUEUES)
+
+
+def in_flight(host: LabHost) -> int:
+    """How many jobs run now, on either backend."""
+    return len(host.exec(["ls", misp.IN_FLIGHT]).stdout.split())
+
+
+def daemon(host: LabHost) -> int:
+    """The PID of supervisord."""
+    unit = misp.supervisor_unit(host.spec)
+    return int(host.exec(["systemctl", "show", "-p", "MainPID", "--value", unit]).stdout)
 
 
 def faults(host: LabHost) -> list[str]:

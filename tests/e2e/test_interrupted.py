@@ -6,6 +6,7 @@ The list of operations comes from the plan. The next run ends where an undisturb
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import HostSpec
 from lab.waiting import wait_for
-from tests.e2e import cuts, observe
+from tests.e2e import cuts, observe, secrecy
 from tests.e2e.conftest import LabMaker
 
 pytestmark = pytest.mark.resilience
@@ -67,7 +68,12 @@ def cut_and_run_again(lab: Lab, deploy: str, host: LabHost, number: int) -> tupl
 
 
 @pytest.fixture(scope="module")
-def interrupted(lab: Lab) -> Interrupted:
+def interrupted(lab: Lab) -> Iterator[Interrupted]:
+    with secrecy.kept(lab):
+        yield interrupt(lab)
+
+
+def interrupt(lab: Lab) -> Interrupted:
     for host in lab:
         misp.install_stopped_supervisor(host)
         wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
