@@ -188,8 +188,21 @@ class LabHost:
             self.unpause()
 
     def stop(self) -> None:
-        """Switch the host off; ``restart`` brings it back."""
+        """Switch the host off; ``start`` brings it back."""
         self._container.get_wrapped_container().stop(timeout=30)
+
+    def lose_power(self) -> None:
+        """End everything in the host at once; ``start`` brings it back."""
+        self._container.get_wrapped_container().kill(signal="SIGKILL")
+
+    def start(self) -> None:
+        """Switch the host on, and wait until it is up."""
+        self._container.get_wrapped_container().start()
+        self.wait_until_ready()
+
+    def drop_logins(self) -> None:
+        """Kill sshd's processes of every login: what was begun by them is told nothing of it."""
+        self.exec(["pkill", "-KILL", "-f", f"^sshd: {self.data['ssh_user']}"])
 
     def wait_until_ready(self) -> None:
         """Wait until systemd is up and sshd greets.

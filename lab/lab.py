@@ -54,6 +54,7 @@ class Lab:
         self.directory = LabDirectory(self.id)
         self.directory.write(ENGINE_FILE, engine.url)
         self.hosts: dict[str, LabHost] = {}
+        self.printed: list[str] = []  # by every pyinfra that ran on this lab
         self._containers: list[DockerContainer] = []
         self._network: Network | None = None
 

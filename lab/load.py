@@ -14,17 +14,19 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import requests
 
+from lab import misp
 from lab.hosts import LabHost
 from lab.paths import REPOSITORY
 from lab.topology import QUEUES
+from lab.waiting import wait_for
 
 FILE = REPOSITORY / "reports" / "load.json"
+SETTLED, STUCK = 300.0, 30.0  # seconds for all jobs to end, and for nothing to move
 FIRST = 100_000
 SPAWNED = 1_000_000
 """Added to a job's number: that of the job which it enqueues itself."""
@@ -211,11 +213,6 @@ def numbers(sent: Iterable[Sent]) -> set[int]:
 
 # Every list of waiting jobs, set of delayed ones and mark of a running one, with its length.
 _LEFT = r"""
-$in = json_decode(stream_get_contents(STDIN), true);
-$redis = new Redis();
-$redis->connect($in["host"], 6379, 5);
-if ($in["password"] !== "") { $redis->auth($in["password"]); }
-$redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
 $seen = array();
 foreach (range(0, 15) as $database) {
     $redis->select($database);
@@ -235,13 +232,27 @@ echo json_encode((object)$seen);
 
 def left(host: LabHost) -> dict[str, int]:
     """What still waits, is delayed or runs: Redis keys of either backend, and jobs in flight."""
-    at = {"host": "127.0.0.1", "password": ""}
-    if host.spec.redis == "shared":
-        reference = host.data["misp_redis_password"]["file"]
-        at = {"host": "redis", "password": Path(reference).read_text(encoding="utf-8")}
-    found = host.exec(["/usr/bin/php", "-r", _LEFT], input=json.dumps(at)).stdout
     flying = host.exec("ls /var/lib/misp-stub/inflight").stdout.split()
-    return {**json.loads(found), **dict.fromkeys(flying, 1)}
+    return {**misp.ask_redis(host, _LEFT), **dict.fromkeys(flying, 1)}
+
+
+def settle(host: LabHost, sent: Iterable[Sent]) -> None:
+    """Wait until every job has ended and nothing is left, or nothing has moved for a while."""
+    wanted, moved = numbers(sent), time.monotonic()
+    seen: tuple[int, int] = (0, 0)
+
+    def is_settled() -> bool:
+        nonlocal moved, seen
+        entries, waiting = misp.ledger(host), left(host)
+        done = {int(entry.get("number") or 0) for entry in entries}
+        if wanted <= done and not waiting:
+            return True
+        now = (len(entries), sum(waiting.values()))
+        moved, seen = (moved, seen) if now == seen else (time.monotonic(), now)
+        return time.monotonic() - moved > STUCK
+
+    limit = SETTLED + len(wanted)
+    wait_for(is_settled, limit, f"{host.name}: the jobs to end", interval=1)
 
 
 def enabled_at(host: LabHost) -> float:
@@ -251,10 +262,12 @@ def enabled_at(host: LabHost) -> float:
 
 
 @contextmanager
-def producing(hosts: Iterable[LabHost], pace: float) -> Iterator[list[Producer]]:
-    """Send jobs to each of HOSTS during a block, PACE of them a second."""
+def producing(
+    hosts: Iterable[LabHost], pace: float, first: int = FIRST
+) -> Iterator[list[Producer]]:
+    """Send jobs to each of HOSTS during a block, PACE of them a second, numbered from FIRST."""
     with ExitStack() as stack:
-        yield [stack.enter_context(Producer(host, pace)) for host in hosts]
+        yield [stack.enter_context(Producer(host, pace, first)) for host in hosts]
 
 
 def write_report(name: str, figures: Mapping[str, Any]) -> None:

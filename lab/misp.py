@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from lab.directory import LabDirectory
@@ -14,6 +15,7 @@ from lab.topology import DEFAULT_ROOT, QUEUES, HostSpec
 STUB = "/usr/local/share/misp-stub"
 STUB_CONFIG = "/etc/misp-stub.json"
 LEDGER = "/var/lib/misp-stub/ledger.jsonl"
+IN_FLIGHT = "/var/lib/misp-stub/inflight"
 SHARED_REDIS = "redis"
 
 OLD_UNITS = {
@@ -23,6 +25,21 @@ OLD_UNITS = {
     "rc-local": "rc-local.service",
 }
 """The unit that starts the old workers, for the launchers that are units."""
+
+# Read by PHP and written back as PHP, as MISP itself does it.
+_SET = """
+include $argv[1];
+$config["MISP"][$argv[2]] = json_decode($argv[3]);
+file_put_contents($argv[1], "<?php\\n\\$config = " . var_export($config, true) . ";\\n");
+"""
+
+_CONNECT = r"""
+$in = json_decode(stream_get_contents(STDIN), true);
+$redis = new Redis();
+$redis->connect($in["host"], 6379, 5);
+if ($in["password"] !== "") { $redis->auth($in["password"]); }
+$redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
+"""
 
 
 def settings(spec: HostSpec, directory: LabDirectory) -> dict[str, Any]:
@@ -97,6 +114,19 @@ def install_supervisor(host: LabHost) -> None:
         host.exec("systemctl enable --quiet --now supervisord")
 
 
+def install_stopped_supervisor(host: LabHost) -> None:
+    """Install supervisor beforehand and stop it, so that the package will be no difference."""
+    install_supervisor(host)
+    host.exec(["systemctl", "disable", "--now", "--quiet", supervisor_unit(host.spec)])
+
+
+def set_setting(host: LabHost, key: str, value: object) -> None:
+    """Change a setting of MISP's own block in config.php."""
+    config = f"{host.spec.misp_root}/app/Config/config.php"
+    host.exec(["php", "-r", _SET, "--", config, key, json.dumps(value)], user=host.spec.web_user)
+    reload_php(host)
+
+
 def check_services(host: LabHost) -> None:
     """Make sure that the host is what it claims to be before anything is tried on it.
 
@@ -137,8 +167,34 @@ def enqueue(  # noqa: PLR0913 # as many as the stub's own command has
 
 def ledger(host: LabHost) -> list[dict[str, Any]]:
     """Return what the stub wrote down of every job it ran, oldest first."""
-    text = host.exec(f"cat {LEDGER} 2>/dev/null || true").stdout
+    return _records(host.exec(f"cat {LEDGER} 2>/dev/null || true").stdout)
+
+
+def jobs_taken_before(host: LabHost, at: float) -> set[int]:
+    """Return the numbers of the jobs that were taken before a time and have not ended."""
+    # The stub keeps a note of each job until it has ended; see lab/stub's Ledger.php.
+    notes = f"find {IN_FLIGHT} -type f ! -newermt @{at:.3f} -exec awk 1 {{}} +"
+    jobs = [note["args"] for note in _records(host.exec(notes).stdout)]
+    return {int(arguments[1]) for arguments in jobs if arguments[0] == "stubJob"}
+
+
+def _records(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines() if line.strip()]
+
+
+def ask_redis(host: LabHost, php: str) -> Any:
+    """Run PHP code with `$redis` connected to where the host's queues are; gives its JSON."""
+    at = {"host": "127.0.0.1", "password": ""}
+    if host.spec.redis == "shared":
+        reference = host.data["misp_redis_password"]["file"]
+        at = {"host": SHARED_REDIS, "password": Path(reference).read_text(encoding="utf-8")}
+    script = ["/usr/bin/php", "-r", _CONNECT + php]
+    return json.loads(host.exec(script, input=json.dumps(at)).stdout)
+
+
+def supervisor_unit(spec: HostSpec) -> str:
+    """Return the name of supervisord's service on a host of this family."""
+    return "supervisor.service" if spec.family == "debian" else "supervisord.service"
 
 
 def redis_unit(spec: HostSpec) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -20,6 +21,8 @@ from lab.paths import REPOSITORY
 
 INVENTORY = "inventories/lab.py"
 TIME_LIMIT = 900.0
+BEGINS = "Starting operation:"
+"""What pyinfra says, with a name behind it, when it begins with an operation."""
 
 
 @dataclass(frozen=True)
@@ -121,27 +124,105 @@ def pyinfra(  # each is an independent choice of a caller
     Raises:
         LabError: when it took longer than TIMEOUT.
     """
-    arguments = [INVENTORY, deploy, *options]
-    started = time.monotonic()
-    exit_code, stdout, stderr = _communicate(
-        [*program(), *arguments],
-        {**os.environ, **lab.environment, **(environment or {})},
-        timeout,
-        echo,
-    )
-    seconds = time.monotonic() - started
-    report = _report(stdout) if "--json" in options else {}
+    began = time.monotonic()
+    with started(lab, deploy, *options, echo=echo, environment=environment) as running:
+        running.wait(timeout)
+    report = _report(running.stdout) if "--json" in options else {}
     results = report.get("results") or {}
     return Run(
-        command=" ".join(["pyinfra", *arguments]),
-        exit_code=exit_code,
-        stdout=stdout,
-        stderr=stderr,
-        seconds=seconds,
+        command=running.command,
+        exit_code=running.process.returncode,
+        stdout=running.stdout,
+        stderr=running.stderr,
+        seconds=time.monotonic() - began,
         plan=tuple(Operation.of(row) for row in report.get("plan") or ()),
         operations=tuple(Operation.of(row) for row in results.get("operations") or ()),
         failed_hosts=tuple(results.get("failed_hosts") or ()),
     )
+
+
+class Running:
+    """A pyinfra at work, with what it has printed so far."""
+
+    def __init__(self, command: str, process: subprocess.Popen[str], echo: bool = False) -> None:
+        self.command = command
+        self.process = process
+        self._outputs: tuple[list[str], list[str]] = ([], [])
+        streams = (process.stdout, process.stderr)
+        self._readers = [
+            threading.Thread(target=_drain, args=(stream, lines, echo and index == 1))
+            for index, (stream, lines) in enumerate(zip(streams, self._outputs, strict=True))
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def stdout(self) -> str:
+        """Its standard output so far."""
+        return "".join(self._outputs[0])
+
+    @property
+    def stderr(self) -> str:
+        """Its standard error so far, where pyinfra's progress goes."""
+        return "".join(self._outputs[1])
+
+    @property
+    def operations(self) -> list[str]:
+        """The names of the operations that it has begun."""
+        lines = self.stderr.splitlines()
+        return [line.partition(BEGINS)[2].strip() for line in lines if BEGINS in line]
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for its end, SECONDS at most; says whether it came."""
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            return False
+        return True
+
+    def wait(self, timeout: float = TIME_LIMIT) -> None:
+        """Wait for its end.
+
+        Raises:
+            LabError: when it took longer than TIMEOUT.
+        """
+        if not self.ends_within(timeout):
+            tail = "".join(self._outputs[1][-20:])
+            raise LabError(f"{self.command} was killed after {timeout:.0f} s:\n{tail}")
+
+    def kill(self) -> None:
+        """End it at once, if it has not ended, and read the rest of what it printed."""
+        if self.process.poll() is None:
+            self.process.kill()
+        for reader in self._readers:
+            reader.join(10)
+
+
+@contextlib.contextmanager
+def started(
+    lab: Lab,
+    deploy: str,
+    *options: str,
+    echo: bool = False,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Running]:
+    """Have a pyinfra at work during a block; at the block's end it is killed if it still is."""
+    arguments = [INVENTORY, deploy, *options]
+    with subprocess.Popen(
+        [*program(), *arguments],
+        cwd=REPOSITORY,
+        env={**os.environ, **lab.environment, **(environment or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        running = Running(" ".join(["pyinfra", *arguments]), process, echo)
+        try:
+            yield running
+        finally:
+            running.kill()
+            lab.printed.append(running.stdout + running.stderr)
 
 
 def program() -> list[str]:
@@ -149,41 +230,6 @@ def program() -> list[str]:
     # The script rather than `python -m`, which would put the working directory first on the path.
     script = Path(sys.executable).with_name("pyinfra")
     return [str(script)] if script.exists() else [sys.executable, "-m", "pyinfra"]
-
-
-def _communicate(
-    command: Sequence[str], environment: Mapping[str, str], timeout: float, echo: bool
-) -> tuple[int, str, str]:
-    with subprocess.Popen(
-        command,
-        cwd=REPOSITORY,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        outputs: list[list[str]] = [[], []]
-        streams = (process.stdout, process.stderr)
-        readers = [
-            threading.Thread(target=_drain, args=(stream, lines, echo and index == 1))
-            for index, (stream, lines) in enumerate(zip(streams, outputs, strict=True))
-        ]
-        for reader in readers:
-            reader.start()
-        try:
-            process.wait(timeout)
-        except subprocess.TimeoutExpired as error:
-            raise LabError(
-                f"{' '.join(command)} was killed after {timeout:.0f} s:\n"
-                + "".join(outputs[1][-20:])
-            ) from error
-        finally:
-            if process.poll() is None:  # too slow, or the lab itself was interrupted
-                process.kill()
-            for reader in readers:
-                reader.join(10)
-    return process.returncode, "".join(outputs[0]), "".join(outputs[1])
 
 
 def _drain(stream: IO[str], lines: list[str], echo: bool) -> None:

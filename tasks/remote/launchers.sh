@@ -101,7 +101,7 @@ taking_out() { # KIND FILE: as a sed script
 # folders, which a file moved into place changes, and skips names that begin with a dot.
 rewrite() { # FILE SED-SCRIPT
     new=$(mktemp "${1%/*}/.misp-workers.XXXXXX") || die "could not change $1"
-    if cp -a "$1" "$new" && sed -E "$2" "$1" >"$new" && mv -f "$new" "$1"; then return 0; fi
+    if cp -a "$1" "$new" && sed -E "$2" "$1" >"$new" && sync "$new" && mv -f "$new" "$1"; then return 0; fi
     rm -f "$new"
     die "could not change $1"
 }
@@ -125,7 +125,7 @@ take_out_launchers() {
 
 record_launcher() { # LINE
     install -d -m 0700 "$originals"
-    grep -qsxF "$1" "$originals/launchers" || printf '%s\n' "$1" >>"$originals/launchers"
+    grep -qsxF "$1" "$originals/launchers" || append "$originals/launchers" "$1"
 }
 
 launchers_are_out() { # whether put_launchers_back has something to do

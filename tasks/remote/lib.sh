@@ -153,7 +153,8 @@ stop_idle_workers() {
         left=
         for worker in $(ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ {
             sub(/,/, "", $4); print $1 "=" ($3 == "pid" ? $4 : 0) }'); do
-            if has_child "${worker#*=}"; then
+            pid=${worker#*=} # 0 between two attempts to start: it has no job, though PID 1 is a child of 0
+            if [ "$pid" != 0 ] && has_child "$pid"; then
                 left="$left ${worker%=*}"
             else
                 ctl stop "${worker%=*}" >/dev/null 2>&1
@@ -261,9 +262,10 @@ login_session() { # PID of what started this script: sshd's process for the conn
 }
 
 write_file() { # PATH MODE: standard input becomes the file, whole or not at all
-    # The name carries no suffix that an include pattern takes for a file of its own.
+    # The name carries no suffix that an include pattern takes for a file of its own. On disk before
+    # it is renamed: a loss of power may keep the new name and drop what was not.
     new=$(mktemp "${1%/*}/.misp-workers.XXXXXX") || return 1
-    if cat >"$new" && chown root:root "$new" && chmod "$2" "$new" && mv -f "$new" "$1"; then
+    if cat >"$new" && chown root:root "$new" && chmod "$2" "$new" && sync "$new" && mv -f "$new" "$1"; then
         # A file moved into place keeps the label of where it was made.
         if command -v restorecon >/dev/null 2>&1; then restorecon "$1" 2>/dev/null || true; fi
     else

@@ -1,6 +1,7 @@
 # A host's state before its first change, kept once for the way back, in $state_dir/originals:
 # saved/PATH is a copy with owner and mode, `absent` lists what was not there, `units` what systemd
-# said, `ours` the digests of what the migration left behind.
+# said, `ours` the digests of what the migration left behind, or `changing` for what it was at work
+# on. All of it is on disk before the change that it speaks of begins.
 # shellcheck shell=sh disable=SC2154
 
 originals=$state_dir/originals
@@ -14,10 +15,11 @@ keep_original() { # PATH...: to be called before a change; only the first call k
         elif [ -e "$path" ]; then
             rm -rf "$originals/new"
             cp -a --reflink=auto "$path" "$originals/new" || die "no room in $state_dir to keep $path"
+            sync -f "$originals/new"
             install -d -m 0700 "$originals/saved${path%/*}"
             mv "$originals/new" "$originals/saved$path"
         else
-            printf '%s\n' "$path" >>"$originals/absent"
+            append "$originals/absent" "$path"
         fi
     done
 }
@@ -28,8 +30,11 @@ keep_unit() { # UNIT: whether it runs and whether it starts at boot
     make_state_dir
     install -d -m 0700 "$originals"
     grep -qs "^$1 " "$originals/units" ||
-        printf '%s %s %s\n' "$1" "$(systemctl is-active "$1" 2>/dev/null)" \
-            "$(systemctl is-enabled "$1" 2>/dev/null || true)" >>"$originals/units"
+        append "$originals/units" "$1 $(systemctl is-active "$1" 2>/dev/null) $(systemctl is-enabled "$1" 2>/dev/null || true)"
+}
+
+append() { # FILE LINE
+    printf '%s\n' "$2" >>"$1" && sync "$1"
 }
 
 restore_original() { # PATH: as it was, or gone if it was not there
@@ -45,25 +50,32 @@ restore_original() { # PATH: as it was, or gone if it was not there
     fi
 }
 
-# Around a change of a file that others change too: `ours` holds its digest only as long as all its
-# changes since the first look are ours.
+# Around a change of a file that others change too: `ours` knows it only as long as all its changes
+# since the first look are ours.
 about_to_change() { # PATH
     if ! is_kept "$1"; then
         keep_original "$1"
         all_ours=yes
-    elif is_as_we_left_it "$1"; then
+    elif is_as_we_left_it "$1" || is_as_it_was "$1"; then
         all_ours=yes
     else
         all_ours=no
     fi
+    note_ours changing "$1"
 }
 
-left_by_us() { # PATH
+left_by_us() { note_ours "$(digest "$1")" "$1"; } # PATH
+
+note_ours() { # DIGEST|changing PATH
     [ "$all_ours" = yes ] || return 0
-    { grep -sv " $1\$" "$originals/ours"; printf '%s %s\n' "$(digest "$1")" "$1"; } |
-        write_file "$originals/ours" 0600
+    { grep -sv " $2\$" "$originals/ours"; printf '%s %s\n' "$1" "$2"; } | write_file "$originals/ours" 0600
 }
 
-is_as_we_left_it() { grep -qsxF "$(digest "$1") $1" "$originals/ours"; }
+# A change of ours that was cut off counts: whatever the file is now, we have made it so.
+is_as_we_left_it() { grep -qsxF -e "$(digest "$1") $1" -e "changing $1" "$originals/ours"; }
+
+is_as_it_was() { # PATH
+    if [ -e "$originals/saved$1" ]; then [ "$(digest "$originals/saved$1")" = "$(digest "$1")" ]; else [ ! -e "$1" ]; fi
+}
 
 digest() { sha256sum 2>/dev/null <"$1" | cut -d' ' -f1; }

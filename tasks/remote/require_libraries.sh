@@ -22,6 +22,12 @@ put_back() { # all three as they were; what was not there before goes away
     drop_backup
 }
 
+give_up() { # REASON: what is there now is what was there before
+    put_back
+    left_by_us "$app/composer.lock"
+    die "$1"
+}
+
 [ ! -f "$backup/complete" ] || put_back
 drop_backup
 about_to_change "$app/composer.lock"
@@ -35,13 +41,12 @@ done
 # shellcheck disable=SC2086  # $composer and $libraries are lists of words
 if ! (cd "$app" && as_web_user env COMPOSER_NO_INTERACTION=1 timeout 900 $composer require \
     --with-all-dependencies --update-no-dev --no-interaction --prefer-dist --no-progress $libraries) >&2; then
-    put_back
-    die "Composer failed, its output is above; composer.json, composer.lock and Vendor are as before. If this host has no way to Packagist, let Composer use a mirror or bring the packages into $app/Vendor, then run again"
+    give_up "Composer failed, its output is above; composer.json, composer.lock and Vendor are as before. If this host has no way to Packagist, let Composer use a mirror or bring the packages into $app/Vendor, then run again"
 fi
 classes=$(as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root")
 if printf '%s' "$classes" | grep -E ' no$' >&2 || ! printf '%s' "$classes" | grep -q 'done$'; then
-    put_back
-    die "Composer ended well but the classes above do not load; composer.json, composer.lock and Vendor are as before"
+    give_up "Composer ended well but the classes above do not load; composer.json, composer.lock and Vendor are as before"
 fi
 left_by_us "$app/composer.lock"
+sync -f "$app" # before the copy goes that could replace it
 drop_backup

@@ -71,6 +71,7 @@ restore_selinux() {
 }
 
 forget() { # the host as if nothing had been done; first the name, so that it is all or nothing
+    sync # what was put back, before its copies go
     rm -rf "$state_dir.gone"
     [ ! -d "$state_dir" ] || mv "$state_dir" "$state_dir.gone"
     rm -rf "$state_dir.gone"

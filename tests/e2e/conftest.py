@@ -24,6 +24,9 @@ from lab.errors import LabError
 from lab.lab import Lab
 from lab.topology import HostSpec
 
+# What these find must be shown as what tests find.
+pytest.register_assert_rewrite(*(f"tests.e2e.{name}" for name in ("cuts", "round_trip", "secrecy")))
+
 BUNDLES_PER_LAB = 3
 """When one failure makes the rest of a module fail, more bundles would only cost time."""
 

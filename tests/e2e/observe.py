@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
+from lab import misp, verify
 from lab.hosts import LabHost
+from lab.topology import QUEUES
 
 # Walks what a deploy could touch. Left out: what runs by itself (journal, Redis's own dump, logs of
 # the old workers) and the shared memory of rpm's database, which every `rpm -q` writes.
@@ -36,11 +34,6 @@ print(json.dumps(seen))
 """
 
 _REDIS = r"""
-$in = json_decode(stream_get_contents(STDIN), true);
-$redis = new Redis();
-$redis->connect($in["host"], 6379, 5);
-if ($in["password"] !== "") { $redis->auth($in["password"]); }
-$redis->setOption(Redis::OPT_SCAN, Redis::SCAN_RETRY);
 $seen = array();
 foreach (array(0, 1, 13) as $database) {
     $redis->select($database);
@@ -50,20 +43,7 @@ foreach (array(0, 1, 13) as $database) {
     }
 }
 ksort($seen);
-echo json_encode($seen);
-"""
-
-# Every command line that was ever seen, until the stop file appears.
-_ARGUMENTS = r"""
-import os, sys, time
-seen, stop = set(), sys.argv[1]
-while not os.path.exists(stop):
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try: seen.add(open("/proc/%s/cmdline" % pid, "rb").read())
-        except OSError: pass
-    time.sleep(0.02)
-os.unlink(stop)
-sys.stdout.buffer.write(b"\n".join(line.replace(b"\0", b" ") for line in sorted(seen)))
+echo json_encode((object)$seen);
 """
 
 MIGRATION_STATE = "/var/lib/misp-workers-migration"
@@ -99,19 +79,51 @@ def snapshot(host: LabHost) -> Snapshot:
     units = host.exec("systemctl list-unit-files --no-legend --no-pager --type=service").stdout
     active = host.exec(
         "systemctl list-units --plain --no-legend --no-pager --type=service --state=active,failed"
+        # Without those of logins, and one that EL's family has run once a boot.
         " | awk '{print $1, $3, $4}' | grep -v -e '^user' -e '^session' -e '^systemd'"
+        " -e '^selinux-autorelabel-mark'"
     ).stdout
     return Snapshot(json.loads(files), units + active, redis_keys(host))
 
 
 def redis_keys(host: LabHost) -> dict[str, str]:
     """Digest of each key in the databases that MISP's backends use."""
-    at = {"host": "127.0.0.1", "password": ""}
-    if host.spec.redis == "shared":
-        reference = host.data["misp_redis_password"]["file"]
-        at = {"host": "redis", "password": Path(reference).read_text(encoding="utf-8")}
-    answer = json.loads(host.exec(["/usr/bin/php", "-r", _REDIS], input=json.dumps(at)).stdout)
-    return answer or {}  # PHP writes an empty map as a list
+    keys: dict[str, str] = misp.ask_redis(host, _REDIS)
+    return keys
+
+
+def old_processes(host: LabHost) -> list[str]:
+    """PIDs of the old workers, and of the forks that run a job of theirs."""
+    # Brackets, or the shell around it finds itself.
+    return host.exec("pgrep -f 'php.*bin/[r]esque'", check=False).stdout.split()
+
+
+def old_workers_live(host: LabHost) -> bool:
+    """Whether the old backend has a worker for each queue."""
+    return len(old_processes(host)) >= len(QUEUES)
+
+
+def in_flight(host: LabHost) -> int:
+    """How many jobs run now, on either backend."""
+    return len(host.exec(["ls", misp.IN_FLIGHT]).stdout.split())
+
+
+def daemon(host: LabHost) -> int:
+    """The PID of supervisord."""
+    unit = misp.supervisor_unit(host.spec)
+    return int(host.exec(["systemctl", "show", "-p", "MainPID", "--value", unit]).stdout)
+
+
+def faults(host: LabHost) -> list[str]:
+    """What a migrated host does not show as it should."""
+    checks = [
+        verify.check_worker_set(host),
+        verify.check_processes(host),
+        verify.check_old_service(host),
+        verify.check_new_jobs(host),
+        verify.check_web(host),
+    ]
+    return [f"{check.name}: {check.seen}" for check in checks if not check.ok]
 
 
 def tree(host: LabHost) -> dict[str, tuple[str, str]]:
@@ -121,26 +133,6 @@ def tree(host: LabHost) -> dict[str, tuple[str, str]]:
     return {path: (mode, owner) for path, mode, owner in rows}
 
 
-class ArgumentWatch:
-    """Command lines of every process that a host showed while it was watched."""
-
-    def __init__(self) -> None:
-        self.seen = ""
-
-
-@contextlib.contextmanager
-def watch_arguments(host: LabHost) -> Iterator[ArgumentWatch]:
-    """Sample /proc/*/cmdline in the host, fifty times a second, during a block."""
-    watch, stop = ArgumentWatch(), "/run/watch-arguments.stop"
-    with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(host.exec, ["python3", "-c", _ARGUMENTS, stop], timeout=900)
-        try:
-            yield watch
-        finally:
-            host.exec(["touch", stop])
-            watch.seen = running.result(60).stdout
-
-
 def supervisor_password(host: LabHost) -> str:
     """The password that the deploy gave to MISP, which must be nowhere but there."""
     script = 'include $argv[1]; echo $config["SimpleBackgroundJobs"]["supervisor_password"];'
@@ -148,13 +140,18 @@ def supervisor_password(host: LabHost) -> str:
     return host.exec(["php", "-r", script, "--", config]).stdout
 
 
-def files_with(host: LabHost, secret: str) -> list[str]:
-    """Paths (with mode and owner) of the files on a host that hold a secret."""
+def files_with(host: LabHost, *secrets: str, since: float = 0) -> list[str]:
+    """Paths (with mode and owner) of the files that hold one of the secrets.
+
+    Args:
+        since: leave out files that have not been touched since this time.
+    """
     tops = "/etc /var /run /tmp /root /home /opt /usr/local"
     found = host.exec(
-        # The secret comes by standard input: as an argument grep would find itself in /proc.
-        f"grep -rslF -f /dev/stdin {tops} 2>/dev/null | xargs -r stat -c '%n %a %U'",
-        input=secret + "\n",
+        # The secrets come by standard input: as arguments grep would find itself in /proc.
+        f"exec 3<&0; find {tops} -type f -newerct @{since:.3f} -print0 2>/dev/null |"
+        " xargs -0 -r grep -slF -f /dev/fd/3 2>/dev/null | xargs -r stat -c '%n %a %U'",
+        input="".join(f"{secret}\n" for secret in secrets),
         check=False,
         timeout=120,
     ).stdout

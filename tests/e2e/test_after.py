@@ -18,6 +18,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
+from tests.e2e import observe
 
 pytestmark = pytest.mark.resilience
 
@@ -74,15 +75,11 @@ def assert_nothing_to_do(lab: Lab) -> None:
     assert pids(lab[NAME]) == before
 
 
-def in_flight(host: LabHost) -> int:
-    return len(host.exec("ls /var/lib/misp-stub/inflight").stdout.split())
-
-
 @contextmanager
 def jobs_running(host: LabHost, first: int, seconds: float) -> Iterator[list[int]]:
     """Have a job of SECONDS running on each queue when the block begins, each done at its end."""
     numbers = misp.enqueue(host, 1, first=first, seconds=seconds)
-    wait_for(lambda: in_flight(host) == len(QUEUES), 30, "a job running on each queue")
+    wait_for(lambda: observe.in_flight(host) == len(QUEUES), 30, "a job running on each queue")
     yield numbers
     check = verify.check_jobs(host, numbers, "the jobs that ran when it happened")
     assert check.ok, check.seen
@@ -101,7 +98,7 @@ def test_redis_restarted(lab: Lab, host: LabHost) -> None:
         # Idle workers lose the connection that they wait on, and end. A busy one does not notice:
         # phpredis connects again for its next command.
         wait_for(lambda: len(before.items() & pids(host).items()) <= len(QUEUES), 40, "new workers")
-        wait_for(lambda: in_flight(host) == 0, 20, "the running jobs to end")
+        wait_for(lambda: observe.in_flight(host) == 0, 20, "the running jobs to end")
     assert_as_migrated(host)
     assert_nothing_to_do(lab)
 
@@ -170,10 +167,6 @@ def test_a_log_is_rotated_while_jobs_write_to_it(lab: Lab, host: LabHost) -> Non
     assert_nothing_to_do(lab)
 
 
-def daemon(host: LabHost) -> int:
-    return int(host.exec("systemctl show -p MainPID --value supervisor").stdout)
-
-
 def strays(host: LabHost) -> list[str]:
     """Workers that supervisord does not know: those of one that was killed."""
     listed = host.exec(["ps", "-eo", "pid,args"]).stdout.splitlines()
@@ -183,11 +176,13 @@ def strays(host: LabHost) -> list[str]:
 
 
 def test_supervisord_killed(host: LabHost) -> None:
-    first, old = daemon(host), set(pids(host).values())
+    first, old = observe.daemon(host), set(pids(host).values())
     with jobs_running(host, PAUSED + 100, 10):
         host.exec(["kill", "-9", str(first)])
     # The unit's own Restart=on-failure, after its RestartSec.
-    wait_for(lambda: daemon(host) not in (0, first), RESTART_SEC + 15, "supervisord", interval=1)
+    wait_for(
+        lambda: observe.daemon(host) not in (0, first), RESTART_SEC + 15, "supervisord", interval=1
+    )
     wait_for(lambda: is_whole(host), 60, "the worker set")
     assert not old & set(pids(host).values())
     for check in (verify.check_new_jobs(host), verify.check_web(host)):
@@ -201,7 +196,7 @@ def test_the_next_run_ends_the_workers_of_the_killed_supervisord(lab: Lab, host:
 
 
 def test_once_those_are_gone_nothing_is_to_be_done(lab: Lab, host: LabHost) -> None:
-    wait_for(lambda: in_flight(host) == 0, 30, "all workers to be idle")
+    wait_for(lambda: observe.in_flight(host) == 0, 30, "all workers to be idle")
     if left := strays(host):
         host.exec(["kill", *left])
     wait_for(lambda: not strays(host), 20, "the stray workers to go")

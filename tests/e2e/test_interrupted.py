@@ -5,9 +5,6 @@ The list of operations comes from the plan. The next run ends where an undisturb
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,12 +16,10 @@ import pytest
 from lab import misp, run, verify
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.paths import REPOSITORY
 from lab.topology import HostSpec
 from lab.waiting import wait_for
-from tests.e2e import observe
+from tests.e2e import cuts, observe, secrecy
 from tests.e2e.conftest import LabMaker
-from tests.e2e.test_rollback import old_processes, supervisor
 
 pytestmark = pytest.mark.resilience
 
@@ -32,20 +27,6 @@ OPERATIONS = 9  # of deploy.py; checked against the plan
 OLD_JOBS = 801
 # Long enough for the operation's script to be at work, and different in each.
 DELAYS = (0.2, 0.5, 0.9)
-AT_ONCE = 3  # deploys side by side on two cores
-
-# What each run has of its own: a password, dates, PIDs.
-OF_ITS_OWN = ("config.php", "misp-rpc", "/settings-changed", "/web-reloaded", "/ours", "/proven")
-# Alive by themselves: the old workers' keys and files, MISP's logs, the package database.
-ALIVE = (
-    "resque",
-    "/app/tmp/",
-    "rpmdb",
-    "/var/lib/dnf",
-    "/etc/ssh",
-    "/home/deploy",
-    "/etc/ssl/misp",
-)
 
 
 def spec(number: int) -> HostSpec:
@@ -74,31 +55,11 @@ class Interrupted:
 
 def kill_in(lab: Lab, host: LabHost, deploy: str, number: int) -> str:
     """Run a deploy on one host and SIGKILL it in its operation `number`; gives that one's name."""
-    program = [*run.program(), "inventories/lab.py", deploy, "-y", "--limit", host.name]
-    with subprocess.Popen(
-        program,
-        cwd=REPOSITORY,
-        env={**os.environ, **lab.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        started = list(_until(process.stderr, "Starting operation:", number + 1))
+    with run.started(lab, deploy, "-y", "--limit", host.name) as running:
+        wait_for(lambda: len(running.operations) > number, 300, f"operation {number}")
         time.sleep(DELAYS[number % len(DELAYS)])
-        process.send_signal(signal.SIGKILL)
-    return started[-1].partition("operation: ")[2].strip()
-
-
-def _until(lines: Iterator[str], words: str, times: int) -> Iterator[str]:
-    seen = 0
-    for line in lines:
-        if words in line:
-            yield line
-            seen += 1
-            if seen == times:
-                return
+        running.kill()
+    return running.operations[number]
 
 
 def cut_and_run_again(lab: Lab, deploy: str, host: LabHost, number: int) -> tuple[str, run.Run]:
@@ -107,19 +68,22 @@ def cut_and_run_again(lab: Lab, deploy: str, host: LabHost, number: int) -> tupl
 
 
 @pytest.fixture(scope="module")
-def interrupted(lab: Lab) -> Interrupted:
+def interrupted(lab: Lab) -> Iterator[Interrupted]:
+    with secrecy.kept(lab):
+        yield interrupt(lab)
+
+
+def interrupt(lab: Lab) -> Interrupted:
     for host in lab:
-        # Installed beforehand and stopped, so that the way back can be compared byte for byte.
-        misp.install_supervisor(host)
-        host.exec(f"systemctl disable --now --quiet {supervisor(host)}")
-        wait_for(partial(old_processes, host), 20, "the old workers")
+        misp.install_stopped_supervisor(host)
+        wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
     before = {host.name: observe.snapshot(host) for host in lab}
     planned = run.plan(lab, "--limit", "kill-0").plan
     operations = [operation.name for operation in planned]
     for host in lab:
         misp.enqueue(host, 1, first=OLD_JOBS, seconds=1)
     killed = [lab[f"kill-{number}"] for number in range(len(operations))]
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(cuts.AT_ONCE) as pool:
         work = partial(cut_and_run_again, lab, "deploy.py")
         ends = list(pool.map(work, killed, range(len(killed))))
     undisturbed = [host.name for host in lab if host not in killed]
@@ -136,17 +100,7 @@ def interrupted(lab: Lab) -> Interrupted:
 
 
 def changes(seen: Interrupted, name: str) -> dict[str, str]:
-    """What a run left of a host's files: path to mode, owner and content, if that is the same
-    for every host.
-    """
-    before, after = seen.before[name].files, seen.after[name].files
-    found = {}
-    for path in before.keys() | after.keys():
-        if before.get(path) != after.get(path) and not any(word in path.lower() for word in ALIVE):
-            text = after.get(path, "absent")
-            own = any(word in path for word in OF_ITS_OWN)
-            found[path] = text.rsplit(" ", 1)[0] if own else text
-    return found
+    return cuts.changes(seen.before[name], seen.after[name])
 
 
 def test_every_operation_of_the_plan_was_cut_once(interrupted: Interrupted) -> None:
@@ -175,16 +129,15 @@ def test_a_rollback_cut_in_every_operation_still_puts_everything_back(
 ) -> None:
     lab = interrupted.lab
     plan = run.plan(lab, "--limit", "kill-0", deploy="rollback.py").plan
-    with ThreadPoolExecutor(AT_ONCE) as pool:
+    with ThreadPoolExecutor(cuts.AT_ONCE) as pool:
         work = partial(cut_and_run_again, lab, "rollback.py")
         ends = list(pool.map(work, interrupted.killed, range(len(plan))))
     assert [operation for operation, _ in ends] == [operation.name for operation in plan]
     for host, (operation, again) in zip(interrupted.killed, ends, strict=False):
         assert again.exit_code == 0, f"{operation}: {again.stderr}"
-        found = interrupted.before[host.name].differences(observe.snapshot(host))
-        left = [line for line in found if not any(word in line.lower() for word in ALIVE)]
-        assert left == [], operation
-        assert old_processes(host) >= 5, operation
+        after = observe.snapshot(host)
+        assert cuts.left_over(interrupted.before[host.name], after) == [], operation
+        assert observe.old_workers_live(host), operation
 
 
 def test_two_runs_at_once_do_not_meet(make_lab: LabMaker) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import random
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,10 @@ import pytest
 
 from lab import load, misp, run, verify
 from lab.console import say
-from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.paths import REPOSITORY
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
+from tests.e2e import secrecy
 
 pytestmark = pytest.mark.resilience
 
@@ -33,7 +31,6 @@ KILLS = int(os.environ.get("MISP_LOAD_KILLS", "1"))
 SEED = int(os.environ.get("MISP_LOAD_SEED", str(time.time_ns() % 1_000_000)))
 PACE = 5.0  # a second to each host: two cores do the jobs of two hosts and a deploy
 BEFORE, BEHIND = 0.2, 0.2  # parts of the jobs that are sent before and after the deploy
-SETTLED = 300.0
 
 CLEAN = (
     HostSpec("load-debian", "debian-12", waiting_jobs=0),
@@ -74,7 +71,7 @@ def live_through(
 ) -> Story:
     """Have jobs sent before, during and after what DEPLOY does."""
     hosts, each = [lab[spec.name] for spec in specs], JOBS / len(specs)
-    with load.producing(hosts, PACE) as producers:
+    with secrecy.kept(lab), load.producing(hosts, PACE) as producers:
         # The first deadline is generous: it says "the producer hangs", not "it is slow".
         limit = 120 + 3 * each / PACE
         wait_for(sent_to_each(producers, each * BEFORE), limit, "jobs before the deploy")
@@ -85,7 +82,7 @@ def live_through(
         wait_for(sent_to_each(producers, behind), limit, "jobs after the deploy")
     sent = {producer.host.name: producer.sent for producer in producers}
     for host in hosts:
-        wait_until_settled(host, sent[host.name])
+        load.settle(host, sent[host.name])
     outcomes = {
         host.name: load.outcome(
             sent[host.name], misp.ledger(host), (began, ended), load.enabled_at(host)
@@ -97,24 +94,6 @@ def live_through(
     )
     report(name, story)
     return story
-
-
-def wait_until_settled(host: LabHost, sent: Sequence[load.Sent]) -> None:
-    """Until every job is in the ledger and nothing is left, or nothing has moved for a while."""
-    wanted, moved = load.numbers(sent), time.monotonic()
-    seen: tuple[int, int] = (0, 0)
-
-    def settled() -> bool:
-        nonlocal moved, seen
-        entries, left = misp.ledger(host), load.left(host)
-        done = {int(entry.get("number") or 0) for entry in entries}
-        if wanted <= done and not left:
-            return True
-        now = (len(entries), sum(left.values()))
-        moved, seen = (moved, seen) if now == seen else (time.monotonic(), now)
-        return time.monotonic() - moved > 30
-
-    wait_for(settled, SETTLED + len(wanted), f"{host.name}: the jobs to end", interval=1)
 
 
 def report(name: str, story: Story) -> None:
@@ -162,21 +141,8 @@ def killed(lab: Lab, clean: Story) -> Story:
 
 def was_killed_after(lab: Lab, seconds: float, *options: str) -> bool:
     """SIGKILL a deploy; false when it had ended by itself before."""
-    program = [*run.program(), run.INVENTORY, "deploy.py", "-y", *options]
-    with subprocess.Popen(
-        program,
-        cwd=REPOSITORY,
-        env={**os.environ, **lab.environment},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        try:
-            process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            return True
-    return False
+    with run.started(lab, "deploy.py", "-y", *options) as running:
+        return not running.ends_within(seconds)
 
 
 STORIES = pytest.mark.parametrize(

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
 from lab import misp, run, verify
-from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
-from tests.e2e import observe
-from tests.e2e.test_variants import set_misp
+from tests.e2e import observe, round_trip, secrecy
 
 BACK_DEBIAN = HostSpec("back-debian", "debian-12", waiting_jobs=0)
 BACK_EL = HostSpec(
@@ -39,24 +39,15 @@ class There:
 
 
 @pytest.fixture(scope="module")
-def there(lab: Lab) -> There:
+def there(lab: Lab) -> Iterator[There]:
     # `redisReady` looks at MISP's own Redis, so this breaks the test job and nothing else.
-    set_misp(lab[UNPROVEN.name], "redis_port", 1)
+    misp.set_setting(lab[UNPROVEN.name], "redis_port", 1)
     for host in lab:
-        # Installed beforehand and stopped, so that the package is no difference.
-        misp.install_supervisor(host)
-        host.exec(f"systemctl disable --now --quiet {supervisor(host)}")
-        wait_for(lambda host=host: old_processes(host) >= 5, 20, "the old workers")  # type: ignore[misc]
+        misp.install_stopped_supervisor(host)
+        wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
     before = {host.name: observe.snapshot(host) for host in lab}
-    return There(lab, before, run.apply(lab))
-
-
-def supervisor(host: LabHost) -> str:
-    return "supervisor" if host.family == "debian" else "supervisord"
-
-
-def old_processes(host: LabHost) -> int:
-    return len(host.exec("pgrep -f 'php.*bin/resque'", check=False).stdout.split())
+    with secrecy.kept(lab):
+        yield There(lab, before, run.apply(lab))
 
 
 def differences(there: There, name: str) -> list[str]:
@@ -68,26 +59,18 @@ def differences(there: There, name: str) -> list[str]:
     return [line for line in found if not any(word in line.lower() for word in alive)]
 
 
-def queue_of_the_old_backend(host: LabHost, number: int) -> None:
-    """Jobs enqueued as MISP does it now are done by the old workers."""
-    numbers = misp.enqueue(host, 1, first=number)
-    check = verify.check_jobs(host, numbers, "jobs")
-    assert check.ok, check.seen
-    assert {e["backend"] for e in misp.ledger(host) if e.get("number") in numbers} == {"resque"}
-
-
 def test_a_host_that_cannot_be_proven_returns_by_itself(there: There) -> None:
     assert there.deployed.failed_hosts == (UNPROVEN.name,)
     assert "the host is as it was before: MISP queues to its old workers" in there.deployed.stderr
     assert differences(there, UNPROVEN.name) == []
     host = there.lab[UNPROVEN.name]
     assert host.exec("systemctl is-active misp-workers").stdout.strip() == "active"
-    queue_of_the_old_backend(host, 501)
+    round_trip.check_old_backend(host, 501)
 
 
 def test_after_mending_it_is_migrated(there: There) -> None:
     host = there.lab[UNPROVEN.name]
-    set_misp(host, "redis_port", 6379)
+    misp.set_setting(host, "redis_port", 6379)
     done = run.apply(there.lab, "--limit", host.name)
     assert done.ok, done.stderr
     assert verify.check_worker_set(host).ok
@@ -115,7 +98,7 @@ def test_rollback_puts_everything_back_and_loses_no_job(there: There, name: str)
     assert moved.ok, moved.seen
     assert differences(there, name) == []
     assert not [line for line in host.exec("ls /var/lib").stdout.split() if "misp-workers" in line]
-    queue_of_the_old_backend(host, 701)
+    round_trip.check_old_backend(host, 701)
 
 
 @BACK

@@ -43,13 +43,6 @@ SPECS = (SOCKET, DATABASE, INET, SCHEDULER, FOREIGN, BUSY, BROKEN)
 GOOD = (SOCKET, DATABASE, INET, SCHEDULER)
 FAILING = {FOREIGN.name, BUSY.name, BROKEN.name}
 
-# Both are read by PHP and written back as PHP, as MISP itself does.
-EDIT = """
-include $argv[1];
-$config["MISP"][$argv[2]] = json_decode($argv[3]);
-file_put_contents($argv[1], "<?php\\n\\$config = " . var_export($config, true) . ";\\n");
-"""
-
 INET_SECTION = """
 [inet_http_server]
 port = 127.0.0.1:9002   ; the operator's own
@@ -71,13 +64,6 @@ class Seen:
     supervisor_conf: str
 
 
-def set_misp(host: LabHost, key: str, value: object) -> None:
-    """Change a setting of MISP's own block in config.php."""
-    config = f"{host.spec.misp_root}/app/Config/config.php"
-    host.exec(["php", "-r", EDIT, "--", config, key, json.dumps(value)], user=host.spec.web_user)
-    misp.reload_php(host)
-
-
 def program_pid(host: LabHost, name: str) -> str:
     """PID of a program; something else while supervisord is not up yet."""
     return host.exec(["supervisorctl", "pid", name], check=False).stdout.strip()
@@ -97,7 +83,7 @@ def runs(host: LabHost, name: str) -> bool:
 
 @pytest.fixture(scope="module")
 def seen(lab: Lab) -> Seen:
-    set_misp(lab[DATABASE.name], "system_setting_db", True)
+    misp.set_setting(lab[DATABASE.name], "system_setting_db", True)
     for name in (INET.name, FOREIGN.name):
         misp.install_supervisor(lab[name])
     lab[INET.name].exec("cat >>/etc/supervisor/supervisord.conf", input=INET_SECTION)
@@ -107,7 +93,7 @@ def seen(lab: Lab) -> Seen:
         lab[name].exec("systemctl restart supervisor")
         wait_for(partial(runs, lab[name], "bystander"), 20, f"the bystander of {name}")
     # `redisReady` looks at MISP's own Redis, so this breaks the test job and nothing else.
-    set_misp(lab[BROKEN.name], "redis_port", 1)
+    misp.set_setting(lab[BROKEN.name], "redis_port", 1)
     freeze_job(lab[BUSY.name])
     bystander = program_pid(lab[INET.name], "bystander")
     conf = lab[INET.name].read("/etc/supervisor/supervisord.conf")
@@ -115,17 +101,6 @@ def seen(lab: Lab) -> Seen:
         lab, "deploy.py", "-y", "--json", environment={"OWN_PASSWORD": OWN_PASSWORD}
     )
     return Seen(lab, first, bystander, conf)
-
-
-def faults(host: LabHost) -> list[str]:
-    """What a migrated host does not show as it should."""
-    checks = [
-        verify.check_worker_set(host),
-        verify.check_old_service(host),
-        verify.check_new_jobs(host),
-        verify.check_web(host),
-    ]
-    return [f"{check.name}: {check.seen}" for check in checks if not check.ok]
 
 
 def old_service_is_untouched(host: LabHost) -> bool:
@@ -142,7 +117,7 @@ def test_exactly_the_hosts_that_cannot_be_migrated_fail(seen: Seen) -> None:
 
 @pytest.mark.parametrize("name", [spec.name for spec in GOOD])
 def test_the_others_are_migrated_all_the_same(seen: Seen, name: str) -> None:
-    assert faults(seen.lab[name]) == []
+    assert observe.faults(seen.lab[name]) == []
 
 
 def test_over_the_socket_there_is_no_tcp_port_and_no_password(seen: Seen) -> None:
@@ -184,7 +159,7 @@ def test_programs_of_others_are_restarted_only_with_consent(seen: Seen) -> None:
     assert old_service_is_untouched(host)
     limited = ("--limit", host.name)
     assert run.apply(seen.lab, *limited, "--data", "allow_foreign_restart=true").ok
-    assert faults(host) == []
+    assert observe.faults(host) == []
     assert program_pid(host, "bystander").isdigit()
     assert run.apply(seen.lab, *limited).changed == ()
 
@@ -194,10 +169,10 @@ def test_a_failed_test_job_leaves_the_old_workers_alone(seen: Seen) -> None:
     assert "a test job did not come through" in seen.first.stderr
     assert "default: failed" in seen.first.stderr
     assert old_service_is_untouched(host)
-    set_misp(host, "redis_port", 6379)
+    misp.set_setting(host, "redis_port", 6379)
     done = run.apply(seen.lab, "--limit", host.name)
     assert done.ok, done.stderr
-    assert faults(host) == []
+    assert observe.faults(host) == []
 
 
 def test_the_drain_limit_cuts_no_job_and_the_next_run_finishes(seen: Seen) -> None:
@@ -207,6 +182,6 @@ def test_the_drain_limit_cuts_no_job_and_the_next_run_finishes(seen: Seen) -> No
     host.exec("pkill -CONT -f bin/resque")
     done = run.apply(seen.lab, "--limit", host.name, "--data", "drain_timeout=60")
     assert done.ok, done.stderr
-    assert faults(host) == []
+    assert observe.faults(host) == []
     long_job = [entry for entry in misp.ledger(host) if entry.get("number") == LONG_JOB]
     assert [(entry["backend"], entry["exit"]) for entry in long_job] == [("resque", 0)]

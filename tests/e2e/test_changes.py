@@ -1,0 +1,103 @@
+"""Other data for migrated hosts, with jobs running and more coming: each is done exactly once."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+
+from lab import load, misp, run, verify
+from lab.hosts import LabHost
+from lab.lab import Lab
+from lab.topology import QUEUES, HostSpec
+from lab.waiting import wait_for
+from tests.e2e import observe, secrecy
+
+pytestmark = pytest.mark.resilience
+
+SPECS = (
+    HostSpec("change-debian", "debian-12", waiting_jobs=0),
+    HostSpec("change-el", "el-like", profile="2.4.199", waiting_jobs=0),
+)
+PACE = 5.0
+LONG = 25.0  # seconds of a job, longer than a run without it
+MORE_WORKERS = ("--data", 'misp_workers={"default": 3, "prio": 7}')
+WANTED = {"default": 3, "prio": 7, "email": 5, "cache": 5, "update": 1}
+OTHER_PORT = ("--data", "supervisor_port=9102")
+
+
+@pytest.fixture(scope="module")
+def migrated(lab: Lab) -> Iterator[Lab]:
+    with secrecy.kept(lab):
+        run.apply(lab).check()
+        yield lab
+
+
+@contextmanager
+def under_load(lab: Lab, first: int) -> Iterator[None]:
+    """Have a long job on each queue when the block begins, and short ones coming all along."""
+    long = {host.name: misp.enqueue(host, 1, first=first, seconds=LONG) for host in lab}
+    for host in lab:
+        wait_for(lambda host=host: observe.in_flight(host) == len(QUEUES), 30, "long jobs")  # type: ignore[misc]
+    with load.producing(lab, PACE, load.FIRST + first) as producers:
+        began = time.time()
+        yield
+        ended = time.time()
+    for producer in producers:
+        host = producer.host
+        load.settle(host, producer.sent)
+        end = load.outcome(producer.sent, misp.ledger(host), (began, ended))
+        assert (end.lost, end.twice, end.failed) == ([], [], [])
+        assert end.enqueued > PACE * (ended - began) / 2
+        check = verify.check_jobs(host, long[host.name], "the long jobs")
+        assert check.ok, check.seen
+
+
+def daemons(lab: Lab) -> dict[str, int]:
+    return {host.name: observe.daemon(host) for host in lab}
+
+
+def starts(host: LabHost, since: float) -> int:
+    """How often systemd started supervisord since a time."""
+    unit = misp.supervisor_unit(host.spec)
+    journal = f"journalctl -u {unit} --since @{since:.0f} -o cat --no-pager"
+    return sum(line.startswith("Started ") for line in host.exec(journal).stdout.splitlines())
+
+
+def running(host: LabHost) -> dict[str, int]:
+    return dict(Counter(one.queue for one in verify.workers(host) if one.state == "RUNNING"))
+
+
+def test_other_counts_do_not_restart_supervisord(migrated: Lab) -> None:
+    before = daemons(migrated)
+    with under_load(migrated, 1000):
+        changed = run.apply(migrated, *MORE_WORKERS).check()
+    assert daemons(migrated) == before
+    assert [operation.name.split(":")[0] for operation in changed.changed] == ["Workers", "Proof"]
+    for host in migrated:
+        assert running(host) == WANTED
+        assert observe.old_processes(host) == []
+    assert run.apply(migrated, *MORE_WORKERS).changed == ()
+
+
+def test_another_port_restarts_supervisord_once(migrated: Lab) -> None:
+    before, began = daemons(migrated), time.time()
+    with under_load(migrated, 2000):
+        run.apply(migrated, *MORE_WORKERS, *OTHER_PORT).check()
+    for host in migrated:
+        assert observe.daemon(host) != before[host.name]
+        assert starts(host, began) == 1
+        assert running(host) == WANTED
+        assert ":9102 " in host.exec("ss -Hltn").stdout
+        assert ":9001 " not in host.exec("ss -Hltn").stdout
+    assert run.apply(migrated, *MORE_WORKERS, *OTHER_PORT).changed == ()
+
+
+def test_back_to_the_first_data_is_a_change_like_any_other(migrated: Lab) -> None:
+    run.apply(migrated).check()
+    with ThreadPoolExecutor(len(SPECS)) as pool:
+        assert list(pool.map(observe.faults, migrated)) == [[], []]

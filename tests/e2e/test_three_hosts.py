@@ -1,0 +1,83 @@
+"""Three hosts, the second of which breaks at a step in the middle: the others are migrated, and the
+summary says what became of it, however the hosts are gone through.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from lab import run
+from lab.hosts import LabHost
+from lab.lab import Lab
+from lab.paths import REPOSITORY
+from lab.topology import HostSpec
+from tests.e2e import observe
+
+pytestmark = pytest.mark.resilience
+
+FIRST = HostSpec("first", "el-like", profile="2.4.199", waiting_jobs=0)
+BROKEN = HostSpec("second", "debian-12", waiting_jobs=0)
+THIRD = HostSpec("third", "debian-12", waiting_jobs=0)
+SPECS = (FIRST, BROKEN, THIRD)
+GOOD = (FIRST.name, THIRD.name)
+
+PACKAGE = "/usr/share/misp-stub/packages/lstrojny-fxmlrpc-0.22.0"
+STEP = "PHP libraries: Composer's five"
+
+
+@pytest.fixture
+def broken(lab: Lab) -> LabHost:
+    """The second host, whose Composer does not find one of the five packages."""
+    host = lab[BROKEN.name]
+    host.exec(f"mv {PACKAGE} /root/package")
+    return host
+
+
+def summary(lab: Lab) -> tuple[int, str]:
+    """What `python -m tasks.summary` says of the newest run, and its status."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tasks.summary"],
+        cwd=REPOSITORY,
+        env={**os.environ, **lab.environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize("options", [(), ("--serial",)], ids=["side by side", "one by one"])
+def test_the_others_finish_and_the_summary_names_host_step_and_cause(
+    lab: Lab, broken: LabHost, options: tuple[str, ...]
+) -> None:
+    before = observe.snapshot(broken)
+    done = run.apply(lab, *options)
+    assert done.exit_code == 1
+    assert done.failed_hosts == (broken.name,)
+    for name in GOOD:
+        assert observe.faults(lab[name]) == []
+    code, table = summary(lab)
+    assert code == 1, table
+    lines = {line.split()[0]: line for line in table.splitlines()[2:]}
+    assert {name: lines[name].split()[1] for name in lines} == {
+        FIRST.name: "done",
+        BROKEN.name: "failed",
+        THIRD.name: "done",
+    }
+    assert f"failed   {STEP}  " in lines[broken.name]
+    assert "Composer failed" in lines[broken.name]
+    # What the guide's five changed is as before, and the old workers never noticed.
+    assert observe.old_workers_live(broken)
+    found = before.differences(observe.snapshot(broken))
+    assert [line for line in found if broken.spec.misp_root in line] == []
+    # Mended, the next run finishes it and has nothing to do on the others.
+    broken.exec(f"mv /root/package {PACKAGE}")
+    again = run.apply(lab, *options).check()
+    assert {name for operation in again.changed for name in operation.success} == {broken.name}
+    assert observe.faults(broken) == []
+    assert summary(lab)[0] == 0
+    run.apply(lab, deploy="rollback.py").check()
