@@ -62,9 +62,9 @@ _NO_WORKER = (
 
 # MISP decides where a job goes each time, by the settings that its process has (AppModel.php).
 _ARRIVED = (
-    "jobs that no old job can have enqueued: something still uses the old backend, by settings from "
-    "before. That is a PHP of the web tier with a cached config.php that this run does not know of, "
-    "another host's MISP on the same Redis, or a cake command that has been running all along"
+    "jobs that no old job can have enqueued: something still uses the old backend, by settings "
+    "from before. That is a PHP of the web tier with a cached config.php that this run does not "
+    "know of, another host's MISP on the same Redis, or a cake command that ran all along"
 )
 
 

@@ -18,7 +18,7 @@ from tasks import scripts
 from tasks.settings import Secrets
 from tests.e2e import observe
 from tests.e2e.conftest import LabMaker
-from tests.e2e.test_rollback import old_processes
+from tests.e2e.observe import old_processes
 from tests.unit import samples
 
 LIMIT = 6  # seconds that the old workers get
