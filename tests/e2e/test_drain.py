@@ -5,7 +5,7 @@ from __future__ import annotations
 from lab import misp, run, verify
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.topology import QUEUES, HostSpec
+from lab.topology import HostSpec
 from tests.e2e import observe
 
 SPECS = (HostSpec("stale", "el-like", profile="2.4.199", waiting_jobs=0),)
@@ -35,7 +35,7 @@ def test_a_writer_with_old_settings_is_named_and_loses_nothing(lab: Lab) -> None
     assert stopped.exit_code == 1
     assert f"drain limit of {LIMIT} s reached" in stopped.stderr
     assert "something still uses the old backend, by settings from before" in stopped.stderr
-    assert observe.old_processes(host) >= len(QUEUES)
+    assert observe.old_workers_live(host)
     host.exec("touch /run/stale-writer.stop")
     run.apply(lab).check()
     sent = [e["number"] for e in misp.ledger(host) if e["backend"] == "resque" and e.get("number")]

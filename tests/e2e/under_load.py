@@ -1,0 +1,176 @@
+"""A migration while jobs come in through the web tier all along: each has to run exactly once.
+
+`MISP_LOAD_JOBS` says how many jobs a story has at least; `MISP_LOAD_KILLS` how many times a run is
+killed, with a rollback before each further one; `MISP_LOAD_SEED` where the kills fall. The figures
+are printed and kept in reports/load.json.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from lab import load, misp, run, verify
+from lab.console import say
+from lab.lab import Lab
+from lab.topology import QUEUES, HostSpec
+from lab.waiting import wait_for
+from tests.e2e import secrecy
+
+JOBS = int(os.environ.get("MISP_LOAD_JOBS", "800"))  # of both hosts of a story together
+KILLS = int(os.environ.get("MISP_LOAD_KILLS", "1"))
+SEED = int(os.environ.get("MISP_LOAD_SEED", str(time.time_ns() % 1_000_000)))
+PACE = 5.0  # a second to each host: two cores do the jobs of two hosts and a deploy
+BEFORE, BEHIND = 0.2, 0.2  # parts of the jobs that are sent before and after the deploy
+BACKLOG_FROM, BACKLOG, BACKLOG_SECONDS = 50_001, 40, 3
+"""Slow jobs that wait for one old worker, where a story has some: two minutes' work for it."""
+
+
+@dataclass
+class Story:
+    """A migration under load: what each host's jobs came to."""
+
+    runs: list[run.Run]
+    seconds: float
+    kills: list[float]
+    outcomes: dict[str, load.Outcome]
+    sent: dict[str, list[load.Sent]]
+    left: dict[str, dict[str, int]]
+    backlog: int
+
+
+Deploy = Callable[[], tuple[list[run.Run], list[float]]]
+
+
+def limits(specs: Sequence[HostSpec]) -> list[str]:
+    return [word for spec in specs for word in ("--limit", spec.name)]
+
+
+def sent_to_each(producers: list[load.Producer], count: float) -> Callable[[], bool]:
+    return lambda: all(len(producer.sent) >= count for producer in producers)
+
+
+def once(lab: Lab, specs: Sequence[HostSpec]) -> Deploy:
+    """A deploy that nothing disturbs."""
+    return lambda: ([run.apply(lab, *limits(specs))], [])
+
+
+def killed_and_run_again(
+    lab: Lab, specs: Sequence[HostSpec], within: float, backlog: int = 0
+) -> Deploy:
+    """A deploy that is killed at a random point of so many seconds, and run again; KILLS times."""
+    chance = random.Random(SEED)  # noqa: S311 # where a test cuts, not a secret
+
+    def deploy() -> tuple[list[run.Run], list[float]]:
+        runs, cut = [], []
+        for number in range(KILLS):
+            if number:  # back under the same load, for the next cut in a whole migration
+                runs.append(run.apply(lab, *limits(specs), deploy="rollback.py"))
+                pile_up(lab, specs, backlog, number)
+            after = chance.uniform(1, within)
+            if was_killed_after(lab, after, *limits(specs)):
+                cut.append(after)
+            runs.append(run.apply(lab, *limits(specs)))
+        return runs, cut
+
+    return deploy
+
+
+def was_killed_after(lab: Lab, seconds: float, *options: str) -> bool:
+    """SIGKILL a deploy; false when it had ended by itself before."""
+    with run.started(lab, "deploy.py", "-y", *options) as running:
+        return not running.ends_within(seconds)
+
+
+def pile_up(lab: Lab, specs: Sequence[HostSpec], count: int, number: int = 0) -> None:
+    """Put COUNT slow jobs into one old queue of each host, the NUMBERth time."""
+    for spec in specs if count else ():
+        first = BACKLOG_FROM + number * count
+        misp.enqueue(
+            lab[spec.name], count, queues=["default"], first=first, seconds=BACKLOG_SECONDS
+        )
+
+
+def live_through(
+    lab: Lab, name: str, specs: Sequence[HostSpec], deploy: Deploy, backlog: int = 0
+) -> Story:
+    """Have jobs sent before, during and after what DEPLOY does."""
+    hosts, each = [lab[spec.name] for spec in specs], JOBS / len(specs)
+    with secrecy.kept(lab), load.producing(hosts, PACE) as producers:
+        # The first deadline is generous: it says "the producer hangs", not "it is slow".
+        limit = 120 + 3 * each / PACE
+        wait_for(sent_to_each(producers, each * BEFORE), limit, "jobs before the deploy")
+        pile_up(lab, specs, backlog)
+        began = time.time()
+        runs, kills = deploy()
+        ended = time.time()
+        behind = max(each, max(len(one.sent) for one in producers) + each * BEHIND)
+        wait_for(sent_to_each(producers, behind), limit, "jobs after the deploy")
+    sent = {producer.host.name: producer.sent for producer in producers}
+    for host in hosts:
+        load.settle(host, sent[host.name])
+    outcomes = {
+        host.name: load.outcome(
+            sent[host.name], misp.ledger(host), (began, ended), load.enabled_at(host)
+        )
+        for host in hosts
+    }
+    story = Story(
+        runs=runs,
+        seconds=ended - began,
+        kills=kills,
+        outcomes=outcomes,
+        sent=sent,
+        left={host.name: load.left(host) for host in hosts},
+        backlog=backlog * sum(" deploy.py " in one.command for one in runs),
+    )
+    report(name, story)
+    return story
+
+
+def report(name: str, story: Story) -> None:
+    figures = {
+        "deploy_seconds": round(story.seconds, 1),
+        "killed_after": [round(kill, 1) for kill in story.kills],
+        "seed": SEED,
+        "hosts": {host: dataclasses.asdict(end) for host, end in story.outcomes.items()},
+    }
+    load.write_report(name, figures)
+    for host, end in story.outcomes.items():
+        say(
+            f"{name}, {host}: enqueued {end.enqueued}, run {end.run} {dict(end.by)}, "
+            f"lost {len(end.lost)}, twice {len(end.twice)}, unsure {len(end.unsure)}; longest wait "
+            f"at the cut-over {end.longest_wait} s (otherwise {end.longest_wait_otherwise} s), "
+            f"first new job {end.to_first_new_job} s after `enabled`; deploy {story.seconds:.0f} s"
+        )
+
+
+def check_each_ran_once(story: Story, name: str) -> None:
+    """Every job of a host is in the ledger once, and every run of the deploy ended well."""
+    for one in story.runs:
+        one.check()
+    end = story.outcomes[name]
+    assert end.enqueued >= JOBS / 2
+    assert (end.lost, end.twice, end.failed) == ([], [], [])
+    assert end.run == end.enqueued
+    assert story.left[name] == {}
+
+
+def check_the_load(story: Story, name: str) -> None:
+    """Both backends got jobs of every kind on every queue."""
+    accepted = [one for one in story.sent[name] if one.backend]
+    assert {one.job.queue for one in accepted if one.backend == "resque"} == set(QUEUES)
+    assert {one.job.queue for one in accepted if one.backend == "simple"} == set(QUEUES)
+    for kind in ("seconds", "spawned"):
+        assert {one.job.queue for one in accepted if getattr(one.job, kind)} == set(QUEUES)
+
+
+def check_migrated(lab: Lab, name: str) -> None:
+    """The host's new workers run, its old ones do not, and MISP agrees."""
+    host = lab[name]
+    checks = [verify.check_worker_set(host), verify.check_old_service(host), verify.check_web(host)]
+    assert [f"{check.name}: {check.seen}" for check in checks if not check.ok] == []
