@@ -19,11 +19,10 @@ from tasks.parse import Answer
 from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
-QUIET_LOOKS = 2  # a second apart: a job may enqueue another one as its last act
-QUIET_LOOKS_AFTER_ARRIVALS = 30
-CERTAIN_ARRIVALS = (
-    2  # one may be a job that a worker had taken, but not yet noted, at the look before
-)
+# How many looks, a second apart, have to find it quiet: a job may enqueue another one as its last
+# act. By the number of times that jobs arrived from elsewhere: the first of these may be a job that
+# a worker had taken, but not yet noted, at the look before.
+QUIET_LOOKS = (2, 6, 30)
 REPORT_SECONDS = 10
 LONGEST_WAIT = 86_400  # seconds of on_leftover_jobs: wait, as no wait is without end
 CONVERSIONS = 100  # each takes all that waits; a running old job may enqueue more meanwhile
@@ -132,22 +131,21 @@ def _waited(
 ) -> str | None:
     """Look until `is_done` was seen for long enough; what is left after `limit` seconds, if not."""
     end, next_report = time.monotonic() + limit, 0.0
-    seen, wanted, arrivals = 0, QUIET_LOOKS, 0
+    seen = arrivals = 0
     before: Mapping[str, Any] = {"error": "not looked yet"}
     while True:
         legacy = facts.ask(target, "legacy", fresh=True).record("legacy")
-        if parse.arrived(before, legacy):
+        if parse.arrived(before, legacy) and arrivals < len(QUIET_LOOKS) - 1:
             arrivals += 1
+            if arrivals > 1:
+                logger.warning(f"{host.print_prefix}old backend: {_ARRIVED}")
         before = legacy
-        if arrivals == CERTAIN_ARRIVALS and wanted == QUIET_LOOKS:
-            wanted = QUIET_LOOKS_AFTER_ARRIVALS
-            logger.warning(f"{host.print_prefix}old backend: {_ARRIVED}")
         backlog = parse.backlog(legacy)
         seen = seen + 1 if "error" not in legacy and is_done(legacy) else 0
         now = time.monotonic()
-        if seen >= wanted:
+        if seen >= QUIET_LOOKS[arrivals]:
             return None
-        if now >= end and (not seen or wanted > QUIET_LOOKS):
+        if now >= end and (not seen or arrivals > 1):
             return backlog or _ARRIVED
         if backlog and now >= next_report:
             logger.info(f"{host.print_prefix}old backend: {backlog}")
