@@ -261,3 +261,31 @@ def test_a_conversion_that_is_cut_off_loses_nothing(make_lab: LabMaker, end: str
     check = verify.check_jobs(host, jobs, "jobs", seconds=200)
     assert check.ok, check.seen
     assert redis(host, "llen", HELD) == "0"
+
+
+SCHEMA = """
+CREATE DATABASE misp;
+CREATE USER misp@localhost IDENTIFIED BY 'stub';
+GRANT ALL ON misp.* TO misp@localhost;
+CREATE TABLE misp.jobs (id INT AUTO_INCREMENT PRIMARY KEY, process_id VARCHAR(36));
+INSERT INTO misp.jobs (process_id) VALUES ('0'), ('{old}'), ('{other}');
+"""
+
+
+@pytest.mark.resilience
+def test_misps_page_of_jobs_knows_a_converted_job_where_its_database_is_reached(
+    make_lab: LabMaker,
+) -> None:
+    lab = make_lab([HostSpec("table", "debian-12", waiting_jobs=0, data=CONVERT)])
+    host = lab["table"]
+    host.exec("apt-get update -q && apt-get install -yq mariadb-server php-mysql", timeout=300)
+    pause_old_workers(host)
+    misp.enqueue(host, 1, queues=["prio"], first=SLOW)
+    job = json.loads(redis(host, "lindex", "resque:queue:prio", "0"))
+    host.exec("mariadb", input=SCHEMA.format(old=job["id"], other="e" * 32))
+    ended = run.apply(lab).check()
+    assert "MISP's page of jobs will not know" not in ended.stderr
+    rows = host.exec(["mariadb", "-N", "-e", "SELECT process_id FROM misp.jobs ORDER BY id"])
+    done = next(e for e in misp.ledger(host) if e.get("number") == SLOW)
+    assert rows.stdout.split() == ["0", done["id"], "e" * 32]
+    assert done["backend"] == "simple"
