@@ -239,6 +239,13 @@ def _settings(target: Target, answer: Answer) -> Iterator[str]:
     if answer.one("config") and answer.one("php_version") and "error" in stored:
         yield f"{target.settings.misp_root}/app/Config/config.php {stored['error']}"
         return
+    if answer.one("config") and stored.get("savable") is False:
+        yield (
+            f"MISP cannot save its settings: {target.web_user} may not write config.php or its "
+            f"directory, {target.settings.misp_root}/app/Config: mend modes, owners and mounts"
+        )
+    if problem := parse.impatience(stored):
+        yield problem
     if stored.get("background_jobs") is False:
         yield "MISP.background_jobs is false, so MISP queues nothing: set it to true first"
     if stored.get("redis_password_settable") is False:

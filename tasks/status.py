@@ -202,6 +202,8 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"the queues are, cannot be used: {redis['error']}. Start it, or correct MISP's "
             "SimpleBackgroundJobs settings; the workers come back by themselves, unless FATAL"
         )
+    if _is_on(answer) and (fault := parse.impatience(answer.record("settings"))):
+        yield fault
 
 
 def _is_without_redis(answer: Answer) -> bool:

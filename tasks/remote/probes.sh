@@ -55,7 +55,7 @@ job_php() { PATH=/usr/local/bin:/usr/bin:/bin command -v php; }
 php_version() { "$1" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1; }
 
 probe_php() {
-    php=$(job_php) || { command -v php; return 0; }
+    php=$(job_php) || { say php "$(command -v php)"; return 0; }
     say php "$php"
     say php_version "$(php_version "$php")"
     "$php" -m 2>/dev/null </dev/null | sed 's/^/extension\t/'

@@ -41,6 +41,8 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ({"tool": ["setpriv"]}, "flock is missing"),
         ({"no_unit": "nosuch.service"}, "there is no unit nosuch.service"),
         ({"settings": settings(redis_password_settable=False)}, "password begins with -"),
+        ({"settings": settings(savable=False)}, "www-data may not write config.php or its direct"),
+        ({"settings": settings(read_timeout=30)}, "gives up on Redis after 30 s while a worker"),
         ({"memory_kb": 500_000}, "lower the counts in misp_workers"),
         ({"disk_kb": 1000}, "make room"),
         ({"settings": {"error": "cannot be read by www-data"}}, "config.php cannot be read"),

@@ -110,6 +110,7 @@ OLD = "misp-workers.service"
         ({"busy": "ann@desk has been at work"}, "ann@desk has been at work: wait"),
         ({"at_work": "yes"}, "a step of an earlier run is still at work here"),
         ({"disk_kb": 1000}, "0 MiB are free in /var/www/MISP/app/tmp: make room"),
+        ({"settings": settings(BLOCK, read_timeout=20)}, "gives up on Redis after 20 s"),
         ({"root": []}, "/var/www/MISP is no directory here: set misp_root"),
         ({"settings": {"error": "has a syntax error"}}, "config.php has a syntax error: mend"),
     ],
