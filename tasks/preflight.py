@@ -154,7 +154,7 @@ def _system(target: Target, answer: Answer) -> Iterator[str]:
             f"{WORKER_KB * more // 1024} MiB: lower the counts in misp_workers or add memory"
         )
     for key, place in (
-        ("disk_kb", f"{target.settings.misp_root}/app"),
+        ("disk_kb", f"{target.settings.misp_root}/app/tmp"),
         ("disk_var_kb", "/var/log and /var/lib"),
     ):
         free = answer.one(key)
@@ -424,8 +424,8 @@ def _odd_units(target: Target, answer: Answer) -> list[str]:
 
 
 def _rest(target: Target, answer: Answer) -> Iterator[str]:
-    if "error" in answer.record("settings"):
-        return  # a MISP without its configuration answers nothing, and logs that it was asked
+    if "error" in answer.record("settings") or "error" in answer.record("legacy"):
+        return  # a MISP without its configuration or its Redis answers nothing, or after minutes
     if problem := misp_rest.access_problem(target):
         yield problem
 

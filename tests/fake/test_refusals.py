@@ -121,6 +121,15 @@ def test_an_address_without_a_misp_is_refused_and_the_key_not_shown(pyinfra: Pyi
     assert "k3" * 20 not in run.output
 
 
+def test_a_misp_that_waits_for_its_redis_is_not_asked(pyinfra: Pyinfra) -> None:
+    answers = migrating("debian", legacy={"error": "read error"}, redis={"error": "read error"})
+    data = {"fake_responses": answers, "misp_url": "https://127.0.0.1:1"}
+    run = pyinfra({"one": {**data, "misp_api_key": {"env": "KEY"}}}, "-y", KEY="k3" * 20)
+    assert run.exit_code == 1
+    assert "will have: read error" in run.output
+    assert "https://127.0.0.1:1" not in run.output
+
+
 def test_a_dry_run_refuses_too(pyinfra: Pyinfra) -> None:
     answers = migrating("rhel", composer=[])
     assert "Composer" in refused(pyinfra, {"fake_responses": answers}, "--dry")
