@@ -138,6 +138,38 @@ def foreign_programs(
     return sorted(names)
 
 
+def wrong_settings(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], *, strict: bool
+) -> list[str]:
+    """Names of MISP's settings that are absent, of another value or of another type, in order.
+
+    Of a secret, which has a mapping for its value, only "is it the wanted one" is known.
+    """
+    block = stored.get("block") or {}
+    wrong = []
+    for name, value in wanted.items():
+        key = name.partition(".")[2]
+        if isinstance(value, dict):
+            is_right = stored.get(f"{key}_matches") is True
+        else:
+            is_right = _same(block.get(key), value, strict=strict)
+        if not is_right:
+            wrong.append(name)
+    return wrong
+
+
+def _same(stored: Any, wanted: str | int | bool, *, strict: bool) -> bool:
+    """Equal in value and, in the file, in type: BackgroundJobsTool.php compares with `=== true`.
+
+    The database keeps text, and what the CLI shows of it may be text as well.
+    """
+    if strict:
+        return type(stored) is type(wanted) and stored == wanted
+    if isinstance(wanted, bool):
+        return stored in (wanted, int(wanted), str(int(wanted)), str(wanted).lower())
+    return str(stored) == str(wanted)
+
+
 def wrong_misp_view(view: Mapping[str, Any], workers: Mapping[str, int]) -> list[str]:
     """Where MISP's own view (`getWorkers`) differs from the wanted counts; empty: it agrees.
 
