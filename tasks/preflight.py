@@ -283,7 +283,8 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"something else uses database {database} and namespace {namespace} of Redis at {at} "
             f"(keys such as {', '.join(foreign)}): set misp_redis_database or misp_redis_namespace"
         )
-    is_ours = (stored.get("block") or {}).get("enabled") is True
+    # Of a migrated host whose settings somebody spoiled the workers tell.
+    is_ours = (stored.get("block") or {}).get("enabled") is True or _has_the_group(answer)
     if not is_ours and redis.get("blocked_clients"):
         yield (
             f"{redis['blocked_clients']} worker(s) of another MISP wait in database {database} of "
@@ -295,6 +296,11 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"{redis['waiting']} job(s) already wait in database {database}, namespace "
             f"{namespace}, though the new backend is off: empty it or choose another one"
         )
+
+
+def _has_the_group(answer: Answer) -> bool:
+    status = parse.supervisor_status(answer.all("status"))
+    return any(name.startswith(f"{render.GROUP}:") for name in status)
 
 
 def _supervisor(target: Target, answer: Answer) -> Iterator[str]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake.answers import BLOCK, migrating, settings
+from tests.fake.answers import BLOCK, RUNNING, migrating, settings
 from tests.fake.conftest import Run
 
 Pyinfra = Callable[..., Run]
@@ -100,6 +100,16 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
 )
 def test_preflight_refuses(pyinfra: Pyinfra, changes: dict[str, Any], message: str) -> None:
     assert message in refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
+
+
+def test_workers_and_jobs_of_this_misp_are_not_taken_for_anothers(pyinfra: Pyinfra) -> None:
+    spoiled = {
+        "settings": settings({**BLOCK, "enabled": 1}),
+        "redis": {**REDIS, "blocked_clients": 21, "waiting": 2},
+        "status": RUNNING,
+    }
+    run = pyinfra({"one": {"fake_responses": migrating("debian", **spoiled)}}, "--dry")
+    assert run.exit_code == 0, run.output
 
 
 def test_preflight_names_every_problem_at_once(pyinfra: Pyinfra) -> None:
