@@ -2,7 +2,55 @@
 
 Each host has one fault after the other, each mended before the next. At the end both are migrated,
 with faults on them that the migration mends itself, and every job that was given to them since the
-first fault is done exactly once. Faults that strike later are in test_faults_at_work.py.
+first fault is done exactly once.
+
+Where each failure mode of MISP's background jobs is shown (no name: in this module; "at work" is
+test_faults_at_work.py; names in brackets are tests or rows):
+
+    Settings
+      keys missing, enabled as 1, port as string   here, mended; at work (odd-settings)
+      config.php unwritable, broken, another owner  here; test_bad_input
+      settings in the database, encrypted          test_variants (in-database); here
+      stale in the web tier (opcache)              test_migration (the lab's FPM never looks again)
+    supervisord
+      wrong password on either side                at work (wrong-, daemon-has-another-password)
+      down, stopped under a run, killed            at work (daemon-down, -stopped); test_after
+      port taken, % and the like in a password     test_bad_input
+      syntax of a file, second misp-workers file   at work (syntax); here
+      RPC for everybody, supervisor too old        here
+      worker stopped over a job, left STOPPED      at work (stopped-mid-job)
+      group file edited: startsecs=0, 2 update     at work (group-edited)
+      supervisor's host cannot be resolved         here, mended
+    PHP and Composer
+      classes missing, partial or damaged Vendor   here, mended; at work (libraries-gone)
+      Composer fails: offline, no room             at work
+      supervisorphp 5.1, no message-factory        here, mended
+      PHP too old, for MISP or for jobs            test_bad_input (php); at work (old-php)
+      php outside the PATH of jobs                 here
+      default_socket_timeout <= 30                 here; at work
+    Users and /proc
+      PHP-FPM or the data name another user        here; test_bad_input (misp_web_user)
+      /proc hidden from the web process            at work (proc-hidden, open-basedir)
+      owners changed under running workers         test_migration (nothing gets another owner)
+    Redis
+      down, wants a password, frozen, blackholed   test_bad_input; here; at work (frozen)
+      restarted in a run, away for a minute        at work (redis-restarted); test_after
+      of the old backend alone                     here
+      igbinary, shared with another MISP, eviction here; test_bad_input (redis-in-use)
+    Jobs
+      output that is no UTF-8                      here
+      long old job, one that enqueues another      test_variants (busy); here; test_load
+      delayed ones (scheduled tasks)               at work (delayed)
+      PIDs of the old backend that are others' now here
+      unit with Restart=always and ExecStop        test_migration, test_rollback; here
+    The host and the run
+      memory, disk                                 here; at work (disk-full, no-room)
+      half-finished earlier run                    test_interrupted
+      scheduler program, one update worker, counts test_variants; test_bad_input
+
+A container cannot show: SELinux's transitions and labels, a full disk of the real kind under
+Composer's download, supervisorphp 3 and PHP 7.4 themselves, a proxy in front of the loopback,
+/proc/PID that only SELinux hides, and the 24 hours after which a job's input is gone from Redis.
 """
 
 from __future__ import annotations
