@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator
-from typing import Any
 
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from tasks import facts
+from tasks import facts, parse
 from tasks.commands import give_up, guarded, run
 from tasks.parse import Answer
 from tasks.target import Target
@@ -43,30 +42,9 @@ def configured(target: Target) -> Generator[PyinfraCommand, None, None]:
 
 def _wrong(target: Target, answer: Answer) -> list[str]:
     """Names of settings that are absent, of another value or of another type, in order."""
-    stored = answer.record("settings")
-    block = stored.get("block") or {}
-    wrong = []
-    for name, value in target.misp_settings().items():
-        key = name.partition(".")[2]
-        if isinstance(value, dict):
-            is_right = stored.get(f"{key}_matches") is True
-        else:
-            is_right = _same(block.get(key), value, strict=not target.database_mode)
-        if not is_right:
-            wrong.append(name)
-    return wrong
-
-
-def _same(stored: Any, wanted: str | int | bool, *, strict: bool) -> bool:
-    """Equal in value and, in the file, in type: BackgroundJobsTool.php compares with `=== true`.
-
-    The database keeps text, and what the CLI shows of it may be text as well.
-    """
-    if strict:
-        return type(stored) is type(wanted) and stored == wanted
-    if isinstance(wanted, bool):
-        return stored in (wanted, int(wanted), str(int(wanted)), str(wanted).lower())
-    return str(stored) == str(wanted)
+    return parse.wrong_settings(
+        answer.record("settings"), target.misp_settings(), strict=not target.database_mode
+    )
 
 
 def _is_stale(answer: Answer) -> bool:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_POP_SECONDS = 30
+
 
 class Answer:
     """A probe's answer: KEY<TAB>VALUE lines, keys may repeat."""
@@ -136,6 +138,38 @@ def foreign_programs(
     return sorted(names)
 
 
+def wrong_settings(
+    stored: Mapping[str, Any], wanted: Mapping[str, Any], *, strict: bool
+) -> list[str]:
+    """Names of MISP's settings that are absent, of another value or of another type, in order.
+
+    Of a secret, which has a mapping for its value, only "is it the wanted one" is known.
+    """
+    block = stored.get("block") or {}
+    wrong = []
+    for name, value in wanted.items():
+        key = name.partition(".")[2]
+        if isinstance(value, dict):
+            is_right = stored.get(f"{key}_matches") is True
+        else:
+            is_right = _same(block.get(key), value, strict=strict)
+        if not is_right:
+            wrong.append(name)
+    return wrong
+
+
+def _same(stored: Any, wanted: str | int | bool, *, strict: bool) -> bool:
+    """Equal in value and, in the file, in type: BackgroundJobsTool.php compares with `=== true`.
+
+    The database keeps text, and what the CLI shows of it may be text as well.
+    """
+    if strict:
+        return type(stored) is type(wanted) and stored == wanted
+    if isinstance(wanted, bool):
+        return stored in (wanted, int(wanted), str(int(wanted)), str(wanted).lower())
+    return str(stored) == str(wanted)
+
+
 def wrong_misp_view(view: Mapping[str, Any], workers: Mapping[str, int]) -> list[str]:
     """Where MISP's own view (`getWorkers`) differs from the wanted counts; empty: it agrees.
 
@@ -153,16 +187,50 @@ def wrong_misp_view(view: Mapping[str, Any], workers: Mapping[str, int]) -> list
         seen, good = _workers_in(view.get(queue))
         if seen != count or good != count:
             faults.append(f"{queue}: MISP sees {good} good workers, {count} are wanted")
-    return faults
+    return faults + _blind_spots(view)
+
+
+def _blind_spots(view: Mapping[str, Any]) -> list[str]:
+    """Why MISP may see workers that are well as bad: what its own process may not look at."""
+    if view.get("proc_accessible") is False:
+        return ["MISP's process sees no /proc: add it to PHP's open_basedir, or see SELinux's log"]
+    workers = [one for queue in view.values() for one in _listed(queue) if isinstance(one, dict)]
+    users = {str(one.get("user")) for one in workers if one.get("correct_user") is False}
+    if not users:
+        return []
+    seen = ", ".join(sorted(f"'{user}'" for user in users))
+    return [
+        f"MISP's process takes the workers' user for {seen}: it runs as another user itself, or "
+        "cannot read /proc/PID (SELinux)"
+    ]
+
+
+def _listed(queue: Any) -> list[Any]:
+    workers = queue.get("workers") if isinstance(queue, dict) else None
+    return workers if isinstance(workers, list) else []  # the key is absent when there are none
 
 
 def _workers_in(queue: Any) -> tuple[int, int]:
     """How many workers MISP lists for a queue, and how many of these are well."""
-    workers = queue.get("workers") if isinstance(queue, dict) else None
-    if not isinstance(workers, list):
-        return 0, 0  # the key is absent when there are none
+    workers = _listed(queue)
     good = [one for one in workers if isinstance(one, dict) and one.get("ok") is True]
     return len(workers), len(good)
+
+
+def impatience(settings: Mapping[str, Any]) -> str | None:
+    """Why idle workers would end all the time; `None`: they would not.
+
+    A worker waits for a job by a BLPOP of 30 s (StartWorkerShell.php), and PHP may give up before
+    (MISP #8155). RUNNING and the test jobs do not show it.
+    """
+    limit = float(settings.get("read_timeout") or -1)
+    if not 0 < limit <= _POP_SECONDS:
+        return None
+    return (
+        f"PHP's command line gives up on Redis after {limit:g} s while a worker waits "
+        f"{_POP_SECONDS} s for a job, so idle workers would end all the time: set "
+        "default_socket_timeout = 60 in the php.ini of the command line"
+    )
 
 
 def backlog(legacy: Mapping[str, Any]) -> str | None:

@@ -155,7 +155,7 @@ def _system(target: Target, answer: Answer) -> Iterator[str]:
             f"{WORKER_KB * more // 1024} MiB: lower the counts in misp_workers or add memory"
         )
     for key, place in (
-        ("disk_kb", f"{target.settings.misp_root}/app"),
+        ("disk_kb", f"{target.settings.misp_root}/app/tmp"),
         ("disk_var_kb", "/var/log and /var/lib"),
     ):
         free = answer.one(key)
@@ -240,6 +240,13 @@ def _settings(target: Target, answer: Answer) -> Iterator[str]:
     if answer.one("config") and answer.one("php_version") and "error" in stored:
         yield f"{target.settings.misp_root}/app/Config/config.php {stored['error']}"
         return
+    if answer.one("config") and stored.get("savable") is False:
+        yield (
+            f"MISP cannot save its settings: {target.web_user} may not write config.php or its "
+            f"directory, {target.settings.misp_root}/app/Config: mend modes, owners and mounts"
+        )
+    if problem := parse.impatience(stored):
+        yield problem
     if stored.get("background_jobs") is False:
         yield "MISP.background_jobs is false, so MISP queues nothing: set it to true first"
     if stored.get("redis_password_settable") is False:
@@ -277,7 +284,8 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"something else uses database {database} and namespace {namespace} of Redis at {at} "
             f"(keys such as {', '.join(foreign)}): set misp_redis_database or misp_redis_namespace"
         )
-    is_ours = (stored.get("block") or {}).get("enabled") is True
+    # Of a migrated host whose settings somebody spoiled the workers tell.
+    is_ours = (stored.get("block") or {}).get("enabled") is True or _has_the_group(answer)
     if not is_ours and redis.get("blocked_clients"):
         yield (
             f"{redis['blocked_clients']} worker(s) of another MISP wait in database {database} of "
@@ -289,6 +297,11 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"{redis['waiting']} job(s) already wait in database {database}, namespace "
             f"{namespace}, though the new backend is off: empty it or choose another one"
         )
+
+
+def _has_the_group(answer: Answer) -> bool:
+    status = parse.supervisor_status(answer.all("status"))
+    return any(name.startswith(f"{render.GROUP}:") for name in status)
 
 
 def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
@@ -424,8 +437,8 @@ def _odd_units(target: Target, answer: Answer) -> list[str]:
 
 
 def _rest(target: Target, answer: Answer) -> Iterator[str]:
-    if "error" in answer.record("settings"):
-        return  # a MISP without its configuration answers nothing, and logs that it was asked
+    if "error" in answer.record("settings") or "error" in answer.record("legacy"):
+        return  # a MISP without its configuration or its Redis answers nothing, or after minutes
     if problem := misp_rest.access_problem(target):
         yield problem
 

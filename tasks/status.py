@@ -95,6 +95,18 @@ def _misp(target: Target, answer: Answer) -> Iterator[str]:
         yield f"{root}/app/Config/config.php {error}: mend the file"
 
 
+def _settings(target: Target, answer: Answer) -> Iterator[str]:
+    """Workers keep the settings they began with: a broken one shows when the next job is queued."""
+    if not _is_on(answer):
+        return
+    stored, wanted = answer.record("settings"), target.misp_settings()
+    if wrong := parse.wrong_settings(stored, wanted, strict=not target.database_mode):
+        yield (
+            f"MISP's settings are not as the migration leaves them ({', '.join(wrong)}): run "
+            "deploy.py again, which sets them"
+        )
+
+
 def _run(target: Target, answer: Answer) -> Iterator[str]:
     """An interrupted migration, or one under way."""
     if at_work := answer.one("busy"):
@@ -202,6 +214,8 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"the queues are, cannot be used: {redis['error']}. Start it, or correct MISP's "
             "SimpleBackgroundJobs settings; the workers come back by themselves, unless FATAL"
         )
+    if _is_on(answer) and (fault := parse.impatience(answer.record("settings"))):
+        yield fault
 
 
 def _is_without_redis(answer: Answer) -> bool:
@@ -261,6 +275,7 @@ def _disk(target: Target, answer: Answer) -> Iterator[str]:
 
 FAULTS: tuple[Part, ...] = (
     _misp,
+    _settings,
     _run,
     _daemon,
     _redis,

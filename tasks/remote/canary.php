@@ -20,6 +20,19 @@ function verdict($job) // null while it waits or runs
     return $is_ready ? "completed" : "failed: " . trim($job["error"] . " " . $job["output"]);
 }
 
+// While a job runs its worker renews this key every few seconds, from MISP 2.4.184 on
+// (StartWorkerShell.php). One that dies over a job leaves it "running" for ever.
+function is_run_by_somebody($redis, $queue, $id, $job)
+{
+    return !isset($job["status"]) || $job["status"] !== 2 || $redis->exists("running:$queue:$id");
+}
+
+function marks_running_jobs($root)
+{
+    $version = json_decode((string)@file_get_contents("$root/VERSION.json"), true);
+    return is_array($version) && version_compare(implode(".", $version), "2.4.184", ">=");
+}
+
 $in = json_decode(stream_get_contents(STDIN), true);
 $config = settings($in);
 $block = block_of($config, "SimpleBackgroundJobs");
@@ -31,10 +44,18 @@ foreach ($in["queues"] as $queue) {
     $pending[$queue] = enqueue($redis, $queue, 3600);
 }
 $failed = false;
+$abandoned_after = marks_running_jobs($in["root"]) ? 30 : $in["timeout"]; // seconds
+$last_seen = array_fill_keys($pending, microtime(true));
 $limit = microtime(true) + $in["timeout"];
 while ($pending && microtime(true) < $limit) {
     foreach ($pending as $queue => $id) {
-        $outcome = verdict(json_decode((string)$redis->get("job_status:$id"), true));
+        $job = json_decode((string)$redis->get("job_status:$id"), true);
+        $outcome = verdict($job);
+        if (is_run_by_somebody($redis, $queue, $id, $job)) {
+            $last_seen[$id] = microtime(true);
+        } elseif (microtime(true) - $last_seen[$id] > $abandoned_after) {
+            $outcome = "failed: its worker died over it";
+        }
         if ($outcome !== null) {
             echo "$queue: $outcome\n";
             $failed = $failed || $outcome !== "completed";

@@ -110,6 +110,19 @@ function block_of($config, $name)
     return isset($config[$name]) && is_array($config[$name]) ? $config[$name] : array();
 }
 
+// How long a worker waits for Redis's answer: phpredis takes PHP's limit unless MISP sets one.
+function read_timeout($block)
+{
+    $own = isset($block["redis_read_timeout"]) ? (float)$block["redis_read_timeout"] : 0.0;
+    return $own ?: (float)ini_get("default_socket_timeout");
+}
+
+// MISP writes a new file and a backup beside config.php, and looks whether it may write that one.
+function is_savable($root)
+{
+    return is_writable("$root/app/Config/config.php") && is_writable("$root/app/Config");
+}
+
 // The block as stored, types kept; passwords only as "is it the wanted one".
 function topic_settings($in)
 {
@@ -131,6 +144,8 @@ function topic_settings($in)
         "supervisor_password_matches" => $stored === $in["supervisor_password"],
         "redis_password_matches" => $redis === $redis_wanted,
         "database_mode" => !empty($misp["system_setting_db"]),
+        "savable" => !empty($misp["system_setting_db"]) || is_savable($in["root"]),
+        "read_timeout" => read_timeout($block),
         "encrypted" => !empty(block_of($config, "Security")["encryption_key"]),
         // MISP's command line takes a value that begins with - for an option.
         "redis_password_settable" => substr($redis_wanted, 0, 1) !== "-",

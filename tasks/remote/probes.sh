@@ -55,7 +55,7 @@ job_php() { PATH=/usr/local/bin:/usr/bin:/bin command -v php; }
 php_version() { "$1" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1; }
 
 probe_php() {
-    php=$(job_php) || { command -v php; return 0; }
+    php=$(job_php) || { say php "$(command -v php)"; return 0; }
     say php "$php"
     say php_version "$(php_version "$php")"
     "$php" -m 2>/dev/null </dev/null | sed 's/^/extension\t/'
@@ -192,7 +192,11 @@ probe_proof() {
     say proven "$(cat "$state_dir/proven" 2>/dev/null)"
     say evidence "$(evidence)"
     say_status
-    say get_workers "$(as_web_user timeout 60 "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)"
+    # MISP waits for Redis as long as PHP lets it: no use to ask it when Redis is known to be silent.
+    case $(misp_answer redis) in
+        '{"error"'*) ;;
+        *) say get_workers "$(as_web_user timeout 60 "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)" ;;
+    esac
 }
 
 # What a proof holds for: the group file, where the queues are, MISP's and PHP's version. Another

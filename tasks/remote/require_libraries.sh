@@ -38,6 +38,9 @@ for name in composer.json composer.lock Vendor; do
 done
 : >"$backup/complete"
 
+# Composer believes its own list of what is installed, but for packages whose directory is gone.
+for library in $libraries; do rm -rf "${app:?}/Vendor/${library%%:*}"; done
+
 # shellcheck disable=SC2086  # $composer and $libraries are lists of words
 if ! (cd "$app" && as_web_user env COMPOSER_NO_INTERACTION=1 timeout 900 $composer require \
     --with-all-dependencies --update-no-dev --no-interaction --prefer-dist --no-progress $libraries) >&2; then

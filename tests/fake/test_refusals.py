@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake.answers import BLOCK, migrating, settings
+from tests.fake.answers import BLOCK, RUNNING, migrating, settings
 from tests.fake.conftest import Run
 
 Pyinfra = Callable[..., Run]
@@ -41,6 +41,8 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ({"tool": ["setpriv"]}, "flock is missing"),
         ({"no_unit": "nosuch.service"}, "there is no unit nosuch.service"),
         ({"settings": settings(redis_password_settable=False)}, "password begins with -"),
+        ({"settings": settings(savable=False)}, "www-data may not write config.php or its direct"),
+        ({"settings": settings(read_timeout=30)}, "gives up on Redis after 30 s while a worker"),
         ({"memory_kb": 500_000}, "lower the counts in misp_workers"),
         ({"disk_kb": 1000}, "make room"),
         ({"settings": {"error": "cannot be read by www-data"}}, "config.php cannot be read"),
@@ -124,6 +126,16 @@ def test_a_rotation_that_would_touch_what_is_somebody_elses_is_refused(
     assert message in refused(pyinfra, {"fake_responses": answers, "rotate_password": True})
 
 
+def test_workers_and_jobs_of_this_misp_are_not_taken_for_anothers(pyinfra: Pyinfra) -> None:
+    spoiled = {
+        "settings": settings({**BLOCK, "enabled": 1}),
+        "redis": {**REDIS, "blocked_clients": 21, "waiting": 2},
+        "status": RUNNING,
+    }
+    run = pyinfra({"one": {"fake_responses": migrating("debian", **spoiled)}}, "--dry")
+    assert run.exit_code == 0, run.output
+
+
 def test_preflight_names_every_problem_at_once(pyinfra: Pyinfra) -> None:
     changes = {"php_version": "7.4.3", "redis": {"error": "gone"}, "composer": [], "init": "bash"}
     output = refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
@@ -141,6 +153,15 @@ def test_an_address_without_a_misp_is_refused_and_the_key_not_shown(pyinfra: Pyi
     assert "https://127.0.0.1:1/servers/getWorkers cannot be reached" in run.output
     assert run.actions("one") == []
     assert "k3" * 20 not in run.output
+
+
+def test_a_misp_that_waits_for_its_redis_is_not_asked(pyinfra: Pyinfra) -> None:
+    answers = migrating("debian", legacy={"error": "read error"}, redis={"error": "read error"})
+    data = {"fake_responses": answers, "misp_url": "https://127.0.0.1:1"}
+    run = pyinfra({"one": {**data, "misp_api_key": {"env": "KEY"}}}, "-y", KEY="k3" * 20)
+    assert run.exit_code == 1
+    assert "will have: read error" in run.output
+    assert "https://127.0.0.1:1" not in run.output
 
 
 def test_a_dry_run_refuses_too(pyinfra: Pyinfra) -> None:

@@ -110,6 +110,19 @@ OLD = "misp-workers.service"
         ({"busy": "ann@desk has been at work"}, "ann@desk has been at work: wait"),
         ({"at_work": "yes"}, "a step of an earlier run is still at work here"),
         ({"disk_kb": 1000}, "0 MiB are free in /var/www/MISP/app/tmp: make room"),
+        ({"settings": settings(BLOCK, read_timeout=20)}, "gives up on Redis after 20 s"),
+        (
+            {"settings": settings({**BLOCK, "enabled": 1})},
+            "leaves them (SimpleBackgroundJobs.enabled)",
+        ),
+        (
+            {"settings": settings({**BLOCK, "max_job_history_ttl": None})},
+            "leaves them (SimpleBackgroundJobs.max_job_history_ttl): run deploy.py again",
+        ),
+        (
+            {"settings": settings(BLOCK, supervisor_password_matches=False)},
+            "leaves them (SimpleBackgroundJobs.supervisor_password): run",
+        ),
         ({"root": []}, "/var/www/MISP is no directory here: set misp_root"),
         ({"settings": {"error": "has a syntax error"}}, "config.php has a syntax error: mend"),
     ],

@@ -154,7 +154,7 @@ def test_nothing_is_asked_without_url_and_key() -> None:
             "over REST, email: MISP sees 0 good workers, 5 are wanted",
         ),
         (
-            {"update": {"ok": True, "workers": [{**WORKER, "ok": False, "correct_user": False}]}},
+            {"update": {"ok": True, "workers": [{**WORKER, "ok": False}]}},
             "over REST, update: MISP sees 0 good workers, 1 are wanted",
         ),
         ({"supervisord_status": False}, "over REST, MISP cannot reach supervisord"),

@@ -264,6 +264,32 @@ def test_misps_view_is_right_only_with_the_wanted_counts_and_supervisord_reached
 
 
 @pytest.mark.parametrize(
+    ("view", "cause"),
+    [
+        (_view(_queue(_worker(ok=False)), proc_accessible=False), "sees no /proc: add it to PHP's"),
+        (
+            _view(_queue(_worker(user="", correct_user=False, ok=False), _worker(user="x"))),
+            "takes the workers' user for '': it runs as another user itself",
+        ),
+    ],
+)
+def test_a_view_without_proc_is_called_so(view: dict[str, Any], cause: str) -> None:
+    *_, last = parse.wrong_misp_view(view, {"default": 2})
+    assert cause in last
+
+
+@pytest.mark.parametrize(
+    ("limit", "seconds"),
+    [(20, "20"), (30.0, "30"), (0.5, "0.5"), (60, None), (-1, None), (0, None)],
+)
+def test_php_that_gives_up_on_redis_before_a_worker_does(limit: float, seconds: str | None) -> None:
+    said = parse.impatience({"read_timeout": limit})
+    assert (said is None) == (seconds is None)
+    assert seconds is None or f"gives up on Redis after {seconds} s" in str(said)
+    assert parse.impatience({}) is None
+
+
+@pytest.mark.parametrize(
     "queue",
     ["text", ["text"], 5, {"workers": ["text"]}, {"workers": 5}, {"workers": {"0": _worker()}}],
 )
