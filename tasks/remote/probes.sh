@@ -2,31 +2,81 @@
 # changes nothing. A subject that is not there yet prints nothing or says so; it never fails.
 # shellcheck shell=sh disable=SC2154
 
-# What several subjects need is asked once, since each asking starts a PHP or a Python: topics of
-# MISP's configuration and, with needs_status=yes, `supervisorctl status`.
+await_actions() { [ "$waits_for_lock" = no ] || wait_for_lock; }
+
+# What several subjects need is asked once: the package database, systemd and, in one process, PHP.
 gather() {
-    [ "$waits_for_lock" = no ] || wait_for_lock
-    find_password || true
+    see_inet_server
+    given_password || true
+    topics=$misp_topics
+    if [ "$needs_status" = yes ]; then
+        see_packages
+        see_daemon
+        ! command -v supervisord >/dev/null 2>&1 || topics="$topics rpc status"
+    fi
+    misp_answers=
     # shellcheck disable=SC2086  # a list of words
-    [ -z "$misp_topics" ] || misp_answers=$(misp $misp_topics 2>/dev/null)
-    if [ "$needs_status" = yes ] && daemon_is_active; then status_lines=$(ctl status 2>/dev/null); fi
+    [ -z "$topics" ] || misp_answers=$(misp $topics 2>/dev/null)
+    knows_password || password_in_use=$(misp_answer password)
+    if [ "$needs_status" = yes ]; then see_status; fi
+}
+
+misp_answer() ( # TOPIC: its lines; an action has gathered nothing and asks
+    set -f
+    answers=${misp_answers-$(misp "$1" 2>/dev/null)}
+    IFS=$newline
+    for line in $answers; do
+        case $line in "$1$tab"*) printf '%s\n' "${line#*"$tab"}" ;; esac
+    done
+)
+
+see_inet_server() { # an [inet_http_server] that is not ours is the one to be asked
+    inet_file=$(foreign_inet_file) || return 0
+    inet_address=$(section_of "$inet_file" inet_http_server port)
+    rpc_port=${inet_address##*:}
+    rpc_user=$(section_of "$inet_file" inet_http_server username)
+}
+
+see_packages() {
+    # shellcheck disable=SC2086  # both are lists of words
+    packages_here=${packages_here-$($package_query $package_names 2>/dev/null)}
+}
+
+see_daemon() { # $daemon_state as in "active enabled", $daemon
+    daemon=
+    active=
+    for line in $(systemctl show -p MainPID -p ActiveState "$supervisor_unit" 2>/dev/null); do
+        case $line in
+            MainPID=*) daemon=${line#*=} ;;
+            ActiveState=*) active=${line#*=} ;;
+        esac
+    done
+    daemon_state="$active $(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
+}
+
+# From the RPC where it is this very supervisord's: supervisorctl is a Python.
+see_status() {
+    [ "$active" = active ] || return 0
+    [ "$(misp_answer rpc)" != "200 $daemon" ] || status_lines=$(misp_answer status)
+    status_lines=${status_lines:-$(ctl status 2>/dev/null)}
+    [ -z "$status_lines" ] || old_programs=$(legacy_programs)
 }
 
 say_status() {
-    [ -n "${status_lines:-}" ] || return 0
-    printf '%s\n' "$status_lines" | sed 's/^/status\t/'
-    legacy_programs | sed 's/^/old_program\t/'
+    say_each status "${status_lines:-}"
+    say_each old_program "${old_programs:-}"
 }
 
-misp_answer() { # TOPIC
-    [ -n "${misp_answers:-}" ] || misp_answers=$(misp "$1" 2>/dev/null)
-    printf '%s\n' "$misp_answers" | sed -n "s/^$1\t//p"
-}
+say_each() ( # KEY LINES
+    set -f
+    IFS=$newline
+    for line in $2; do printf '%s\t%s\n' "$1" "$line"; done
+)
 
 probe_system() {
     say user "$(id -u)"
     say busy "$(lock_holder)"
-    say init "$(cat /proc/1/comm)"
+    read -r init </proc/1/comm && say init "$init"
     say memory_kb "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
     say disk_kb "$(df -Pk "$misp_root/app/tmp" 2>/dev/null | awk 'NR == 2 { print $4 }')"
     say disk_var_kb "$(df -Pk /var/log /var/lib 2>/dev/null | awk 'NR > 1 { print $4 }' | sort -n | head -n 1)"
@@ -46,19 +96,26 @@ probe_misp() {
     elif command -v composer >/dev/null 2>&1; then
         say composer composer
     fi
-    id -u "$web_user" >/dev/null 2>&1 && say web_user "$web_user" "$(id -gn "$web_user")"
+    group=$(id -gn "$web_user" 2>/dev/null)
+    [ -z "$group" ] || say web_user "$web_user" "$group"
 }
 
 # A job gets no PATH from its worker, so bash's own default decides which php it finds.
-job_php() { PATH=/usr/local/bin:/usr/bin:/bin command -v php; }
-
-php_version() { "$1" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1; }
+see_php() { # $php, $php_version, $extensions
+    php=$(PATH=/usr/local/bin:/usr/bin:/bin command -v php) || return 1
+    if [ "$php" = "$(command -v php)" ]; then # the one that was asked already
+        php_version=$(misp_answer php_version)
+        extensions=$(misp_answer extension)
+    fi
+    php_version=${php_version:-$("$php" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1)}
+    extensions=${extensions:-$("$php" -m 2>/dev/null </dev/null)}
+}
 
 probe_php() {
-    php=$(job_php) || { command -v php; return 0; }
+    see_php || { php=$(command -v php) && say php "$php"; return 0; }
     say php "$php"
-    say php_version "$(php_version "$php")"
-    "$php" -m 2>/dev/null </dev/null | sed 's/^/extension\t/'
+    say php_version "$php_version"
+    say_each extension "$extensions"
 }
 
 probe_web() {
@@ -78,12 +135,12 @@ probe_web() {
 }
 
 unit_of() { # PID: its systemd unit, from its control group
-    sed -n 's|.*/\([^/]*\.service\)\(/.*\)\{0,1\}$|\1|p' "/proc/$1/cgroup" 2>/dev/null | head -n 1
+    sed -n 's|.*/\([^/]*\.service\)\(/.*\)\{0,1\}$|\1|;T;p;q' "/proc/$1/cgroup" 2>/dev/null
 }
 
 probe_packages() {
-    # shellcheck disable=SC2086  # both are lists of words
-    $package_query $package_names 2>/dev/null | while IFS= read -r line; do say package "$line"; done
+    see_packages
+    say_each package "$packages_here"
     supervisor_version
     [ -L "/run/systemd/system/$supervisor_unit.service" ] && say masked "$supervisor_unit"
     return 0
@@ -92,8 +149,7 @@ probe_packages() {
 # From the package database where it knows supervisor: supervisord itself takes a Python to say it.
 supervisor_version() {
     command -v supervisord >/dev/null 2>&1 || return 0
-    # shellcheck disable=SC2086  # a list of words
-    version=$($package_query $supervisor_package 2>/dev/null | awk '$2 == "installed" { print $3 }')
+    version=$(printf '%s\n' "$packages_here" | awk -v name="$supervisor_package" '$1 == name && $2 == "installed" { print $3 }')
     say supervisor_version "${version:-$(supervisord --version 2>/dev/null)}"
 }
 
@@ -106,57 +162,46 @@ probe_libraries() {
 probe_supervisor() {
     supervisor_version
     [ -f "$supervisor_conf" ] && say conf "$supervisor_conf"
-    say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
-        "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
+    say unit_state "$daemon_state"
     say include "$(section_of "$supervisor_conf" include files)"
-    for file in "$supervisor_conf" "$supervisor_include_dir"/*"$supervisor_include_suffix"; do
-        [ "$file" != "$group_file" ] || continue
-        grep -qE '^\[(group:misp-workers|program:(default|prio|email|cache|update|scheduler))\]' "$file" 2>/dev/null &&
-            say group_elsewhere "$file"
-    done
+    say_each group_elsewhere "$(in_supervisor_files \
+        grep -lsE '^\[(group:misp-workers|program:(default|prio|email|cache|update|scheduler))\]')"
     [ -f "$group_file" ] && say group_root "$(section_of "$group_file" program:default directory)"
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
-    if file=$(foreign_inet_file); then
-        address=$(section_of "$file" inet_http_server port)
-        say inet_elsewhere "$file" "$address" "$(section_of "$file" inet_http_server username)"
-        rpc_port=${address##*:}
-        # shellcheck disable=SC2034  # ask_rpc takes it
-        rpc_user=$(section_of "$file" inet_http_server username)
-        daemon_is_active && find_password && say inet_answer "$(ask_rpc)"
+    if [ -n "$inet_file" ]; then
+        say inet_elsewhere "$inet_file" "$inet_address" "$rpc_user"
+        [ "$active" = active ] && knows_password && say inet_answer "$(misp_answer rpc)"
     fi
-    for pid in $(listeners "$rpc_port"); do
-        say listener "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$(unit_of "$pid")"
+    sockets=$(listening_sockets "$rpc_port")
+    [ -z "$sockets" ] || say listening yes
+    for pid in $(holders "$sockets"); do
+        read -r comm 2>/dev/null <"/proc/$pid/comm"
+        say listener "$pid" "$comm" "$(unit_of "$pid")"
     done
-    is_listening "$rpc_port" && say listening yes
-    say daemon_pid "$(daemon_pid)"
+    say daemon_pid "$daemon"
     say_status
 }
 
-is_listening() { # PORT on the loopback or on every address
+listening_sockets() { # PORT: their inodes
     hex=$(printf '%04X' "$1")
-    awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { found = 1 } END { exit !found }' \
-        /proc/net/tcp /proc/net/tcp6 2>/dev/null
+    awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { print $10 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
 }
 
-listeners() { # PIDs that listen on PORT, by the socket's inode
-    hex=$(printf '%04X' "$1")
-    # shellcheck disable=SC2013  # words are what it prints
-    for inode in $(awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { print $10 }' \
-        /proc/net/tcp /proc/net/tcp6 2>/dev/null); do
+holders() { # INODES of sockets: PIDs
+    for inode in $1; do
         find /proc/[0-9]*/fd -lname "socket:\\[$inode\\]" 2>/dev/null | cut -d/ -f3
     done | sort -un
 }
 
 probe_rpc() {
     [ -f "$rpc_file" ] && say file_mode "$(stat -c '%U:%G %a' "$rpc_file")"
-    say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
-        "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
-    if find_password; then
+    say unit_state "$daemon_state"
+    if knows_password; then
         say password known
         [ -f "$rpc_file" ] && [ "$(rpc_text)" = "$(cat "$rpc_file")" ] && say file current
-        command -v supervisord >/dev/null 2>&1 && say answer "$(ask_rpc)"
+        say answer "$(misp_answer rpc)"
     fi
-    say daemon_pid "$(daemon_pid)"
+    say daemon_pid "$daemon"
     say_status
 }
 
@@ -192,16 +237,21 @@ probe_proof() {
     say proven "$(cat "$state_dir/proven" 2>/dev/null)"
     say evidence "$(evidence)"
     say_status
-    say get_workers "$(as_web_user timeout 60 "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)"
+    say get_workers "$(cat <&3)"
+}
+
+misp_view() { # for probe_proof, which reads it from descriptor 3
+    as_web_user timeout 60 "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null
 }
 
 # What a proof holds for: the group file, where the queues are, MISP's and PHP's version. Another
 # value of any of them and the next run proves the set again.
 evidence() {
+    see_php
     {
         cat "$group_file" "$misp_root/VERSION.json"
         misp_answer evidence
-        php_version "$(job_php)"
+        printf '%s\n' "$php_version"
     } 2>/dev/null | sha256sum | cut -d' ' -f1
 }
 
@@ -222,14 +272,15 @@ probe_legacy() {
         systemctl cat "$unit" >/dev/null 2>&1 || say no_unit "$unit"
         [ -e "/run/systemd/system/$unit.d/50-misp-workers.conf" ] && say stopping "$unit"
     done
-    legacy_processes | while IFS= read -r line; do say process "$line"; done
+    processes=$(legacy_processes)
+    say_each process "$processes"
     hidden_processes | while IFS= read -r line; do say hidden_process "$line"; done
     legacy_launchers | while read -r kind file; do
         say launcher "$file"
         why=$(why_unfit "$kind" "$file")
         [ -z "$why" ] || say unfit_launcher "$file ($why)"
     done
-    legacy_processes | while read -r pid _; do unit_of "$pid"; done | sort -u |
+    [ -z "$processes" ] || printf '%s\n' "$processes" | while read -r pid _; do unit_of "$pid"; done | sort -u |
         while IFS= read -r unit; do say started_in "$unit"; done
 }
 
@@ -262,7 +313,7 @@ legacy_processes() {
     for pid in $(resque_processes); do
         case "$(readlink "/proc/$pid/cwd" 2>/dev/null)/" in
             "$misp_root"/* | "$real_root"/*)
-                printf '%s %s\n' "$pid" "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f2)"
+                printf '%s %s\n' "$pid" "$(parent_of "$pid")"
                 ;;
         esac
     done
