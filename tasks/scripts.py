@@ -41,6 +41,7 @@ _TOPICS = {
     "settings": ("settings",),
     "redis": ("redis",),
     "legacy": ("legacy",),
+    "libraries": ("class", "libraries"),
     "supervisor": ("password",),
     "rpc": ("password",),
     "workers": ("password",),
@@ -79,7 +80,8 @@ def probe(target: Target, *subjects: str) -> Script:
     status = "yes" if _WITH_STATUS.intersection(subjects) else "no"
     waits = "no" if "run_state" in subjects else "yes"  # to say that a run is at work, not to wait
     view = "misp_view" if "proof" in subjects else ":"
-    topics = dict.fromkeys(topic for one in subjects for topic in _TOPICS.get(one, ()))
+    last = sorted(subjects, key="libraries".__eq__)  # a broken class file ends PHP
+    topics = dict.fromkeys(topic for one in last for topic in _TOPICS.get(one, ()))
     return _script(
         "+".join(subjects),
         target,
@@ -156,10 +158,9 @@ def _platform_variables(system: Platform) -> dict[str, str]:
 def _php() -> dict[str, str]:
     """PHP programs, each a shell variable; they are arguments of `php -r` and hold no secret."""
     return {
-        "php_misp": _text("misp.php") + _text("rpc.php") + _text("ask.php"),
+        "php_misp": "".join(_text(f"{part}.php") for part in ("misp", "rpc", "libraries", "ask")),
         "php_canary": _text("misp.php") + _text("canary.php"),
         "php_move_jobs": _text("misp.php") + _text("move_jobs.php"),
-        "php_libraries": _text("libraries.php"),
         "php_set_settings": _text("set_settings.php"),
     }
 

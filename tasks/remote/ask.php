@@ -1,4 +1,4 @@
-// Comes behind misp.php and rpc.php. Input on standard input: {"topics": "A B", "root", "desired":
+// Comes behind misp.php, rpc.php and libraries.php. Input on standard input: {"topics": "A B", "root", "desired":
 // {key: value}, "supervisor_password" (null: MISP's own), "rpc_port", "rpc_user", "rpc_socket"}. Prints
 // TOPIC<TAB>ANSWER: a text, a line for each member of a list, or JSON. No answer holds a secret, but
 // those to the two topics that ask for one: they go into a shell variable and nowhere else.

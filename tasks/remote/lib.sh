@@ -139,21 +139,18 @@ ctl() { timeout 120 supervisorctl -c "$supervisor_conf" "$@" </dev/null; }
 # Start times come from /proc/PID/stat alone, in ticks: the one clock that a container's view of
 # /proc does not change.
 start_ticks() { # PID
-    stat_of "$1" 20
+    see_process "$1" && printf '%s\n' "$started"
 }
 
-parent_of() { # PID
-    stat_of "$1" 2
-}
-
-# By the shell alone: a probe asks it of every process of the web tier and of every worker.
-stat_of() { # PID FIELD: of /proc/PID/stat, counted behind the name, which may hold blanks
-    read -r line 2>/dev/null <"/proc/$1/stat" || return 0
-    field=$2
-    # shellcheck disable=SC2086  # split on purpose
+# By the shell alone, since it is asked of every worker and of every process of the web tier.
+see_process() { # PID: $parent and $started, its start time
+    parent=
+    started=
+    read -r line 2>/dev/null <"/proc/$1/stat" || return 1
+    # shellcheck disable=SC2086  # split on purpose, behind the name, which may hold blanks
     set -- ${line##*) }
-    shift $((field - 1))
-    printf '%s\n' "$1"
+    parent=$2
+    started=${20}
 }
 
 now_ticks() { # a process born now tells the time
@@ -223,8 +220,8 @@ stray_workers() { # PIDs, one a line
     grep -lsa 'SUPERVISOR_GROUP_NAME=misp-workers' /proc/[0-9]*/environ 2>/dev/null | while IFS= read -r file; do
         pid=${file#/proc/}
         pid=${pid%/environ}
-        parent=$(parent_of "$pid")
-        [ "${parent:-$daemon}" = "$daemon" ] || printf '%s\n' "$pid"
+        see_process "$pid" || continue
+        [ "$parent" = "$daemon" ] || printf '%s\n' "$pid"
     done
 }
 

@@ -12,7 +12,7 @@ gather() {
     if [ "$needs_status" = yes ]; then
         see_packages
         see_daemon
-        ! command -v supervisord >/dev/null 2>&1 || topics="$topics rpc status"
+        ! command -v supervisord >/dev/null 2>&1 || topics="rpc status $topics"
     fi
     misp_answers=
     # shellcheck disable=SC2086  # a list of words
@@ -42,21 +42,32 @@ see_packages() {
     packages_here=${packages_here-$($package_query $package_names 2>/dev/null)}
 }
 
-see_daemon() { # $daemon_state as in "active enabled", $daemon
-    daemon=
+see_daemon() { # $daemon, its PID, and $daemon_state, as in "active enabled"
+    see_unit "$supervisor_unit"
+    daemon=$main_pid
+    daemon_state=$unit_state
+}
+
+see_unit() { # UNIT: $unit_state, $main_pid, $is_there
+    main_pid=
     active=
-    for line in $(systemctl show -p MainPID -p ActiveState "$supervisor_unit" 2>/dev/null); do
+    is_there=yes
+    for line in $(systemctl show -p LoadState -p ActiveState -p MainPID "$1" 2>/dev/null); do
         case $line in
-            MainPID=*) daemon=${line#*=} ;;
+            LoadState=not-found) is_there=no ;;
             ActiveState=*) active=${line#*=} ;;
+            MainPID=*) main_pid=${line#*=} ;;
         esac
     done
-    daemon_state="$active $(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
+    # systemd's own idea of whether a unit is enabled is as old as its last reload.
+    unit_state="$active $(systemctl is-enabled "$1" 2>/dev/null)"
 }
+
+daemon_was_active() { [ "${daemon_state%% *}" = active ]; }
 
 # From the RPC where it is this very supervisord's: supervisorctl is a Python.
 see_status() {
-    [ "$active" = active ] || return 0
+    daemon_was_active || return 0
     [ "$(misp_answer rpc)" != "200 $daemon" ] || status_lines=$(misp_answer status)
     status_lines=${status_lines:-$(ctl status 2>/dev/null)}
     [ -z "$status_lines" ] || old_programs=$(legacy_programs)
@@ -127,7 +138,8 @@ probe_web() {
             apache2 | httpd) grep -q 'libphp' "$directory/maps" 2>/dev/null || continue ;;
             *) continue ;;
         esac
-        say web "$(stat -c %U "$directory" 2>/dev/null)" "$(start_ticks "$pid")" "$(unit_of "$pid")"
+        see_process "$pid" || continue
+        say web "$(stat -c %U "$directory" 2>/dev/null)" "$started" "$(unit_of "$pid")"
     done
     [ -f "$state_dir/settings-changed" ] && say settings_changed "$(cat "$state_dir/settings-changed")"
     [ -f "$state_dir/web-reloaded" ] && say web_reloaded "$(cat "$state_dir/web-reloaded")"
@@ -154,7 +166,8 @@ supervisor_version() {
 }
 
 probe_libraries() {
-    as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root" 2>/dev/null
+    say_each class "$(misp_answer class)"
+    say libraries "$(misp_answer libraries)"
     [ -d "$state_dir/composer-backup" ] && say composer_unfinished yes
     return 0
 }
@@ -170,7 +183,7 @@ probe_supervisor() {
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
     if [ -n "$inet_file" ]; then
         say inet_elsewhere "$inet_file" "$inet_address" "$rpc_user"
-        [ "$active" = active ] && knows_password && say inet_answer "$(misp_answer rpc)"
+        daemon_was_active && knows_password && say inet_answer "$(misp_answer rpc)"
     fi
     sockets=$(listening_sockets "$rpc_port")
     [ -z "$sockets" ] || say listening yes
@@ -268,8 +281,9 @@ probe_selinux() {
 probe_legacy() {
     say legacy "$(misp_answer legacy)"
     legacy_units | while IFS= read -r unit; do
-        say unit "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"
-        systemctl cat "$unit" >/dev/null 2>&1 || say no_unit "$unit"
+        see_unit "$unit"
+        say unit "$unit" "$unit_state"
+        [ "$is_there" = yes ] || say no_unit "$unit"
         [ -e "/run/systemd/system/$unit.d/50-misp-workers.conf" ] && say stopping "$unit"
     done
     processes=$(legacy_processes)
@@ -313,7 +327,8 @@ legacy_processes() {
     for pid in $(resque_processes); do
         case "$(readlink "/proc/$pid/cwd" 2>/dev/null)/" in
             "$misp_root"/* | "$real_root"/*)
-                printf '%s %s\n' "$pid" "$(parent_of "$pid")"
+                see_process "$pid"
+                printf '%s %s\n' "$pid" "$parent"
                 ;;
         esac
     done

@@ -38,7 +38,7 @@ if ! (cd "$app" && as_web_user env COMPOSER_NO_INTERACTION=1 timeout 900 $compos
     put_back
     die "Composer failed, its output is above; composer.json, composer.lock and Vendor are as before. If this host has no way to Packagist, let Composer use a mirror or bring the packages into $app/Vendor, then run again"
 fi
-classes=$(as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root")
+classes=$(misp class libraries)
 if printf '%s' "$classes" | grep -E ' no$' >&2 || ! printf '%s' "$classes" | grep -q 'done$'; then
     put_back
     die "Composer ended well but the classes above do not load; composer.json, composer.lock and Vendor are as before"

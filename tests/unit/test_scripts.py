@@ -147,7 +147,7 @@ def test_values_of_the_target_are_under_the_names_that_scripts_use() -> None:
         "state_dir": "/var/lib/misp-workers-migration",
         "log_dir": "/var/log/misp-workers",
         "libraries": " ".join(scripts.LIBRARIES),
-        "php_libraries": (REMOTE / "libraries.php").read_text(encoding="utf-8"),
+        "php_set_settings": (REMOTE / "set_settings.php").read_text(encoding="utf-8"),
     }
     printing = "\n".join(f"printf '%s\\0' \"${name}\"" for name in expected)
     assert _within(probe(wanted), printing).split("\0")[:-1] == list(expected.values())
