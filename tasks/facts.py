@@ -17,7 +17,9 @@ from tasks.target import Target
 REMEMBERED_SECONDS = 30.0
 
 # Left to the host by the first look, which asks before they are known.
-_SETTLED_BY_THE_HOST = ("web_user", "web_group", "composer", "packages")
+_SETTLED_BY_THE_HOST = {"web_user", "web_group", "composer", "packages"}
+# So are these where the host has an RPC of its own or a socket; but only one subject needs them.
+_OF_THE_RPC = {"rpc_port", "rpc_user", "rpc_socket", "rpc_template"}
 
 
 class Probe(FactBase[dict[str, Answer]]):
@@ -61,7 +63,7 @@ _looks: dict[str, _Look] = {}
 def look(target: Target, *subjects: str) -> Answer:
     """Ask the host about all `subjects` at once, and remember what it says for a while."""
     seen = _probe(target, *subjects)
-    _looks[host.name] = _Look(time.monotonic(), _comparable(target), seen)
+    _looks[host.name] = _Look(time.monotonic(), scripts.variables(target), seen)
     return Answer.joined(seen.values())
 
 
@@ -87,12 +89,10 @@ def forget() -> None:
 def _is_current(look: _Look, target: Target, subjects: tuple[str, ...]) -> bool:
     is_recent = time.monotonic() - look.at < REMEMBERED_SECONDS
     is_known = all(subject in look.seen for subject in subjects)
-    return is_recent and is_known and look.variables == _comparable(target)
-
-
-def _comparable(target: Target) -> dict[str, str]:
-    variables = scripts.variables(target)
-    return {key: variables[key] for key in variables if key not in _SETTLED_BY_THE_HOST}
+    ignored = _SETTLED_BY_THE_HOST | (set() if "rpc" in subjects else _OF_THE_RPC)
+    now = scripts.variables(target)
+    is_same = all(look.variables[key] == now[key] for key in now if key not in ignored)
+    return is_recent and is_known and is_same
 
 
 def _probe(target: Target, *subjects: str) -> dict[str, Answer]:

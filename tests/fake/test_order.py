@@ -4,7 +4,17 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.fake.answers import QUIET, RUNNING, Answers, converged, get_workers, lines, migrating
+from tests.fake.answers import (
+    BLOCK,
+    QUIET,
+    RUNNING,
+    Answers,
+    converged,
+    get_workers,
+    lines,
+    migrating,
+    settings,
+)
 from tests.fake.conftest import Run
 
 ACTIONS = [
@@ -73,8 +83,24 @@ def test_a_converged_host_is_only_looked_at_and_in_few_round_trips(pyinfra: Pyin
     assert run.exit_code == 0, run.output
     for family in hosts:
         assert run.actions(family) == []
-        assert len(run.commands[family]) <= 12
+        assert len(run.commands[family]) == 2
     assert run.output.count("No changes") == 2 * 9
+
+
+def test_with_an_rpc_of_the_operators_own_only_the_rpc_is_asked_about_again(
+    pyinfra: Pyinfra,
+) -> None:
+    own = {
+        "inet_elsewhere": "/etc/supervisor/conf.d/own.conf 127.0.0.1:9005 rpc",
+        "inet_answer": "200 42",
+        "settings": settings(BLOCK | {"supervisor_port": 9005, "supervisor_user": "rpc"}),
+    }
+    answer = lines(unit_state="active enabled", answer="200 42", daemon_pid="42")
+    answers = {**converged("debian", **own), "-- rpc": ["@rpc", *answer]}
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    assert run.output.count("No changes") == 9
+    assert [command.rpartition("-- ")[2] for command in run.commands["one"]][2:] == ["rpc"]
 
 
 def test_a_dry_run_sends_no_action_and_names_what_would_change(pyinfra: Pyinfra) -> None:
