@@ -216,7 +216,7 @@ jobs_of_misp() {
 # Workers of a supervisord that was killed: Debian's unit leaves them (KillMode=process), they go on
 # taking jobs, and nobody counts, logs or stops them. A job does not have supervisor's variables.
 stray_workers() { # PIDs, one a line
-    daemon=$(daemon_pid)
+    daemon=${daemon:-$(daemon_pid)}
     grep -lsa 'SUPERVISOR_GROUP_NAME=misp-workers' /proc/[0-9]*/environ 2>/dev/null | while IFS= read -r file; do
         pid=${file#/proc/}
         pid=${pid%/environ}
