@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from pyinfra.context import host, state
 
-from tasks import parse, scripts
+from tasks import misp_rest, parse, scripts
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -58,6 +59,7 @@ class _Look:
 
 
 _looks: dict[str, _Look] = {}
+_views: dict[str, tuple[float, misp_rest.View | None]] = {}  # by host as well, with their times
 
 
 def look(target: Target, *subjects: str) -> Answer:
@@ -80,10 +82,21 @@ def ask(target: Target, *subjects: str, fresh: bool = False) -> Answer:
     return Answer.joined(_probe(target, *subjects).values())
 
 
+def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
+    """What MISP's web tier says of its workers, remembered for as long as a look."""
+    at, seen = _views.get(host.name, (-math.inf, None))
+    now = time.monotonic()
+    if fresh or now - at > REMEMBERED_SECONDS:
+        seen = misp_rest.view(target)
+        _views[host.name] = now, seen
+    return seen
+
+
 def forget() -> None:
     """To be called for every change of the host; a dry run changes nothing and goes on knowing."""
     if state.is_executing:
         _looks.pop(host.name, None)
+        _views.pop(host.name, None)
 
 
 def _is_current(look: _Look, target: Target, subjects: tuple[str, ...]) -> bool:

@@ -8,6 +8,8 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from tasks import parse, render
@@ -17,42 +19,50 @@ from tasks.target import Target
 TIMEOUT = 20  # seconds
 
 
-def faults(target: Target) -> list[str]:
-    """Where `GET /servers/getWorkers` differs from the wanted set; empty without URL and key.
+@dataclass(frozen=True)
+class View:
+    """What `GET /servers/getWorkers` showed, or why it showed nothing."""
+
+    url: str
+    workers: Mapping[str, Any] = field(default_factory=dict)
+    problem: str = ""
+    is_server_error: bool = False
+
+
+def view(target: Target) -> View | None:
+    """Ask MISP's web tier for its workers; `None` without URL and key.
 
     The CLI runs as the web user but outside the web server: SELinux, hidepid, open_basedir or a
     PHP-FPM pool of another user show only here.
     """
     settings, key = target.settings, target.secrets.api_key
     if not settings.misp_url or key is None:
-        return []
-    url = _workers_url(settings.misp_url)
+        return None
+    url = f"{settings.misp_url.rstrip('/')}/servers/getWorkers"
     try:
-        view = _get(url, key, settings.misp_ca_bundle)
+        return View(url, _get(url, key, settings.misp_ca_bundle))
     except _NoViewError as error:
-        return [f"{url} {error}"]
+        return View(url, problem=f"{url} {error}", is_server_error=error.is_server_error)
+
+
+def faults(target: Target, seen: View | None) -> list[str]:
+    """Where the view differs from the wanted set; empty where none was asked for."""
+    if seen is None:
+        return []
+    if seen.problem:
+        return [seen.problem]
     counts = {p.name: p.count for p in target.programs if p.name != render.SCHEDULER}
-    return [f"over REST, {fault}" for fault in parse.wrong_misp_view(view, counts)]
+    return [f"over REST, {fault}" for fault in parse.wrong_misp_view(seen.workers, counts)]
 
 
-def access_problem(target: Target) -> str | None:
+def access_problem(seen: View | None) -> str | None:
     """Why the URL or the key will not do for the proof; `None`: they will, or there are none.
 
     A server error passes: an unfinished migration shows as one, and the run mends it.
     """
-    settings, key = target.settings, target.secrets.api_key
-    if not settings.misp_url or key is None:
+    if seen is None or not seen.problem or seen.is_server_error:
         return None
-    url = _workers_url(settings.misp_url)
-    try:
-        _get(url, key, settings.misp_ca_bundle)
-    except _NoViewError as error:
-        return None if error.is_server_error else f"{url} {error}. Check misp_url and misp_api_key"
-    return None
-
-
-def _workers_url(misp_url: str) -> str:
-    return f"{misp_url.rstrip('/')}/servers/getWorkers"
+    return f"{seen.problem}. Check misp_url and misp_api_key"
 
 
 class _NoViewError(Exception):

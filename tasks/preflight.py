@@ -419,7 +419,7 @@ def _odd_units(target: Target, answer: Answer) -> list[str]:
 def _rest(target: Target, answer: Answer) -> Iterator[str]:
     if "error" in answer.record("settings"):
         return  # a MISP without its configuration answers nothing, and logs that it was asked
-    if problem := misp_rest.access_problem(target):
+    if problem := misp_rest.access_problem(facts.rest_view(target)):
         yield problem
 
 

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import http.server
+import json
+import threading
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
@@ -85,6 +89,34 @@ def test_a_converged_host_is_only_looked_at_and_in_few_round_trips(pyinfra: Pyin
         assert run.actions(family) == []
         assert len(run.commands[family]) == 2
     assert run.output.count("No changes") == 2 * 9
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """MISP's page with the workers, well; how often it was asked for."""
+
+    asked: ClassVar[int] = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(get_workers()).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_converged_hosts_web_tier_is_asked_once(pyinfra: Pyinfra) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        data = {
+            "fake_responses": converged("debian"),
+            "misp_url": f"http://127.0.0.1:{server.server_port}",
+            "misp_api_key": {"env": "KEY"},
+        }
+        run = pyinfra({"one": data}, "-y", KEY="K" * 40, NO_PROXY="*")
+        server.shutdown()
+    assert (run.exit_code, Page.asked) == (0, 1), run.output
 
 
 def test_with_an_rpc_of_the_operators_own_only_the_rpc_is_asked_about_again(
