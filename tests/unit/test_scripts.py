@@ -278,6 +278,15 @@ def test_the_host_fills_the_rpc_file_with_the_hash_of_its_password() -> None:
     assert said == render.rpc_over_tcp(9001, "supervisor", sha1)
 
 
+def test_a_proof_is_recorded_for_what_the_next_look_sees() -> None:
+    def evidence(answer: str, gathered: str = "") -> str:
+        misp = f"misp() {{ printf '%s\\t{answer}\\n' \"$@\"; }}"
+        return _within(probe(target()), f"{misp}\n{gathered}\nevidence", library=True)
+
+    look = "misp_answers=$(misp php_version extension evidence)"
+    assert evidence("one") == evidence("one", look) != evidence("another", look)
+
+
 @pytest.mark.parametrize(
     "section",
     [
