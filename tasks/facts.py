@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +11,16 @@ from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from pyinfra.context import host, state
 
-from tasks import parse, scripts
+from tasks import misp_rest, parse, scripts
 from tasks.parse import Answer
 from tasks.target import Target
 
 REMEMBERED_SECONDS = 30.0
 
 # Left to the host by the first look, which asks before they are known.
-_SETTLED_BY_THE_HOST = ("web_user", "web_group", "composer", "packages")
+_SETTLED_BY_THE_HOST = {"web_user", "web_group", "composer", "packages"}
+# So are these where the host has an RPC of its own or a socket; but only one subject needs them.
+_OF_THE_RPC = {"rpc_port", "rpc_user", "rpc_socket", "rpc_template"}
 
 
 class Probe(FactBase[dict[str, Answer]]):
@@ -56,12 +59,13 @@ class _Look:
 
 
 _looks: dict[str, _Look] = {}
+_views: dict[str, tuple[float, misp_rest.View | None]] = {}  # by host as well, with their times
 
 
 def look(target: Target, *subjects: str) -> Answer:
     """Ask the host about all `subjects` at once, and remember what it says for a while."""
     seen = _probe(target, *subjects)
-    _looks[host.name] = _Look(time.monotonic(), _comparable(target), seen)
+    _looks[host.name] = _Look(time.monotonic(), scripts.variables(target), seen)
     return Answer.joined(seen.values())
 
 
@@ -78,21 +82,30 @@ def ask(target: Target, *subjects: str, fresh: bool = False) -> Answer:
     return Answer.joined(_probe(target, *subjects).values())
 
 
+def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
+    """What MISP's web tier says of its workers, remembered for as long as a look."""
+    at, seen = _views.get(host.name, (-math.inf, None))
+    now = time.monotonic()
+    if fresh or now - at > REMEMBERED_SECONDS:
+        seen = misp_rest.view(target)
+        _views[host.name] = now, seen
+    return seen
+
+
 def forget() -> None:
     """To be called for every change of the host; a dry run changes nothing and goes on knowing."""
     if state.is_executing:
         _looks.pop(host.name, None)
+        _views.pop(host.name, None)
 
 
 def _is_current(look: _Look, target: Target, subjects: tuple[str, ...]) -> bool:
     is_recent = time.monotonic() - look.at < REMEMBERED_SECONDS
     is_known = all(subject in look.seen for subject in subjects)
-    return is_recent and is_known and look.variables == _comparable(target)
-
-
-def _comparable(target: Target) -> dict[str, str]:
-    variables = scripts.variables(target)
-    return {key: variables[key] for key in variables if key not in _SETTLED_BY_THE_HOST}
+    ignored = _SETTLED_BY_THE_HOST | (set() if "rpc" in subjects else _OF_THE_RPC)
+    now = scripts.variables(target)
+    is_same = all(look.variables[key] == now[key] for key in now if key not in ignored)
+    return is_recent and is_known and is_same
 
 
 def _probe(target: Target, *subjects: str) -> dict[str, Answer]:

@@ -439,7 +439,7 @@ def _odd_units(target: Target, answer: Answer) -> list[str]:
 def _rest(target: Target, answer: Answer) -> Iterator[str]:
     if "error" in answer.record("settings") or "error" in answer.record("legacy"):
         return  # a MISP without its configuration or its Redis answers nothing, or after minutes
-    if problem := misp_rest.access_problem(target):
+    if problem := misp_rest.access_problem(facts.rest_view(target)):
         yield problem
 
 

@@ -27,7 +27,7 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
     """
     answer = facts.ask(target, "proof")
     if answer.one("proven") and answer.one("proven") == answer.one("evidence"):
-        faults = _faults(target, answer) + misp_rest.faults(target)
+        faults = _faults(target, answer) + misp_rest.faults(target, facts.rest_view(target))
         if not faults:
             _report(target)
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
@@ -37,7 +37,8 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
         [program.name for program in target.programs if program.name != render.SCHEDULER]
     )
     yield guarded(run("prove", target, queues_json=queues, job_timeout=str(JOB_TIMEOUT)), target)
-    faults = _faults(target, facts.ask(target, "proof", fresh=True)) + misp_rest.faults(target)
+    faults = _faults(target, facts.ask(target, "proof", fresh=True))
+    faults += misp_rest.faults(target, facts.rest_view(target, fresh=True))
     if faults:
         yield give_up(f"not proven: {'; '.join(faults)}", target)
         return

@@ -34,13 +34,19 @@ LIBRARIES = (
 )
 
 
-# What a subject asks of MISP's configuration, so that one PHP process can answer for all of them.
+# What each subject asks of PHP (see remote/ask.php): one process answers for all of them.
+_PHP = ("php_version", "extension")
 _TOPICS = {
-    "settings": "settings",
-    "redis": "redis",
-    "legacy": "legacy",
-    "proof": "evidence",
-    "new_backend": "redis",
+    "php": _PHP,
+    "settings": ("settings",),
+    "redis": ("redis",),
+    "legacy": ("legacy",),
+    "libraries": ("class", "libraries"),
+    "supervisor": ("password",),
+    "rpc": ("password",),
+    "workers": ("password",),
+    "proof": ("password", *_PHP, "evidence"),
+    "new_backend": ("redis",),
 }
 _WITH_STATUS = {"supervisor", "rpc", "workers", "proof"}
 
@@ -73,12 +79,15 @@ def probe(target: Target, *subjects: str) -> Script:
     body = "\n".join(f"echo @{subject}; probe_{subject}" for subject in subjects)
     status = "yes" if _WITH_STATUS.intersection(subjects) else "no"
     waits = "no" if "run_state" in subjects else "yes"  # to say that a run is at work, not to wait
-    topics = " ".join(dict.fromkeys(_TOPICS[one] for one in subjects if one in _TOPICS))
+    view = "misp_view" if "proof" in subjects else ":"
+    last = sorted(subjects, key="libraries".__eq__)  # a broken class file ends PHP
+    topics = dict.fromkeys(topic for one in last for topic in _TOPICS.get(one, ()))
     return _script(
         "+".join(subjects),
         target,
-        {"misp_topics": topics, "needs_status": status, "waits_for_lock": waits},
-        f"gather\n{body}\nexit 0",
+        {"misp_topics": " ".join(topics), "needs_status": status, "waits_for_lock": waits},
+        # MISP's own view takes longest, so everything else is looked at meanwhile.
+        f"await_actions\n{view} | {{\nexec 3<&0 </dev/null\ngather\n{body}\n}}\nexit 0",
     )
 
 
@@ -150,7 +159,7 @@ def _platform_variables(system: Platform) -> dict[str, str]:
 def _php() -> dict[str, str]:
     """PHP programs, each a shell variable; they are arguments of `php -r` and hold no secret."""
     return {
-        "php_misp": _text("misp.php", "resque.php", "ask.php"),
+        "php_misp": _text("misp.php", "resque.php", "rpc.php", "libraries.php", "ask.php"),
         "php_canary": _text("misp.php", "canary.php"),
         "php_list_old_jobs": _text("misp.php", "resque.php", "jobs.php", "list_old_jobs.php"),
         "php_convert_jobs": _text(
@@ -158,8 +167,6 @@ def _php() -> dict[str, str]:
         ),
         "php_move_jobs": _text("misp.php", "resque.php", "jobs.php", "move_jobs.php"),
         "php_forget_old_workers": _text("misp.php", "resque.php", "forget_old_workers.php"),
-        "php_libraries": _text("libraries.php"),
-        "php_rpc": _text("rpc.php"),
         "php_set_settings": _text("set_settings.php"),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -232,6 +233,7 @@ def _check_secret(key: str, secret: Secret | None) -> None:
         raise SecretError("it begins with -, which MISP's command line takes for an option")
 
 
+@cache  # hosts have the same keys, and likeness takes long
 def _unknown_key(key: str) -> str | None:
     if key in known_keys():
         return None

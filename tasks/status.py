@@ -202,7 +202,7 @@ def _counts(target: Target) -> dict[str, int]:
 def _rest_faults(target: Target, answer: Answer) -> list[str]:
     if not _is_on(answer) or _is_without_redis(answer):
         return []
-    seen = misp_rest.faults(target)
+    seen = misp_rest.faults(target, facts.rest_view(target))
     return [f"MISP's own view: {'; '.join(seen)}. {_VIEW_REMEDY}"] if seen else []
 
 

@@ -4,7 +4,7 @@
 
 make_state_dir
 find_password || die "no supervisor password is known on this host: the RPC step has to come first"
-redis_password=$(misp redis_password)
+redis_password=$(misp_value redis_password)
 # From here on every PHP process of the web tier may have settings that are no longer true.
 about_to_change "$config_php"
 changed unfinished

@@ -1,7 +1,7 @@
-// Comes behind misp.php. Input on standard input: {"topics": "A B", "root", "desired": {key: value},
-// "supervisor_password"}. Prints TOPIC<TAB>JSON for each. It holds no secret, but for the two topics
-// that ask for one: these give the bare value, which goes into a shell variable on the host and
-// nowhere else.
+// Comes behind misp.php, rpc.php and libraries.php. Input on standard input: {"topics": "A B", "root", "desired":
+// {key: value}, "supervisor_password" (null: MISP's own), "rpc_port", "rpc_user", "rpc_socket"}. Prints
+// TOPIC<TAB>ANSWER: a text, a line for each member of a list, or JSON. No answer holds a secret, but
+// those to the two topics that ask for one: they go into a shell variable and nowhere else.
 function answer($topic, $in)
 {
     try {
@@ -12,9 +12,18 @@ function answer($topic, $in)
     }
 }
 
+function lines($answer)
+{
+    if (is_string($answer)) {
+        return array($answer);
+    }
+    $is_list = $answer === array_values($answer);
+    return $is_list ? $answer : array(json_encode($answer, JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR));
+}
+
 $in = json_decode(stream_get_contents(STDIN), true);
-$topics = explode(" ", $in["topics"]);
-foreach ($topics as $topic) {
-    $answer = answer($topic, $in);
-    echo is_string($answer) ? $answer : "$topic\t" . json_encode($answer, JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR) . "\n";
+foreach (explode(" ", $in["topics"]) as $topic) {
+    foreach (lines(answer($topic, $in)) as $line) {
+        echo "$topic\t$line\n";
+    }
 }

@@ -7,10 +7,17 @@ umask 022
 LC_ALL=C
 export LC_ALL
 
+newline='
+'
+tab=$(printf '\t')
+
 say() { # KEY VALUE...: one line of a probe's answer
     key=$1
     shift
-    printf '%s\t%s\n' "$key" "$(printf '%s' "$*" | tr '\n\t' '  ')"
+    case $* in
+        *"$newline"* | *"$tab"*) set -- "$(printf '%s' "$*" | tr '\n\t' '  ')" ;;
+    esac
+    printf '%s\t%s\n' "$key" "$*"
 }
 
 die() {
@@ -30,8 +37,10 @@ fi
 # MISP's own code and configuration run as the web user and never as root: config.php is PHP that
 # the web user can write. setpriv, unlike sudo and runuser, writes no command line to the journal.
 as_web_user() {
-    web_uid=$(id -u "$web_user") && web_gid=$(id -g "$web_user") || return 1
-    web_home=$(getent passwd "$web_user" | cut -d: -f6)
+    entry=$(getent passwd "$web_user") || return 1
+    IFS=: read -r _ _ web_uid web_gid _ web_home _ <<ENTRY
+$entry
+ENTRY
     setpriv --reuid "$web_uid" --regid "$web_gid" --init-groups -- \
         env HOME="${web_home:-/nonexistent}" USER="$web_user" LOGNAME="$web_user" "$@"
 }
@@ -42,9 +51,17 @@ php_as_web_user() { # CODE
     as_web_user php -d display_errors=stderr -d log_errors=0 -d memory_limit=512M -r "$1"
 }
 
-misp() { # TOPIC...: asks remote/ask.php; prints TOPIC<TAB>JSON for each
-    printf '{"topics":"%s","root":"%s","desired":%s,"supervisor_password":"%s"}' \
-        "$*" "$misp_root" "$desired_json" "$(json_text "${password_in_use:-}")" | php_as_web_user "$php_misp"
+misp() { # TOPIC...: asks remote/ask.php; prints TOPIC<TAB>ANSWER lines
+    password=null # MISP's own
+    knows_password && password="\"$(json_text "$password_in_use")\""
+    printf '{"topics":"%s","root":"%s","desired":%s,"supervisor_password":%s,"rpc_port":"%s","rpc_user":"%s","rpc_socket":"%s"}' \
+        "$*" "$misp_root" "$desired_json" "$password" "$rpc_port" "$(json_text "$rpc_user")" "$rpc_socket" |
+        php_as_web_user "$php_misp"
+}
+
+misp_value() { # TOPIC: its answer, if that is one line
+    value=$(misp "$1")
+    printf '%s' "${value#*"$tab"}"
 }
 
 section_of() { # FILE SECTION KEY: a value from a supervisor file, read as supervisor reads it
@@ -82,10 +99,19 @@ foreign_inet_file() {
 # there already, one that an interrupted run made, MISP's own. None: status 1.
 find_password() {
     [ -z "${password_in_use:-}" ] || return 0
+    given_password && return 0
+    password_in_use=$(misp_value password)
+    [ -n "$password_in_use" ]
+}
+
+knows_password() { [ -n "${password_in_use:-}" ] || [ "$supervisor_transport" = unix ]; }
+
+given_password() { # the first three of these, or none because a socket has none
     password_in_use=$desired_password
     [ -n "$password_in_use" ] && return 0
     [ "$supervisor_transport" = tcp ] || return 0
-    if inet_file=$(foreign_inet_file); then
+    inet_file=${inet_file-$(foreign_inet_file)}
+    if [ -n "$inet_file" ]; then
         # %% is supervisor's way of writing %.
         password_in_use=$(section_of "$inet_file" inet_http_server password | sed 's/%%/%/g')
         case $password_in_use in
@@ -97,15 +123,10 @@ find_password() {
         return 0
     fi
     password_in_use=
-    password_in_use=$(misp password)
-    [ -n "$password_in_use" ]
+    return 1
 }
 
-ask_rpc() { # status of supervisord's RPC for the password in use: "200 PID", "401", "0 REASON"
-    printf '{"host":"%s","port":%s,"user":"%s","password":"%s","socket":"%s"}' \
-        127.0.0.1 "$rpc_port" "$rpc_user" "$(json_text "$password_in_use")" "$rpc_socket" |
-        php_as_web_user "$php_rpc"
-}
+ask_rpc() { misp_value rpc; } # with the password in use: "200 PID", "401", "0 REASON"
 
 json_text() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
 
@@ -118,7 +139,18 @@ ctl() { timeout 120 supervisorctl -c "$supervisor_conf" "$@" </dev/null; }
 # Start times come from /proc/PID/stat alone, in ticks: the one clock that a container's view of
 # /proc does not change.
 start_ticks() { # PID
-    sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20
+    see_process "$1" && printf '%s\n' "$started"
+}
+
+# By the shell alone, since it is asked of every worker and of every process of the web tier.
+see_process() { # PID: $parent and $started, its start time
+    parent=
+    started=
+    read -r line 2>/dev/null <"/proc/$1/stat" || return 1
+    # shellcheck disable=SC2086  # split on purpose, behind the name, which may hold blanks
+    set -- ${line##*) }
+    parent=$2
+    started=${20}
 }
 
 now_ticks() { # a process born now tells the time
@@ -185,12 +217,12 @@ jobs_of_misp() {
 # Workers of a supervisord that was killed: Debian's unit leaves them (KillMode=process), they go on
 # taking jobs, and nobody counts, logs or stops them. A job does not have supervisor's variables.
 stray_workers() { # PIDs, one a line
-    daemon=$(daemon_pid)
+    daemon=${daemon:-$(daemon_pid)}
     grep -lsa 'SUPERVISOR_GROUP_NAME=misp-workers' /proc/[0-9]*/environ 2>/dev/null | while IFS= read -r file; do
         pid=${file#/proc/}
         pid=${pid%/environ}
-        parent=$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f2)
-        [ "${parent:-$daemon}" = "$daemon" ] || printf '%s\n' "$pid"
+        see_process "$pid" || continue
+        [ "$parent" = "$daemon" ] || printf '%s\n' "$pid"
     done
 }
 

@@ -66,6 +66,17 @@ function settings($in) // read once: in database mode it costs a run of `cake`
     return $config;
 }
 
+// The PHP that runs this, as `php -v` and `php -m` would have it.
+function topic_php_version($in)
+{
+    return PHP_MAJOR_VERSION . "." . PHP_MINOR_VERSION . "." . PHP_RELEASE_VERSION;
+}
+
+function topic_extension($in)
+{
+    return get_loaded_extensions();
+}
+
 function same_host($a, $b)
 {
     $local = array("localhost", "127.0.0.1", "::1");
@@ -141,7 +152,7 @@ function topic_settings($in)
     return array(
         "block" => $shown,
         "wanted" => $wanted,
-        "supervisor_password_matches" => $stored === $in["supervisor_password"],
+        "supervisor_password_matches" => $stored === supervisor_password($in),
         "redis_password_matches" => $redis === $redis_wanted,
         "database_mode" => !empty($misp["system_setting_db"]),
         "savable" => !empty($misp["system_setting_db"]) || is_savable($in["root"]),
@@ -160,6 +171,11 @@ function topic_password($in)
     $block = block_of(settings($in), "SimpleBackgroundJobs");
     $stored = isset($block["supervisor_password"]) ? $block["supervisor_password"] : "";
     return is_string($stored) && preg_match('/^[A-Za-z0-9]{32,}\z/', $stored) ? $stored : "";
+}
+
+function supervisor_password($in)
+{
+    return isset($in["supervisor_password"]) ? $in["supervisor_password"] : topic_password($in);
 }
 
 // What the test jobs depend on, as a digest: where the queues are.

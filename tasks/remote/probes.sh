@@ -2,31 +2,92 @@
 # changes nothing. A subject that is not there yet prints nothing or says so; it never fails.
 # shellcheck shell=sh disable=SC2154
 
-# What several subjects need is asked once, since each asking starts a PHP or a Python: topics of
-# MISP's configuration and, with needs_status=yes, `supervisorctl status`.
+await_actions() { [ "$waits_for_lock" = no ] || wait_for_lock; }
+
+# What several subjects need is asked once: the package database, systemd and, in one process, PHP.
 gather() {
-    [ "$waits_for_lock" = no ] || wait_for_lock
-    find_password || true
+    see_inet_server
+    given_password || true
+    topics=$misp_topics
+    if [ "$needs_status" = yes ]; then
+        see_packages
+        see_daemon
+        ! command -v supervisord >/dev/null 2>&1 || topics="rpc status $topics"
+    fi
+    misp_answers=
     # shellcheck disable=SC2086  # a list of words
-    [ -z "$misp_topics" ] || misp_answers=$(misp $misp_topics 2>/dev/null)
-    if [ "$needs_status" = yes ] && daemon_is_active; then status_lines=$(ctl status 2>/dev/null); fi
+    [ -z "$topics" ] || misp_answers=$(misp $topics 2>/dev/null)
+    knows_password || password_in_use=$(misp_answer password)
+    if [ "$needs_status" = yes ]; then see_status; fi
+}
+
+misp_answer() ( # TOPIC: its lines; an action has gathered nothing and asks
+    set -f
+    answers=${misp_answers-$(misp "$1" 2>/dev/null)}
+    IFS=$newline
+    for line in $answers; do
+        case $line in "$1$tab"*) printf '%s\n' "${line#*"$tab"}" ;; esac
+    done
+)
+
+see_inet_server() { # an [inet_http_server] that is not ours is the one to be asked
+    inet_file=$(foreign_inet_file) || return 0
+    inet_address=$(section_of "$inet_file" inet_http_server port)
+    rpc_port=${inet_address##*:}
+    rpc_user=$(section_of "$inet_file" inet_http_server username)
+}
+
+see_packages() {
+    # shellcheck disable=SC2086  # both are lists of words
+    packages_here=${packages_here-$($package_query $package_names 2>/dev/null)}
+}
+
+see_daemon() { # $daemon, its PID, and $daemon_state, as in "active enabled"
+    see_unit "$supervisor_unit"
+    daemon=$main_pid
+    daemon_state=$unit_state
+}
+
+see_unit() { # UNIT: $unit_state, $main_pid, $is_there
+    main_pid=
+    active=
+    is_there=yes
+    for line in $(systemctl show -p LoadState -p ActiveState -p MainPID "$1" 2>/dev/null); do
+        case $line in
+            LoadState=not-found) is_there=no ;;
+            ActiveState=*) active=${line#*=} ;;
+            MainPID=*) main_pid=${line#*=} ;;
+        esac
+    done
+    # systemd's own idea of whether a unit is enabled is as old as its last reload.
+    unit_state="$active $(systemctl is-enabled "$1" 2>/dev/null)"
+}
+
+daemon_was_active() { [ "${daemon_state%% *}" = active ]; }
+
+# From the RPC where it is this very supervisord's: supervisorctl is a Python.
+see_status() {
+    daemon_was_active || return 0
+    [ "$(misp_answer rpc)" != "200 $daemon" ] || status_lines=$(misp_answer status)
+    status_lines=${status_lines:-$(ctl status 2>/dev/null)}
+    [ -z "$status_lines" ] || old_programs=$(legacy_programs)
 }
 
 say_status() {
-    [ -n "${status_lines:-}" ] || return 0
-    printf '%s\n' "$status_lines" | sed 's/^/status\t/'
-    legacy_programs | sed 's/^/old_program\t/'
+    say_each status "${status_lines:-}"
+    say_each old_program "${old_programs:-}"
 }
 
-misp_answer() { # TOPIC
-    [ -n "${misp_answers:-}" ] || misp_answers=$(misp "$1" 2>/dev/null)
-    printf '%s\n' "$misp_answers" | sed -n "s/^$1\t//p"
-}
+say_each() ( # KEY LINES
+    set -f
+    IFS=$newline
+    for line in $2; do printf '%s\t%s\n' "$1" "$line"; done
+)
 
 probe_system() {
     say user "$(id -u)"
     say busy "$(lock_holder)"
-    say init "$(cat /proc/1/comm)"
+    read -r init </proc/1/comm && say init "$init"
     say memory_kb "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
     say disk_kb "$(df -Pk "$misp_root/app/tmp" 2>/dev/null | awk 'NR == 2 { print $4 }')"
     say disk_var_kb "$(df -Pk /var/log /var/lib 2>/dev/null | awk 'NR > 1 { print $4 }' | sort -n | head -n 1)"
@@ -46,19 +107,26 @@ probe_misp() {
     elif command -v composer >/dev/null 2>&1; then
         say composer composer
     fi
-    id -u "$web_user" >/dev/null 2>&1 && say web_user "$web_user" "$(id -gn "$web_user")"
+    group=$(id -gn "$web_user" 2>/dev/null)
+    [ -z "$group" ] || say web_user "$web_user" "$group"
 }
 
 # A job gets no PATH from its worker, so bash's own default decides which php it finds.
-job_php() { PATH=/usr/local/bin:/usr/bin:/bin command -v php; }
-
-php_version() { "$1" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1; }
+see_php() { # $php, $php_version, $extensions
+    php=$(PATH=/usr/local/bin:/usr/bin:/bin command -v php) || return 1
+    if [ "$php" = "$(command -v php)" ]; then # the one that was asked already
+        php_version=$(misp_answer php_version)
+        extensions=$(misp_answer extension)
+    fi
+    php_version=${php_version:-$("$php" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1)}
+    extensions=${extensions:-$("$php" -m 2>/dev/null </dev/null)}
+}
 
 probe_php() {
-    php=$(job_php) || { say php "$(command -v php)"; return 0; }
+    see_php || { say php "$(command -v php)"; return 0; }
     say php "$php"
-    say php_version "$(php_version "$php")"
-    "$php" -m 2>/dev/null </dev/null | sed 's/^/extension\t/'
+    say php_version "$php_version"
+    say_each extension "$extensions"
 }
 
 probe_web() {
@@ -70,7 +138,8 @@ probe_web() {
             apache2 | httpd) grep -q 'libphp' "$directory/maps" 2>/dev/null || continue ;;
             *) continue ;;
         esac
-        say web "$(stat -c %U "$directory" 2>/dev/null)" "$(start_ticks "$pid")" "$(unit_of "$pid")"
+        see_process "$pid" || continue
+        say web "$(stat -c %U "$directory" 2>/dev/null)" "$started" "$(unit_of "$pid")"
     done
     [ -f "$state_dir/settings-changed" ] && say settings_changed "$(cat "$state_dir/settings-changed")"
     [ -f "$state_dir/web-reloaded" ] && say web_reloaded "$(cat "$state_dir/web-reloaded")"
@@ -78,12 +147,12 @@ probe_web() {
 }
 
 unit_of() { # PID: its systemd unit, from its control group
-    sed -n 's|.*/\([^/]*\.service\)\(/.*\)\{0,1\}$|\1|p' "/proc/$1/cgroup" 2>/dev/null | head -n 1
+    sed -n 's|.*/\([^/]*\.service\)\(/.*\)\{0,1\}$|\1|;T;p;q' "/proc/$1/cgroup" 2>/dev/null
 }
 
 probe_packages() {
-    # shellcheck disable=SC2086  # both are lists of words
-    $package_query $package_names 2>/dev/null | while IFS= read -r line; do say package "$line"; done
+    see_packages
+    say_each package "$packages_here"
     supervisor_version
     [ -L "/run/systemd/system/$supervisor_unit.service" ] && say masked "$supervisor_unit"
     return 0
@@ -92,13 +161,13 @@ probe_packages() {
 # From the package database where it knows supervisor: supervisord itself takes a Python to say it.
 supervisor_version() {
     command -v supervisord >/dev/null 2>&1 || return 0
-    # shellcheck disable=SC2086  # a list of words
-    version=$($package_query $supervisor_package 2>/dev/null | awk '$2 == "installed" { print $3 }')
+    version=$(printf '%s\n' "$packages_here" | awk -v name="$supervisor_package" '$1 == name && $2 == "installed" { print $3 }')
     say supervisor_version "${version:-$(supervisord --version 2>/dev/null)}"
 }
 
 probe_libraries() {
-    as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root" 2>/dev/null
+    say_each class "$(misp_answer class)"
+    say libraries "$(misp_answer libraries)"
     [ -d "$state_dir/composer-backup" ] && say composer_unfinished yes
     return 0
 }
@@ -106,57 +175,46 @@ probe_libraries() {
 probe_supervisor() {
     supervisor_version
     [ -f "$supervisor_conf" ] && say conf "$supervisor_conf"
-    say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
-        "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
+    say unit_state "$daemon_state"
     say include "$(section_of "$supervisor_conf" include files)"
-    for file in "$supervisor_conf" "$supervisor_include_dir"/*"$supervisor_include_suffix"; do
-        [ "$file" != "$group_file" ] || continue
-        grep -qE '^\[(group:misp-workers|program:(default|prio|email|cache|update|scheduler))\]' "$file" 2>/dev/null &&
-            say group_elsewhere "$file"
-    done
+    say_each group_elsewhere "$(in_supervisor_files \
+        grep -lsE '^\[(group:misp-workers|program:(default|prio|email|cache|update|scheduler))\]')"
     [ -f "$group_file" ] && say group_root "$(section_of "$group_file" program:default directory)"
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
-    if file=$(foreign_inet_file); then
-        address=$(section_of "$file" inet_http_server port)
-        say inet_elsewhere "$file" "$address" "$(section_of "$file" inet_http_server username)"
-        rpc_port=${address##*:}
-        # shellcheck disable=SC2034  # ask_rpc takes it
-        rpc_user=$(section_of "$file" inet_http_server username)
-        daemon_is_active && find_password && say inet_answer "$(ask_rpc)"
+    if [ -n "$inet_file" ]; then
+        say inet_elsewhere "$inet_file" "$inet_address" "$rpc_user"
+        daemon_was_active && knows_password && say inet_answer "$(misp_answer rpc)"
     fi
-    for pid in $(listeners "$rpc_port"); do
-        say listener "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)" "$(unit_of "$pid")"
+    sockets=$(listening_sockets "$rpc_port")
+    [ -z "$sockets" ] || say listening yes
+    for pid in $(holders "$sockets"); do
+        read -r comm 2>/dev/null <"/proc/$pid/comm"
+        say listener "$pid" "$comm" "$(unit_of "$pid")"
     done
-    is_listening "$rpc_port" && say listening yes
-    say daemon_pid "$(daemon_pid)"
+    say daemon_pid "$daemon"
     say_status
 }
 
-is_listening() { # PORT on the loopback or on every address
+listening_sockets() { # PORT: their inodes
     hex=$(printf '%04X' "$1")
-    awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { found = 1 } END { exit !found }' \
-        /proc/net/tcp /proc/net/tcp6 2>/dev/null
+    awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { print $10 }' /proc/net/tcp /proc/net/tcp6 2>/dev/null
 }
 
-listeners() { # PIDs that listen on PORT, by the socket's inode
-    hex=$(printf '%04X' "$1")
-    # shellcheck disable=SC2013  # words are what it prints
-    for inode in $(awk -v port="$hex" '$4 == "0A" && $2 ~ ":" port "$" { print $10 }' \
-        /proc/net/tcp /proc/net/tcp6 2>/dev/null); do
+holders() { # INODES of sockets: PIDs
+    for inode in $1; do
         find /proc/[0-9]*/fd -lname "socket:\\[$inode\\]" 2>/dev/null | cut -d/ -f3
     done | sort -un
 }
 
 probe_rpc() {
     [ -f "$rpc_file" ] && say file_mode "$(stat -c '%U:%G %a' "$rpc_file")"
-    say unit_state "$(systemctl is-active "$supervisor_unit" 2>/dev/null)" \
-        "$(systemctl is-enabled "$supervisor_unit" 2>/dev/null)"
-    if find_password; then
+    say unit_state "$daemon_state"
+    if knows_password; then
         say password known
         [ -f "$rpc_file" ] && [ "$(rpc_text)" = "$(cat "$rpc_file")" ] && say file current
-        command -v supervisord >/dev/null 2>&1 && say answer "$(ask_rpc)"
+        say answer "$(misp_answer rpc)"
     fi
-    say daemon_pid "$(daemon_pid)"
+    say daemon_pid "$daemon"
     say_status
 }
 
@@ -192,20 +250,27 @@ probe_proof() {
     say proven "$(cat "$state_dir/proven" 2>/dev/null)"
     say evidence "$(evidence)"
     say_status
-    # MISP waits for Redis as long as PHP lets it: no use to ask it when Redis is known to be silent.
+    read -r viewer <&3 || viewer=
+    # MISP waits for Redis as long as PHP lets it: no use to wait with it when Redis is silent.
     case $(misp_answer redis) in
-        '{"error"'*) ;;
-        *) say get_workers "$(as_web_user timeout 60 "$misp_root/app/Console/cake" Admin getWorkers 2>/dev/null)" ;;
+        '{"error"'*) [ -z "$viewer" ] || kill "$viewer" ;;
+        *) say get_workers "$(cat <&3)" ;;
     esac
+}
+
+misp_view() { # its PID and then MISP's answer, for probe_proof, which reads both from descriptor 3
+    # shellcheck disable=SC2016  # the other shell's variables
+    as_web_user sh -c 'echo $$; exec timeout 60 "$1" Admin getWorkers' sh "$misp_root/app/Console/cake" 2>/dev/null
 }
 
 # What a proof holds for: the group file, where the queues are, MISP's and PHP's version. Another
 # value of any of them and the next run proves the set again.
 evidence() {
+    see_php
     {
         cat "$group_file" "$misp_root/VERSION.json"
         misp_answer evidence
-        php_version "$(job_php)"
+        printf '%s\n' "$php_version"
     } 2>/dev/null | sha256sum | cut -d' ' -f1
 }
 
@@ -222,18 +287,20 @@ probe_selinux() {
 probe_legacy() {
     say legacy "$(misp_answer legacy)"
     legacy_units | while IFS= read -r unit; do
-        say unit "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"
-        systemctl cat "$unit" >/dev/null 2>&1 || say no_unit "$unit"
+        see_unit "$unit"
+        say unit "$unit" "$unit_state"
+        [ "$is_there" = yes ] || say no_unit "$unit"
         [ -e "/run/systemd/system/$unit.d/50-misp-workers.conf" ] && say stopping "$unit"
     done
-    legacy_processes | while IFS= read -r line; do say process "$line"; done
+    processes=$(legacy_processes)
+    say_each process "$processes"
     hidden_processes | while IFS= read -r line; do say hidden_process "$line"; done
     legacy_launchers | while read -r kind file; do
         say launcher "$file"
         why=$(why_unfit "$kind" "$file")
         [ -z "$why" ] || say unfit_launcher "$file ($why)"
     done
-    legacy_processes | while read -r pid _; do unit_of "$pid"; done | sort -u |
+    [ -z "$processes" ] || printf '%s\n' "$processes" | while read -r pid _; do unit_of "$pid"; done | sort -u |
         while IFS= read -r unit; do say started_in "$unit"; done
 }
 
@@ -266,7 +333,8 @@ legacy_processes() {
     for pid in $(resque_processes); do
         case "$(readlink "/proc/$pid/cwd" 2>/dev/null)/" in
             "$misp_root"/* | "$real_root"/*)
-                printf '%s %s\n' "$pid" "$(sed 's/.*) //' "/proc/$pid/stat" 2>/dev/null | cut -d' ' -f2)"
+                see_process "$pid"
+                printf '%s %s\n' "$pid" "$parent"
                 ;;
         esac
     done

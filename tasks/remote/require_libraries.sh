@@ -46,7 +46,7 @@ if ! (cd "$app" && as_web_user env COMPOSER_NO_INTERACTION=1 timeout 900 $compos
     --with-all-dependencies --update-no-dev --no-interaction --prefer-dist --no-progress $libraries) >&2; then
     give_up "Composer failed, its output is above; composer.json, composer.lock and Vendor are as before. If this host has no way to Packagist, let Composer use a mirror or bring the packages into $app/Vendor, then run again"
 fi
-classes=$(as_web_user php -d display_errors=stderr -r "$php_libraries" -- "$misp_root")
+classes=$(misp class libraries)
 if printf '%s' "$classes" | grep -E ' no$' >&2 || ! printf '%s' "$classes" | grep -q 'done$'; then
     give_up "Composer ended well but the classes above do not load; composer.json, composer.lock and Vendor are as before"
 fi

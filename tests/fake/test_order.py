@@ -1,10 +1,24 @@
 from __future__ import annotations
 
+import http.server
+import json
+import threading
 from collections.abc import Callable
+from typing import ClassVar
 
 import pytest
 
-from tests.fake.answers import QUIET, RUNNING, Answers, converged, get_workers, lines, migrating
+from tests.fake.answers import (
+    BLOCK,
+    QUIET,
+    RUNNING,
+    Answers,
+    converged,
+    get_workers,
+    lines,
+    migrating,
+    settings,
+)
 from tests.fake.conftest import Run
 
 ACTIONS = [
@@ -73,8 +87,52 @@ def test_a_converged_host_is_only_looked_at_and_in_few_round_trips(pyinfra: Pyin
     assert run.exit_code == 0, run.output
     for family in hosts:
         assert run.actions(family) == []
-        assert len(run.commands[family]) <= 12
+        assert len(run.commands[family]) == 2
     assert run.output.count("No changes") == 2 * 9
+
+
+class Page(http.server.BaseHTTPRequestHandler):
+    """MISP's page with the workers, well; how often it was asked for."""
+
+    asked: ClassVar[int] = 0
+
+    def do_GET(self) -> None:
+        type(self).asked += 1
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(json.dumps(get_workers()).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_converged_hosts_web_tier_is_asked_once(pyinfra: Pyinfra) -> None:
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        data = {
+            "fake_responses": converged("debian"),
+            "misp_url": f"http://127.0.0.1:{server.server_port}",
+            "misp_api_key": {"env": "KEY"},
+        }
+        run = pyinfra({"one": data}, "-y", KEY="K" * 40, NO_PROXY="*")
+        server.shutdown()
+    assert (run.exit_code, Page.asked) == (0, 1), run.output
+
+
+def test_with_an_rpc_of_the_operators_own_only_the_rpc_is_asked_about_again(
+    pyinfra: Pyinfra,
+) -> None:
+    own = {
+        "inet_elsewhere": "/etc/supervisor/conf.d/own.conf 127.0.0.1:9005 rpc",
+        "inet_answer": "200 42",
+        "settings": settings(BLOCK | {"supervisor_port": 9005, "supervisor_user": "rpc"}),
+    }
+    answer = lines(unit_state="active enabled", answer="200 42", daemon_pid="42")
+    answers = {**converged("debian", **own), "-- rpc": ["@rpc", *answer]}
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    assert run.output.count("No changes") == 9
+    assert [command.rpartition("-- ")[2] for command in run.commands["one"]][2:] == ["rpc"]
 
 
 def test_a_dry_run_sends_no_action_and_names_what_would_change(pyinfra: Pyinfra) -> None:

@@ -68,7 +68,7 @@ class Site:
 
     def access_problem(self, *, key: str = API_KEY, **data: Any) -> str | None:
         """What preflight says of this site; the key itself is never in it."""
-        problem = misp_rest.access_problem(_target(self.url, key=key, **data))
+        problem = misp_rest.access_problem(misp_rest.view(_target(self.url, key=key, **data)))
         assert key not in (problem or "")
         return problem
 
@@ -87,7 +87,8 @@ def _target(url: str, *, key: str = API_KEY, **data: Any) -> Target:
 
 
 def _faults(url: str, **data: Any) -> list[str]:
-    return misp_rest.faults(_target(url, **data))
+    wanted = _target(url, **data)
+    return misp_rest.faults(wanted, misp_rest.view(wanted))
 
 
 Opener = Callable[..., Site]
@@ -139,7 +140,8 @@ def test_a_path_in_the_url_is_kept(site: Site, base: str) -> None:
 
 
 def test_nothing_is_asked_without_url_and_key() -> None:
-    assert misp_rest.faults(target()) == []
+    assert misp_rest.view(target()) is None
+    assert misp_rest.faults(target(), None) == []
 
 
 @pytest.mark.parametrize(
@@ -223,7 +225,7 @@ def test_a_view_of_an_unknown_shape_is_a_fault(site: Site, queue: object) -> Non
 
 
 def test_access_is_no_problem_without_url_and_key() -> None:
-    assert misp_rest.access_problem(target()) is None
+    assert misp_rest.access_problem(None) is None
 
 
 @pytest.mark.parametrize(
@@ -281,7 +283,7 @@ def test_a_site_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (fault,) = _faults(f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert "cannot be reached: " in fault
-    assert "timed out. (read timeout=0.1)" in fault
+    assert "timed out" in fault
 
 
 def test_a_netrc_of_the_operator_does_not_take_the_keys_place(

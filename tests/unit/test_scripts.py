@@ -147,7 +147,7 @@ def test_values_of_the_target_are_under_the_names_that_scripts_use() -> None:
         "state_dir": "/var/lib/misp-workers-migration",
         "log_dir": "/var/log/misp-workers",
         "libraries": " ".join(scripts.LIBRARIES),
-        "php_rpc": (REMOTE / "rpc.php").read_text(encoding="utf-8"),
+        "php_set_settings": (REMOTE / "set_settings.php").read_text(encoding="utf-8"),
     }
     printing = "\n".join(f"printf '%s\\0' \"${name}\"" for name in expected)
     assert _within(probe(wanted), printing).split("\0")[:-1] == list(expected.values())
@@ -276,6 +276,15 @@ def test_the_host_fills_the_rpc_file_with_the_hash_of_its_password() -> None:
     said = _within(script, f"password_in_use={SUPERVISOR_PASSWORD}; rpc_text", library=True)
     sha1 = hashlib.sha1(SUPERVISOR_PASSWORD.encode()).hexdigest()  # noqa: S324
     assert said == render.rpc_over_tcp(9001, "supervisor", sha1)
+
+
+def test_a_proof_is_recorded_for_what_the_next_look_sees() -> None:
+    def evidence(answer: str, gathered: str = "") -> str:
+        misp = f"misp() {{ printf '%s\\t{answer}\\n' \"$@\"; }}"
+        return _within(probe(target()), f"{misp}\n{gathered}\nevidence", library=True)
+
+    look = "misp_answers=$(misp php_version extension evidence)"
+    assert evidence("one") == evidence("one", look) != evidence("another", look)
 
 
 @pytest.mark.parametrize(
