@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import http
-import http.client
-import json
-import ssl
-import urllib.error
-import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import requests
 
 from tasks import parse, render
 from tasks.secret import Secret
@@ -73,66 +69,50 @@ class _NoViewError(Exception):
 
 def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
     try:
-        status, body = _fetch(url, key, ca_bundle)
-    except ssl.SSLCertVerificationError as error:
+        response = requests.get(
+            url,
+            headers={"Accept": "application/json"},
+            # Not a header: requests lets a ~/.netrc entry for the host replace that.
+            auth=_with_key(key),
+            timeout=TIMEOUT,
+            verify=ca_bundle or True,
+            allow_redirects=False,  # the key must not follow to another host
+        )
+    except requests.exceptions.SSLError as error:
         raise _NoViewError(
-            f"shows a certificate that is not trusted ({error.verify_message}): see misp_ca_bundle"
+            f"shows a certificate that is not trusted ({_cause(error)}): see misp_ca_bundle"
         ) from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise _NoViewError(f"cannot be reached: {error}") from None
-    view = _parsed(body)
-    if status != http.HTTPStatus.OK:
-        refusal = _NoViewError(f"answers {status}: {_reason(status, view)}")
-        refusal.is_server_error = status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+    except (requests.RequestException, OSError) as error:  # OSError: no such CA bundle
+        raise _NoViewError(f"cannot be reached: {_cause(error)}") from None
+    if response.status_code != requests.codes.ok:
+        refusal = _NoViewError(f"answers {response.status_code}: {_reason(response)}")
+        refusal.is_server_error = response.status_code >= requests.codes.server_error
         raise refusal
-    if view is None:
-        raise _NoViewError("does not answer with JSON")
+    try:
+        view = response.json()
+    except ValueError:
+        raise _NoViewError("does not answer with JSON") from None
     if not isinstance(view, dict):  # MISP.background_jobs off: a list with one sentence
         raise _NoViewError(f"answers: {view}")
     return view
 
 
-def _fetch(url: str, key: Secret, ca_bundle: str | None) -> tuple[int, bytes]:
-    # urllib, since to import requests takes longer than all that is asked here.
-    request = urllib.request.Request(url, headers={"Accept": "application/json"})  # noqa: S310 - http or https, see settings.py
-    request.add_unredirected_header("Authorization", key.unmask())
-    trust = urllib.request.HTTPSHandler(context=_trust(ca_bundle))
+def _with_key(key: Secret) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
+    def add(request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = key.unmask()
+        return request
+
+    return add
+
+
+def _cause(error: Exception) -> str:
+    """The end of the first line: requests and urllib3 put the reason last."""
+    return str(error).partition("\n")[0][-200:]
+
+
+def _reason(response: requests.Response) -> str:
     try:
-        with urllib.request.build_opener(_NoRedirect, trust).open(request, None, TIMEOUT) as answer:
-            return answer.status, answer.read()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read()
-    except urllib.error.URLError as error:
-        raise error.reason if isinstance(error.reason, OSError) else error from None
-
-
-def _trust(ca_bundle: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_bundle)
-    except OSError as error:
-        raise OSError(f"{ca_bundle} is no bundle of certificates ({error})") from None
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """An answer like any other: the key must not follow to another host."""
-
-    def redirect_request(self, *_: object) -> None:
-        """Ask nothing further."""
-
-
-def _parsed(body: bytes) -> Any:
-    try:
-        return json.loads(body)
+        body: Any = response.json()
     except ValueError:
-        return None
-
-
-def _reason(status: int, view: Any) -> str:
-    try:
-        phrase = http.HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "no status of HTTP's"
-    if view is None:
-        return phrase
-    return str(view.get("message", phrase)) if isinstance(view, dict) else str(view)
+        return response.reason
+    return str(body.get("message", response.reason)) if isinstance(body, dict) else str(body)

@@ -283,7 +283,7 @@ def test_a_site_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (fault,) = _faults(f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert "cannot be reached: " in fault
-    assert "timed out" in fault
+    assert "timed out. (read timeout=0.1)" in fault
 
 
 def test_a_netrc_of_the_operator_does_not_take_the_keys_place(
