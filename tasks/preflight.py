@@ -427,7 +427,7 @@ def _odd_units(target: Target, answer: Answer) -> list[str]:
     by_hand = r"(sshd?|sshd?@.*|user@.*|crond?|atd|rc-local|.*getty@.*)\.service"
     known = {line.split()[0] for line in answer.all("unit")}
     known.update(line.split()[-1] for line in answer.all("web"))
-    if answer.all("launcher"):
+    if answer.all("launcher") or answer.all("program_taken_out"):
         known.add(f"{target.platform.supervisor_unit}.service")
     return [
         unit

@@ -88,7 +88,9 @@ def test_rollback_leads_out_of_it(story: Story) -> None:
 def test_the_host_is_as_before(story: Story, name: str) -> None:
     host = story.lab[name]
     wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
-    assert cuts.left_over(story.before[name], observe.snapshot(host)) == []
+    # Redis remembers for a day what the new workers did of the jobs.
+    found = cuts.left_over(story.before[name], observe.snapshot(host))
+    assert [line for line in found if not line.startswith("redis: ")] == []
     done = verify.check_jobs(host, story.jobs[name], "jobs of between the cut and the rollback")
     assert done.ok, done.seen
     round_trip.check_old_backend(host, 701)

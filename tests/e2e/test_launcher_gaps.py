@@ -121,8 +121,8 @@ def story(lab: Lab) -> Iterator[Story]:
 
 def test_a_dry_run_names_each_launcher_and_changes_nothing(story: Story) -> None:
     assert story.planned.ok, story.planned.stderr
-    for name, file in FILES.items():
-        assert f"[{name}] {file} starts the old workers" in story.planned.stderr.replace("  ", " ")
+    for file in FILES.values():
+        assert f"{file} starts the old workers" in story.planned.stderr
     for name, seen in story.looked_at.items():
         assert story.before[name].differences(seen) == []
 
@@ -140,7 +140,8 @@ def test_a_second_run_changes_nothing(story: Story, name: str) -> None:
 @pytest.mark.parametrize("name", list(FILES))
 def test_only_what_starts_the_workers_is_out_of_use(story: Story, name: str) -> None:
     text = story.lab[name].read(FILES[name])
-    lines = [line for line in text.splitlines() if "start.sh" in line or "bin/resque" in line]
+    code = [line for line in text.splitlines() if not line.startswith(";")]
+    lines = [line for line in code if "start.sh" in line or "bin/resque" in line]
     assert lines
     assert [line for line in lines if not line.startswith(round_trip.MARK)] == []
     if name == CRONTAB.name:
@@ -167,7 +168,7 @@ def test_an_old_unit_that_was_started_again_is_retired_again(story: Story) -> No
     host.exec("systemctl enable --now --quiet misp-workers")
     wait_for(partial(observe.old_workers_live, host), 20, "both backends at once")
     done = run.apply(story.lab, "--limit", host.name).check()
-    assert [one.name.partition(":")[0] for one in done.changed] == ["Retire"]
+    assert [one.name.partition(":")[0] for one in done.changed] == ["Drain", "Retire"]
     assert observe.faults(host) == []
 
 

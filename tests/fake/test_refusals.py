@@ -267,6 +267,8 @@ def test_a_login_without_root_is_refused(pyinfra: Pyinfra, answer: object, messa
             },
             "runs old workers (resque): that waits until their running jobs have ended",
         ),
+        # A run was cut off before its workers had stopped.
+        ({"program_taken_out": "resque", "started_in": "supervisor.service"}, "Ready: deploy.py"),
     ],
 )
 def test_other_launchers_than_a_unit_are_told_and_not_refused(
