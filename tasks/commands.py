@@ -15,7 +15,7 @@ from tasks.target import Target
 
 # How remote/return.sh says that it did: it also ends well where there is nothing to go back to.
 RETURNED = "the host is as it was before"
-_TAIL = 3  # lines of a failed script's stderr; its own last word comes last
+_TAIL = 3  # lines of a failed script's stderr
 
 
 class Action(StringCommand):
@@ -31,7 +31,9 @@ class Action(StringCommand):
             reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
             raise
         if not succeeded:
-            reporting.note(state, host, cause=" ".join(output.stderr_lines[-_TAIL:]))
+            # Its own last word first: a tool's long lines before it would crowd it out.
+            last, *before = output.stderr_lines[-_TAIL:][::-1] or [""]
+            reporting.note(state, host, cause=" ".join([last, *before[::-1]]))
         return succeeded, output
 
 
