@@ -17,7 +17,7 @@ from tasks.target import Target
 DRAIN_LIMIT_WORDS = "drain limit"
 # How remote/return.sh says that it did: it also ends well where there is nothing to go back to.
 RETURNED = "the host is as it was before"
-_TAIL = 3  # lines of a failed script's stderr; its own last word comes last
+_TAIL = 3  # lines of a failed script's stderr
 
 
 class Action(StringCommand):
@@ -33,9 +33,10 @@ class Action(StringCommand):
             reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
             raise
         if not succeeded:
-            last = output.stderr_lines[-_TAIL:]
-            is_limit = any(line.startswith(DRAIN_LIMIT_WORDS) for line in last)
-            reporting.note(state, host, DRAIN_LIMIT if is_limit else "", " ".join(last))
+            # Its own last word first: a tool's long lines before it would crowd it out.
+            last, *before = output.stderr_lines[-_TAIL:][::-1] or [""]
+            outcome = DRAIN_LIMIT if last.startswith(DRAIN_LIMIT_WORDS) else ""
+            reporting.note(state, host, outcome, " ".join([last, *before[::-1]]))
         return succeeded, output
 
 
