@@ -166,6 +166,7 @@ def _php() -> dict[str, str]:
             "misp.php", "resque.php", "jobs.php", "jobs_table.php", "convert_jobs.php"
         ),
         "php_move_jobs": _text("misp.php", "resque.php", "jobs.php", "move_jobs.php"),
+        "php_freeze_workers": _text("misp.php", "resque.php", "jobs.php", "freeze_workers.php"),
         "php_forget_old_workers": _text("misp.php", "resque.php", "forget_old_workers.php"),
         "php_set_settings": _text("set_settings.php"),
     }

@@ -175,35 +175,54 @@ busy_workers() { # names, one a line
         pid = $4; sub(/,/, "", pid); if (index(parents, " " pid " ")) print $1 }'
 }
 
-# Stop each worker as it becomes idle, then wait for jobs whose worker was stopped all the same: it
-# may have taken one between the look and the TERM. EPEL's unit kills the children of a stopped
-# daemon, so only after that nothing is cut.
+# Stop each worker as it becomes idle, then wait for jobs whose worker has ended before them: EPEL's
+# unit kills the children of a stopped daemon, so only after that nothing is cut.
 stop_idle_workers() {
     daemon_is_active || return 0
     limit=$(($(date +%s) + drain_timeout))
     while :; do
-        left=
-        for worker in $(ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ {
-            sub(/,/, "", $4); print $1 "=" ($3 == "pid" ? $4 : 0) }'); do
-            pid=${worker#*=} # 0 between two attempts to start: it has no job, though PID 1 is a child of 0
-            if [ "$pid" != 0 ] && has_child "$pid"; then
-                left="$left ${worker%=*}"
-            else
-                ctl stop "${worker%=*}" >/dev/null 2>&1
-            fi
-        done
+        workers=$(live_workers)
+        pids=$(printf '%s\n' "$workers" | awk '$2 > 0 { print $2 }')
+        # shellcheck disable=SC2086  # a list of words
+        frozen=" $(freeze_idle_workers $pids) "
+        # Between two attempts to start a worker has no PID, and no job.
+        idle=$(printf '%s\n' "$workers" | awk -v frozen="$frozen" '$2 == 0 || index(frozen, " " $2 " ") { print $1 }')
+        # shellcheck disable=SC2086  # a list of words
+        [ -z "$idle" ] || stop_frozen_workers $idle
+        left=$(live_workers | cut -d' ' -f1 | tr '\n' ' ')
         [ -n "$left$(jobs_of_misp)" ] || return 0
         if [ "$(date +%s)" -ge "$limit" ]; then
             ctl start 'misp-workers:*' >/dev/null 2>&1
-            die "jobs still run after $drain_timeout s, so the workers were not restarted:$left. Run again later, or raise drain_timeout"
+            die "drain limit: jobs still run after $drain_timeout s, so the workers were not restarted: $left. Run again later, or raise drain_timeout"
         fi
         sleep 1
     done
 }
 
-has_child() { # PID
-    cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -d' ' -f2 | grep -qx "$1"
+live_workers() { # "NAME PID" a line; PID is 0 between two attempts to start it
+    ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ {
+        sub(/,/, "", $4); print $1, $3 == "pid" ? $4 : 0 }'
 }
+
+freeze_idle_workers() { # PID...: prints those that wait for a job, frozen until thaw
+    [ $# -gt 0 ] || return 0
+    printf '{"root":"%s","desired":%s,"pids":[%s]}' "$misp_root" "$desired_json" "$(echo "$@" | tr ' ' ',')" |
+        php_as_web_user "$php_freeze_workers"
+}
+
+stop_frozen_workers() { # NAME...; a frozen process takes the TERM when it is thawed, and does nothing before
+    ctl stop "$@" >/dev/null 2>&1 &
+    stopper=$!
+    while kill -0 "$stopper" 2>/dev/null; do
+        for pid in $frozen; do
+            if has_term_pending "$pid"; then kill -CONT "$pid" 2>/dev/null; fi
+        done
+        sleep 0.1
+    done
+    for pid in $frozen; do kill -CONT "$pid" 2>/dev/null; done
+}
+
+has_term_pending() { grep -qs '^ShdPnd:.*[4-7c-f]...$' "/proc/$1/status"; } # PID; TERM is 15, so bit 14
 
 # PIDs of the new backend's jobs, by the one variable that BackgroundJob.php leaves them.
 jobs_of_misp() {
@@ -229,8 +248,9 @@ stray_workers() { # PIDs, one a line
 end_stray_workers() { # each when it has no job
     limit=$(($(date +%s) + drain_timeout))
     while strays=$(stray_workers) && [ -n "$strays" ]; do
-        for pid in $strays; do
-            has_child "$pid" || kill "$pid" 2>/dev/null
+        # shellcheck disable=SC2086  # a list of words
+        for pid in $(freeze_idle_workers $strays); do
+            kill "$pid" && kill -CONT "$pid"
         done
         [ "$(date +%s)" -lt "$limit" ] || die "workers of an earlier supervisord still run a job after $drain_timeout s: PIDs $(printf '%s' "$strays" | tr '\n' ' '). Run again later"
         sleep 0.5

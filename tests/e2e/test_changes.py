@@ -104,10 +104,6 @@ def test_another_port_restarts_supervisord_once(migrated: Lab, lost: list[str]) 
     assert run.apply(migrated, *MORE_WORKERS, *OTHER_PORT).changed == ()
 
 
-# A worker that was idle a moment ago may have popped a job when its TERM comes, and not started
-# the job's process yet: that job is gone, as at any `supervisorctl stop`, since MISP's worker
-# handles no signal.
-@pytest.mark.xfail(reason="a job between its BLPOP and its process does not survive", strict=False)
 def test_no_job_was_lost(lost: list[str]) -> None:
     assert lost == []
 
