@@ -27,6 +27,7 @@ PACE = 5.0
 LONG = 25.0  # seconds of a job, longer than a run without it
 MORE_WORKERS = ("--data", 'misp_workers={"default": 3, "prio": 7}')
 WANTED = {"default": 3, "prio": 7, "email": 5, "cache": 5, "update": 1}
+HANDED_OUT = 4001
 OTHER_PORT = ("--data", "supervisor_port=9102")
 
 
@@ -106,6 +107,19 @@ def test_another_port_restarts_supervisord_once(migrated: Lab, lost: list[str]) 
 
 def test_no_job_was_lost(lost: list[str]) -> None:
     assert lost == []
+
+
+def test_a_job_that_redis_has_handed_out_is_no_more_lost_than_one_that_runs(migrated: Lab) -> None:
+    run.apply(migrated, "--data", 'misp_workers={"cache": 1}').check()
+    for host in migrated:
+        (worker,) = [one.pid for one in verify.workers(host) if one.queue == "cache"]
+        host.exec(["kill", "-STOP", str(worker)])  # so that the job stays in its hands
+        misp.enqueue(host, 1, queues=["cache"], first=HANDED_OUT)
+        assert load.left(host) == {}
+    run.apply(migrated, "--data", 'misp_workers={"cache": 2}').check()
+    for host in migrated:
+        check = verify.check_jobs(host, [HANDED_OUT], "the job in a worker's hands")
+        assert check.ok, check.seen
 
 
 def test_back_to_the_first_data_is_a_change_like_any_other(migrated: Lab) -> None:
