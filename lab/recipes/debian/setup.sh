@@ -2,11 +2,13 @@
 # Runs once, while the image is built.
 set -eu
 
-# Units that make no sense in a container, and timers that would hold apt's lock during a run.
+# Units that make no sense in a container (asking for passwords costs two of the 128 inotify instances
+# that a kernel gives root, for all containers together), and timers that would hold apt's lock.
 systemctl mask --quiet \
   apt-daily.timer apt-daily-upgrade.timer console-getty.service dev-hugepages.mount \
   dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service fstrim.timer getty.target \
-  systemd-logind.service systemd-networkd-wait-online.service systemd-remount-fs.service \
+  systemd-ask-password-console.path systemd-ask-password-wall.path systemd-logind.service \
+  systemd-networkd-wait-online.service systemd-remount-fs.service \
   systemd-resolved.service systemd-timesyncd.service systemd-udev-trigger.service \
   systemd-udevd.service sys-fs-fuse-connections.mount sys-kernel-config.mount \
   sys-kernel-debug.mount sys-kernel-tracing.mount
