@@ -177,7 +177,8 @@ class Rollout:
         """Run what is left; gives the exit status."""
         known = self.known()
         done = sum(report.outcome == DONE for report in known.values())
-        say(f"{_count(known)} in {len(self.slices)} slices, {done} done before: {self.directory}")
+        hosts_in_slices = f"{_count(len(known), 'host')} in {_count(len(self.slices), 'slice')}"
+        say(f"{hosts_in_slices}, {done} done before: {self.directory}")
         for number, hosts in left(self.slices, known).items():
             title = f"slice {number} of {len(self.slices)}"
             say(f"{title} begins: {', '.join(hosts)}")
@@ -185,8 +186,8 @@ class Rollout:
             self._run_slice(hosts)
             known = self.known()
             bad = [f"{host} {known[host].outcome}" for host in hosts if known[host].outcome != DONE]
-            took = f"after {time.monotonic() - begun:.0f} s"
-            say(f"{title} ends {took}: {', '.join(bad) or f'{_count(hosts)} done'}")
+            result = ", ".join(bad) or f"{_count(len(hosts), 'host')} done"
+            say(f"{title} ends after {time.monotonic() - begun:.0f} s: {result}")
             if bad or self.stop.is_set():
                 break
         return self._end(known)
@@ -231,7 +232,7 @@ class Rollout:
         remaining = left(self.slices, known)
         if not remaining:
             replace(self.record, ended=summary.now()).write(self.directory)
-            say(f"Done: {_count(known)}.")
+            say(f"Done: {_count(len(known), 'host')}.")
             return CODES[DONE]
         say(
             f"{'Interrupted' if self.stop.is_set() else 'Stopped'}. The same command goes on with "
@@ -245,9 +246,8 @@ def say(text: str) -> None:
     print(f"==> {text}", flush=True)
 
 
-def _count(hosts: Iterable[str]) -> str:
-    number = len(list(hosts))
-    return f"{number} host{'' if number == 1 else 's'}"
+def _count(number: int, word: str) -> str:
+    return f"{number} {word}{'' if number == 1 else 's'}"
 
 
 # --- the command -------------------------------------------------------------------------------
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str]) -> int:
     parsed = _parsed(arguments)
     try:
         rollout = _prepared(parsed)
-    except RefusedError as error:
+    except (RefusedError, OSError) as error:
         print(f"Nothing began: {error}", file=sys.stderr)
         return 1
     # pyinfra gets a terminal's Ctrl-C as well and ends by itself; it is waited for.
