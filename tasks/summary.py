@@ -88,13 +88,14 @@ def base() -> Path:
     return Path(os.environ.get(VARIABLE) or DEFAULT)
 
 
-def new_directory(deploy: str) -> Path:
+def new_directory(deploy: str, place: Path | None = None) -> Path:
     """Make a directory for a run that begins; two runs in one second get two."""
-    base().mkdir(mode=0o700, parents=True, exist_ok=True)
+    place = place or base()
+    place.mkdir(mode=0o700, parents=True, exist_ok=True)
     stem = f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}-{deploy}"
     number = 1
     while True:
-        directory = base() / (stem if number == 1 else f"{stem}-{number}")
+        directory = place / (stem if number == 1 else f"{stem}-{number}")
         try:
             directory.mkdir(mode=0o700)
         except FileExistsError:

@@ -1,5 +1,6 @@
 """Three hosts, the second of which breaks at a step in the middle: the others are migrated, and the
-summary says what became of it, however the hosts are gone through.
+summary says what became of it, however the hosts are gone through. Rolled out one by one, the third
+is left alone until the second is mended.
 """
 
 from __future__ import annotations
@@ -39,8 +40,13 @@ def broken(lab: Lab) -> LabHost:
 
 def summary(lab: Lab) -> tuple[int, str]:
     """What `python -m tasks.summary` says of the newest run, and its status."""
+    return command(lab, "tasks.summary")
+
+
+def command(lab: Lab, *module: str) -> tuple[int, str]:
+    """The status of a command of the project, and what it says itself."""
     done = subprocess.run(
-        [sys.executable, "-m", "tasks.summary"],
+        [sys.executable, "-m", *module],
         cwd=REPOSITORY,
         env={**os.environ, **lab.environment},
         capture_output=True,
@@ -81,3 +87,26 @@ def test_the_others_finish_and_the_summary_names_host_step_and_cause(
     assert observe.faults(broken) == []
     assert summary(lab)[0] == 0
     run.apply(lab, deploy="rollback.py").check()
+
+
+def test_a_rollout_stops_at_the_broken_host_and_goes_on_once_it_is_mended(
+    lab: Lab, broken: LabHost
+) -> None:
+    third = lab[THIRD.name]
+    before = observe.snapshot(third)
+    rollout = ("tasks.rollout", "inventories/lab.py", "--slice", "1")
+    code, said = command(lab, *rollout)
+    assert code == 1, said
+    assert f"slice 2 of 3 begins: {BROKEN.name}\n" in said
+    assert "The same command goes on with slice 2" in said
+    assert observe.faults(lab[FIRST.name]) == []
+    assert observe.old_workers_live(broken)
+    assert observe.old_workers_live(third)
+    assert before.differences(observe.snapshot(third)) == []
+    broken.exec(f"mv /root/package {PACKAGE}")
+    code, said = command(lab, *rollout)
+    assert code == 0, said
+    assert "slice 1 of 3" not in said
+    for host in lab:
+        assert observe.faults(host) == []
+    assert summary(lab)[0] == 0

@@ -18,7 +18,7 @@ TASKS = ROOT / "tasks"
 # Every module of tasks/ that is not named here is a step, on top of all of them.
 LAYERS = (
     ("platforms", "parse", "secret", "summary"),
-    ("settings",),
+    ("settings", "rollout"),
     ("render",),
     ("target",),
     ("scripts", "misp_rest", "reporting"),
@@ -101,6 +101,11 @@ def test_the_lowest_layer_imports_nothing_of_the_project(name: str) -> None:
 
 def test_reporting_knows_the_summary_and_no_step_or_host() -> None:
     assert _siblings("reporting") == {"summary"}
+
+
+def test_the_rollout_knows_the_summary_and_is_no_part_of_a_run() -> None:
+    assert _siblings("rollout") == {"summary"}
+    assert [name for name in MODULES if "rollout" in _siblings(name)] == []
 
 
 def test_rendering_knows_settings_and_platforms_only() -> None:
