@@ -103,9 +103,11 @@ def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
 def _wait_while_it_helps(state: State, host: Host, target: Target) -> bool:
     limit = target.settings.drain_timeout
     end = time.monotonic() + limit
-    _waited(
+    left = _waited(
         host, target, limit, lambda legacy: not parse.worth_waiting(legacy, end - time.monotonic())
     )
+    if left and _ARRIVED in left:  # no conversion would be the last
+        return failed(state, host, f"drain limit of {limit} s reached with {left}", DRAIN_LIMIT)
     return True
 
 
@@ -145,8 +147,10 @@ def _waited(
         now = time.monotonic()
         if seen >= QUIET_LOOKS[arrivals]:
             return None
-        if now >= end and (not seen or arrivals > 1):
-            return backlog or _ARRIVED
+        if now >= end and arrivals > 1:
+            return f"{backlog}, and {_ARRIVED}" if backlog else _ARRIVED
+        if now >= end and not seen:
+            return backlog or "work"
         if backlog and now >= next_report:
             logger.info(f"{host.print_prefix}old backend: {backlog}")
             next_report = now + REPORT_SECONDS

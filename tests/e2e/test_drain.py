@@ -31,11 +31,13 @@ def start_stale_writer(host: LabHost) -> None:
 def test_a_writer_with_old_settings_is_named_and_loses_nothing(lab: Lab) -> None:
     host = lab["stale"]
     start_stale_writer(host)
-    stopped = run.apply(lab, "--data", f"drain_timeout={LIMIT}")
-    assert stopped.exit_code == 1
-    assert f"drain limit of {LIMIT} s reached" in stopped.stderr
-    assert "something still uses the old backend, by settings from before" in stopped.stderr
-    assert observe.old_workers_live(host)
+    for policy in ("stop", "convert"):
+        limit = ("--data", f"drain_timeout={LIMIT}")
+        stopped = run.apply(lab, *limit, "--data", f"on_leftover_jobs={policy}")
+        assert stopped.exit_code == 1
+        assert f"drain limit of {LIMIT} s reached" in stopped.stderr
+        assert "something still uses the old backend, by settings from before" in stopped.stderr
+        assert observe.old_workers_live(host)
     host.exec("touch /run/stale-writer.stop")
     run.apply(lab).check()
     sent = [e["number"] for e in misp.ledger(host) if e["backend"] == "resque" and e.get("number")]
