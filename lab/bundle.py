@@ -90,7 +90,7 @@ def _collect_host(host: LabHost, target: Path, secrets: Iterable[str]) -> None:
         script = command.replace("{root}", host.spec.misp_root)
         try:
             result = host.exec(script, check=False, timeout=30)
-        except (LabError, DockerException) as error:
+        except (LabError, DockerException, OSError) as error:
             text = f"not to be had: {error}\n"
         else:
             text = result.stdout + result.stderr

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from testcontainers.core.container import DockerContainer, ExecConfig
+from docker.utils.socket import consume_socket_output, demux_adaptor, frames_iter
+from testcontainers.core.container import DockerContainer
 
 from lab.bases import Family
 from lab.errors import LabError
@@ -121,12 +122,18 @@ class LabHost:
         return result
 
     def _run(self, argv: list[str], user: str | None) -> Result:
-        # testcontainers' exec mixes the two streams, docker-py's own keeps them apart.
-        options = ExecConfig(argv, user=user).to_exec_run_kwargs()
-        done = self._container.get_wrapped_container().exec_run(**options, demux=True)
-        stdout, stderr = (part or b"" for part in done.output)
+        container = self._container.get_wrapped_container()
+        api = container.client.api
+        # docker-py reads past its HTTP client's buffer, where the first output may lie already and
+        # is lost, or leaves half a frame. So the command waits until the answer's head was read.
+        waiting = ["sh", "-c", 'read -r go; exec "$@" </dev/null', "sh", *argv]
+        started = api.exec_create(container.id, waiting, stdin=True, user=user or "")["Id"]
+        with contextlib.closing(api.exec_start(started, socket=True)) as stream:
+            getattr(stream, "_sock", stream).sendall(b"go\n")
+            frames = (demux_adaptor(*frame) for frame in frames_iter(stream, tty=False))
+            stdout, stderr = (part or b"" for part in consume_socket_output(frames, demux=True))
         return Result(
-            int(done.exit_code),
+            int(api.exec_inspect(started)["ExitCode"]),
             stdout.decode(errors="replace"),
             stderr.decode(errors="replace"),
         )
