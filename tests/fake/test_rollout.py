@@ -219,19 +219,8 @@ def test_a_group_of_a_hosts_name_takes_no_part_in_that_hosts_slice(
 def test_ctrl_c_leaves_what_the_next_call_goes_on_with(command: Command) -> None:
     slow = {**WELL["m02"], "fake_delay": 0.5}
     command.are({"m01": WELL["m01"], "m02": slow, "m03": WELL["m03"]})
-    with subprocess.Popen(
-        [*command.command, "--slice", "1"],
-        cwd=ROOT,
-        env=command.environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        start_new_session=True,
-    ) as process:
-        limit = time.monotonic() + 60
-        while time.monotonic() < limit and not _in_step(command, "supervisord: running"):
-            time.sleep(0.05)
+    with started(command) as process:
+        until(lambda: _in_step(command, "m02", "supervisord: running"))
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         said, _ = process.communicate(timeout=60)
     assert process.returncode == summary.CODES["interrupted"]
@@ -247,6 +236,47 @@ def test_ctrl_c_leaves_what_the_next_call_goes_on_with(command: Command) -> None
     assert set(command.outcomes().values()) == {"done"}
 
 
-def _in_step(command: Command, step: str) -> bool:
-    files = command.runs.glob(f"*/{rollout.SLICES}/*/*.json")
-    return any(step in path.read_text() and "m02" in path.name for path in files)
+def test_a_host_that_ctrl_c_came_before_has_not_failed(command: Command) -> None:
+    command.are({"m01": {**WELL["m01"], "fake_delay": 5}, "m02": WELL["m02"]})
+    with started(command) as process:
+        printed = iter(process.stderr or ())
+        until(lambda: "Preparing operation files" in next(printed))
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == summary.CODES["interrupted"]
+    assert set(command.outcomes().values()) == {"not_begun"}
+
+
+def test_when_it_alone_is_told_to_end_the_slice_is_finished_first(command: Command) -> None:
+    command.are({"m01": {**WELL["m01"], "fake_delay": 0.1}, "m02": WELL["m02"]})
+    with started(command) as process:
+        until(lambda: _in_step(command, "m01", "supervisord: running"))
+        process.terminate()
+        process.communicate(timeout=60)
+    assert process.returncode == summary.CODES["interrupted"]
+    assert command.outcomes() == {"@fake/m01": "done", "@fake/m02": "not_begun"}
+
+
+def started(command: Command) -> subprocess.Popen[str]:
+    """The command in slices of one host, under way."""
+    return subprocess.Popen(
+        [*command.command, "--slice", "1"],
+        cwd=ROOT,
+        env=command.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit and not condition():
+        time.sleep(0.05)
+
+
+def _in_step(command: Command, host: str, step: str) -> bool:
+    files = command.runs.glob(f"*/{rollout.SLICES}/*/*-{host}-*.json")
+    return any(step in path.read_text() for path in files)
