@@ -67,7 +67,11 @@ class Report:
     def as_markdown(self) -> str:
         """Return the whole table with what has to be known to judge it."""
         notes = [f"- {note}\n" for section in self.sections for note in section.notes]
-        return f"{self.as_table()}\n{self._about()}\n\n{''.join(notes)}"
+        parts = [f"{self.as_table()}\n{self._about()}\n", "".join(notes)]
+        if profiles := [item for one in self.sections for item in one.profiles.items()]:
+            parts.append("## Where the seconds go\n")
+            parts += [_profile(title, spent) for title, spent in profiles]
+        return "\n".join(parts)
 
     def _about(self) -> str:
         origins = {at for section in self.sections for at in section.hosts.values()}
@@ -87,7 +91,7 @@ class Report:
         """Put table and plot of this run where README shows them.
 
         Raises:
-            LabError: when it is no whole run, or README has no place for it.
+            LabError: when it was a quick run or a row failed, or README has no place for it.
         """
         if self.options.quick or self.failed:
             raise LabError("A quick run, or one with rows that failed, is not published.")
@@ -143,6 +147,7 @@ def _section(section: Section) -> dict[str, Any]:
             for scope, by in section.times.items()
         },
         "hosts": dict(section.hosts),
+        "profiles": {title: dict(spent) for title, spent in section.profiles.items()},
         "details": dict(section.details),
         "notes": list(section.notes),
     }
@@ -157,6 +162,11 @@ def _summary(summary: Summary) -> dict[str, Any]:
             for sample in summary.samples
         ],
     }
+
+
+def _profile(title: str, spent: Mapping[str, float]) -> str:
+    rows = [(title, "seconds"), ("---", "--:"), *((k, f"{v:.2f}") for k, v in spent.items())]
+    return "".join(_row(cells) + "\n" for cells in rows)
 
 
 def _row(cells: Sequence[str]) -> str:

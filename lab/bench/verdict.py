@@ -60,7 +60,8 @@ class Section:
 
     Attributes:
         hosts: what each host ran on, by name.
-        details: whatever else belongs to the figures, for the JSON file: where the time went.
+        profiles: where the seconds went, by what was run and then by part.
+        details: whatever else belongs to the figures, for the JSON file.
         notes: what a reader has to know to judge the figures.
         failure: why it could not be measured; then there is nothing else.
     """
@@ -70,6 +71,7 @@ class Section:
     figures: Sequence[Figure] = ()
     times: Times = field(default_factory=dict)
     hosts: Mapping[str, str] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
     failure: str = ""

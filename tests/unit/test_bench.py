@@ -288,21 +288,22 @@ def test_dry_runs_are_judged_as_runs_are() -> None:
 
 VERBOSE = """\
 --> Connecting to hosts...
-    [misp-el] Connected
-[misp-el] >>> sudo -H -n sh -c 'printf '"'"'user\\t%s\\n'"'"' "$(id -u)"'
-[misp-el] user\t0
-    [misp-el] Loaded fact tasks.facts.Identity
-[misp-el] >>> sudo -H -n sh -c 'sh -s -- system+misp'
-[misp-el] @system
-[misp-el] busy\t
-[misp-el] [PHP Modules]
+    [misp-el]     Connected
+[misp-el]     >>> sudo -H -n sh -c 'printf '"'"'user\\t%s\\n'"'"' "$(id -u)"'
+[misp-el]     user\t0
+    [misp-el]     Loaded fact tasks.facts.Identity
+[misp-el]     >>> sudo -H -n sh -c 'sh -s -- system+misp'
+[misp-el]     @system
+[misp-el]     busy\t
+[misp-el]      two
+[misp-el]     [PHP Modules]
 """
 
 
 def test_answers_are_read_by_the_command_as_a_fake_host_gets_it() -> None:
     assert fake.answers(VERBOSE) == {
         "printf 'user\\t%s\\n' \"$(id -u)\"": ["user\t0"],
-        "sh -s -- system+misp": ["@system", "busy\t", "[PHP Modules]"],
+        "sh -s -- system+misp": ["@system", "busy\t", " two", "[PHP Modules]"],
     }
 
 
@@ -413,6 +414,7 @@ SECTIONS = (
         figures=[Figure("a | b", 2, 1), Figure("<c>", 0.5, 1.0, "x"), Figure("d", 7.0, unit="MB")],
         times={"one host": {"deploy": _summary(2, 1, 9)}},
         hosts={"misp-el": "el-like"},
+        profiles={"A run": {"connection": 0.3}},
         notes=["asks less"],
     ),
     Section("fleet", "fleet", failure="misp-el: no sshd\nin 60 s"),
@@ -435,11 +437,12 @@ def test_the_json_file_holds_samples_verdicts_and_failures(found: Report, tmp_pa
 
 
 def test_the_markdown_table_has_a_row_for_everything_and_no_broken_cell(found: Report) -> None:
-    rows = [line for line in found.as_markdown().splitlines() if line.startswith("|")]
+    rows = found.as_table().splitlines()
     assert {row.count("|") for row in rows} == {6}
     assert "| a / b | 2 | <= 1 | not met |  |" in rows
     assert "| fleet |  |  | not measured | misp-el: no sshd in 60 s |" in rows
-    assert "- asks less" in found.as_markdown()
+    assert "\n\n- asks less\n\n## " in found.as_markdown()
+    assert "| A run | seconds |\n| --- | --: |\n| connection | 0.30 |\n" in found.as_markdown()
 
 
 def test_the_plot_is_a_picture_with_a_bar_for_each_judged_figure(found: Report) -> None:
@@ -452,7 +455,7 @@ def test_the_plot_is_a_picture_with_a_bar_for_each_judged_figure(found: Report) 
     assert any(text and text.endswith("→") for text in texts)
 
 
-def test_only_a_whole_run_is_published_and_only_between_the_marks(
+def test_only_a_good_run_is_published_and_only_between_the_marks(
     found: Report, tmp_path: Path
 ) -> None:
     readme = tmp_path / "README.md"

@@ -61,7 +61,7 @@ def measured(lab: Lab, options: Options) -> Section:
         figures=[*judged(times), *_round_trips(trips)],
         times=times,
         hosts={host.name: host.origin for host in every},
-        details={"profile": {host.name: profile(lab, host) for host in every}},
+        profiles={f"A run on {host.name}": profile(lab, host) for host in every},
         notes=NOTES,
     )
 

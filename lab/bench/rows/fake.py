@@ -41,8 +41,7 @@ NOTES = (
     "controller's part only. Half of them answer as the Debian host, half as the EL-like one.",
 )
 # What a run with -vvv prints of each command and its output; pyinfra's own words are indented.
-_LINE = re.compile(r"^\[(?P<host>[^\]]+)\] ?(?P<text>.*)$")
-_COMMAND = ">>> "
+_COMMAND = re.compile(r"^(?P<prefix>\[[^\]]+\] +)>>> (?P<command>.*)$")
 
 
 def measured(lab: Lab, options: Options) -> Section:
@@ -113,15 +112,15 @@ def _recorded(lab: Lab, host: LabHost) -> dict[str, list[str]]:
 def answers(log: str) -> dict[str, list[str]]:
     """Read out of a log (-vvv, one host) what each command printed, by the command."""
     found: dict[str, list[str]] = {}
-    command = ""
+    printed: list[str] = []
+    prefix = ""
     for line in log.splitlines():
-        match = _LINE.match(line)
-        if match and match["text"].lstrip().startswith(_COMMAND):
+        if match := _COMMAND.match(line):
             # Without sudo and the shell around it: a fake host is asked without both.
-            command = shlex.split(match["text"].partition(_COMMAND)[2])[-1]
-            found[command] = []
-        elif match and command:
-            found[command].append(match["text"])
+            command = shlex.split(match["command"])[-1]
+            prefix, printed = match["prefix"], found.setdefault(command, [])
+        elif prefix and line.startswith(prefix):
+            printed.append(line.removeprefix(prefix))
     return found
 
 

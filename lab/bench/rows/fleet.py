@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from lab import run
 from lab.bench import deploy, logins
 from lab.bench.measure import Summary, take_turns
+from lab.bench.measure import measured as timed
 from lab.bench.options import Options
 from lab.bench.verdict import Figure, Section, ratio
 from lab.console import heading, step
+from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import QUEUES, HostSpec
 
@@ -52,6 +54,7 @@ def measured(options: Options) -> Section:
             figures=judged(times, len(every)),
             times=times,
             hosts={host.spec.base: host.origin for host in every},
+            profiles={f"A run on {len(every)} hosts": _profile(lab, every)},
             details={"migration_seconds": round(migration.seconds, 1)},
             notes=NOTES,
         )
@@ -80,6 +83,19 @@ def judged(times: Mapping[str, Mapping[str, Summary]], count: int) -> list[Figur
             f"{every[DEPLOY].cpu:.2f} s in all; one host alone {one[DEPLOY].cpu:.2f} s",
         ),
     ]
+
+
+def _profile(lab: Lab, hosts: Sequence[LabHost]) -> dict[str, float]:
+    """Whose processor time a run on all hosts is."""
+    with step(f"profile, {len(hosts)} hosts"):
+        before = sum(host.cpu_seconds() for host in hosts)
+        sample = timed(partial(deploy.again, lab, hosts))
+        spent = sum(host.cpu_seconds() for host in hosts) - before
+    return {
+        "wall clock": round(sample.seconds, 2),
+        "processor time of the controller": round(sample.cpu, 2),
+        "processor time of the hosts": round(spent, 2),
+    }
 
 
 def specs(count: int) -> list[HostSpec]:
