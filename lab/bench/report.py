@@ -25,6 +25,7 @@ NAME = "bench"
 FOLDER = REPOSITORY / "reports"
 COLUMNS = ("figure", "measured", "limit", "", "made of")
 README_COLUMNS = 4
+FAILURE = 200  # letters of a reason in a table; the JSON file has it whole
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
@@ -60,7 +61,7 @@ class Report:
         for section in self.sections:
             rows.append((f"**{section.title}**", "", "", "", ""))
             if section.failure:
-                rows.append((section.row, "", "", "not measured", section.failure[:200]))
+                rows.append((section.row, "", "", "not measured", section.failure[:FAILURE]))
             rows += [figure.cells for figure in section.figures]
         return "".join(_row(cells[:columns]) + "\n" for cells in rows)
 
@@ -195,7 +196,8 @@ def _figures(sections: Sequence[Section]) -> Table:
     styles: Mapping[bool | None, str] = {None: "", True: "green", False: "red"}
     for section in sections:
         if section.failure:
-            table.add_row(section.row, "", "", "not measured", section.failure, style="red")
+            why = section.failure[:FAILURE]
+            table.add_row(section.row, "", "", "not measured", why, style="red")
         for figure in section.figures:
             table.add_row(*figure.cells, style=styles[figure.met])
         table.add_section()

@@ -39,7 +39,8 @@ NOTES = (
     "nothing beforehand, do not wait for old jobs, and let a worker count as running after 1 s "
     "where the deploy's group file and the playbook's say 5 s (startsecs).",
     "What proof and drain wait by design is read from the log of each run: how long the script "
-    "wait_until_stable took, and how long the drain slept between its looks.",
+    "wait_until_stable took (it sleeps 8 s between two looks at supervisord), and how long the "
+    "drain slept between its looks.",
 )
 
 # apt gets the packages from a directory of the host; the RHEL family's repositories are local.

@@ -18,19 +18,22 @@ MOST_COMMANDS = 1.0
 
 MISP's workers block in BLPOP for 30 s at a time: 21 of them make 0.7 a second."""
 
+TICKS_A_SECOND = 100  # of /proc, on every Linux that the lab runs on
+
 NOTES = (
     "Memory is what the processes of the group have for themselves plus their part of what they "
     "share (PSS); the workers' code is the stub's, MISP's own takes more (about 60 MB a worker).",
 )
 
-# A process and all that it started; PSS in kB, and the clock ticks that it has run.
+# Each worker's shell and PHP: PID, PSS in kB, and the clock ticks that it has run. In brackets, or
+# the look would find itself.
 _PROCESSES = r"""
 for status in /proc/[0-9]*/cmdline; do
-    tr '\0' ' ' <"$status" 2>/dev/null | grep -q 'start_worker' || continue
+    tr '\0' ' ' <"$status" 2>/dev/null | grep -q '[s]tart_worker' || continue
     process=${status%/cmdline}
     pss=$(awk '$1 == "Pss:" { print $2 }' "$process/smaps_rollup" 2>/dev/null)
     ticks=$(awk '{ print $14 + $15 }' "$process/stat" 2>/dev/null)
-    [ -z "$pss" ] || echo "$pss $ticks"
+    [ -z "$pss" ] || echo "${process#/proc/} $pss $ticks"
 done
 """
 _COMMANDS = 'echo json_encode($redis->info("stats")["total_commands_processed"]);'
@@ -74,10 +77,11 @@ def _look(host: LabHost, seconds: float) -> dict[str, Any]:
     time.sleep(seconds)
     sent = _commands(host) - commands - _OWN_COMMANDS
     after, passed = _processes(host), time.monotonic() - began
+    ticks = sum(after[pid][1] - before[pid][1] for pid in after.keys() & before.keys())
     return {
-        "megabytes": round(sum(pss for pss, _ in after) / 1024, 1),
+        "megabytes": round(sum(pss for pss, _ in after.values()) / 1024, 1),
         "processes": len(after),
-        "cpu_seconds_a_second": (_ticks(after) - _ticks(before)) / 100 / passed,
+        "cpu_seconds_a_second": ticks / TICKS_A_SECOND / passed,
         "redis_commands_a_second": max(0, sent) / passed,
     }
 
@@ -86,10 +90,6 @@ def _commands(host: LabHost) -> int:
     return int(misp.ask_redis(host, _COMMANDS))
 
 
-def _processes(host: LabHost) -> list[tuple[int, int]]:
+def _processes(host: LabHost) -> dict[str, tuple[int, int]]:
     listed = host.exec(_PROCESSES).stdout.splitlines()
-    return [(int(pss), int(ticks)) for pss, ticks in (line.split() for line in listed)]
-
-
-def _ticks(processes: list[tuple[int, int]]) -> int:
-    return sum(ticks for _, ticks in processes)
+    return {pid: (int(pss), int(ticks)) for pid, pss, ticks in (line.split() for line in listed)}
