@@ -74,13 +74,13 @@ def _converge(lab: Lab) -> None:
 def _tried(row: str, measure: Callable[[], Section]) -> Section:
     try:
         return measure()
-    except _ERRORS as error:
+    except Exception as error:  # whatever it is: an hour's other rows must not be lost to it
         return _failed(row, error)
 
 
 def _failed(row: str, error: Exception) -> Section:
     say(f"{row}: {error}")
-    return Section(row, row, failure=str(error))
+    return Section(row, row, failure=f"{type(error).__name__}: {error}")
 
 
 def _options(argv: Sequence[str] | None) -> argparse.Namespace:

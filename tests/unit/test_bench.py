@@ -485,7 +485,7 @@ def test_a_row_that_fails_is_reported_and_the_others_go_on(monkeypatch: pytest.M
 
     monkeypatch.setattr(command_line, "BY_THEMSELVES", {"first": fails, "cold": works})
     done = command_line.bench(["cold", "first"], Options(pairs=3), keep=False)
-    assert [section.failure for section in done.sections] == ["no engine", ""]
+    assert [section.failure for section in done.sections] == ["LabError: no engine", ""]
     assert [figure.met for figure in done.figures] == [True]
 
 
