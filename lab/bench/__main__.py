@@ -47,16 +47,16 @@ _ERRORS = (LabError, DockerException, subprocess.TimeoutExpired)
 
 def bench(rows: Sequence[str], options: Options, keep: bool) -> Report:
     """Measure ROWS; one that fails is reported as such, and the others go on."""
-    sections = []
+    sections: list[Section] = []
     if shared := [row for row in ON_CONVERGED if row in rows]:
         try:
             with Lab.start(REHEARSAL, keep=keep) as lab:
                 _converge(lab)
-                sections += [
-                    _tried(row, partial(ON_CONVERGED[row], lab, options)) for row in shared
-                ]
-        except _ERRORS as error:
-            sections += [_failed(row, error) for row in shared]
+                for row in shared:
+                    sections.append(_tried(row, partial(ON_CONVERGED[row], lab, options)))
+        except Exception as error:  # as in _tried
+            measured = {section.row for section in sections}
+            sections += [_failed(row, error) for row in shared if row not in measured]
     for row in [row for row in BY_THEMSELVES if row in rows]:
         sections.append(_tried(row, partial(BY_THEMSELVES[row], options)))
     return Report(options, sections)
