@@ -18,7 +18,15 @@ nox.options.reuse_existing_virtualenvs = True
 nox.options.sessions = ["lint", "types", "unit", "fake"]
 
 ROOT = Path(__file__).resolve().parent
-SHELL_SOURCES = ("noxw", ".ci/run", "lab/recipes", "lab/stub", "tasks/remote", "templates")
+SHELL_SOURCES = (
+    "noxw",
+    ".ci/run",
+    "lab/bench",
+    "lab/recipes",
+    "lab/stub",
+    "tasks/remote",
+    "templates",
+)
 
 
 # --- environments ------------------------------------------------------------------------------
@@ -174,7 +182,7 @@ def rehearse(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Print times of a re-run beside Ansible's. Options: --install-engine, --keep, --pairs N."""
+    """Times beside the guide's and Ansible's. Options: --install-engine, --rows, --quick."""
     _install(session, peers=True)
     options, rest = _options(session)
     keep = ["--keep"] * options.keep

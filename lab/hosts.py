@@ -172,6 +172,12 @@ class LabHost:
         """Return the content of a file in the host."""
         return self.exec(["cat", path]).stdout
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time of all the host's processes since it was started."""
+        container = self._container.get_wrapped_container()
+        usage = container.client.api.stats(container.id, stream=False, one_shot=True)
+        return int(usage["cpu_stats"]["cpu_usage"]["total_usage"]) / 1e9
+
     def restart(self) -> None:
         """Restart the host as a reboot would, and wait until it is back."""
         self._container.get_wrapped_container().restart(timeout=30)

@@ -24,6 +24,8 @@ TIME_LIMIT = 900.0
 BEGINS = "Starting operation:"
 """What pyinfra says, with a name behind it, when it begins with an operation."""
 
+Stamped = list[tuple[float, str]]
+
 
 @dataclass(frozen=True)
 class Operation:
@@ -58,6 +60,7 @@ class Run:
     Attributes:
         plan: with ``--dry``, what would be done; else pyinfra leaves its host lists empty.
         operations: what was done, in order; empty for a dry or an aborted run.
+        stamped: the lines of standard error, each with the seconds after which it came.
     """
 
     command: str
@@ -68,6 +71,7 @@ class Run:
     plan: tuple[Operation, ...] = ()
     operations: tuple[Operation, ...] = ()
     failed_hosts: tuple[str, ...] = field(default=())
+    stamped: tuple[tuple[float, str], ...] = field(default=(), repr=False)
 
     @property
     def ok(self) -> bool:
@@ -138,6 +142,7 @@ def pyinfra(  # each is an independent choice of a caller
         plan=tuple(Operation.of(row) for row in report.get("plan") or ()),
         operations=tuple(Operation.of(row) for row in results.get("operations") or ()),
         failed_hosts=tuple(results.get("failed_hosts") or ()),
+        stamped=tuple((at - began, line) for at, line in running.stamped),
     )
 
 
@@ -147,7 +152,7 @@ class Running:
     def __init__(self, command: str, process: subprocess.Popen[str], echo: bool = False) -> None:
         self.command = command
         self.process = process
-        self._outputs: tuple[list[str], list[str]] = ([], [])
+        self._outputs: tuple[Stamped, Stamped] = ([], [])
         streams = (process.stdout, process.stderr)
         self._readers = [
             threading.Thread(target=_drain, args=(stream, lines, echo and index == 1))
@@ -159,12 +164,17 @@ class Running:
     @property
     def stdout(self) -> str:
         """Its standard output so far."""
-        return "".join(self._outputs[0])
+        return "".join(line for _, line in self._outputs[0])
 
     @property
     def stderr(self) -> str:
         """Its standard error so far, where pyinfra's progress goes."""
-        return "".join(self._outputs[1])
+        return "".join(line for _, line in self._outputs[1])
+
+    @property
+    def stamped(self) -> Stamped:
+        """The lines of its standard error so far, with the time of the monotonic clock."""
+        return self._outputs[1]
 
     @property
     def operations(self) -> list[str]:
@@ -187,7 +197,7 @@ class Running:
             LabError: when it took longer than TIMEOUT.
         """
         if not self.ends_within(timeout):
-            tail = "".join(self._outputs[1][-20:])
+            tail = "".join(line for _, line in self._outputs[1][-20:])
             raise LabError(f"{self.command} was killed after {timeout:.0f} s:\n{tail}")
 
     def kill(self) -> None:
@@ -232,9 +242,9 @@ def program() -> list[str]:
     return [str(script)] if script.exists() else [sys.executable, "-m", "pyinfra"]
 
 
-def _drain(stream: IO[str], lines: list[str], echo: bool) -> None:
+def _drain(stream: IO[str], lines: Stamped, echo: bool) -> None:
     for line in stream:
-        lines.append(line)
+        lines.append((time.monotonic(), line))
         if echo:
             # As it is: rich would read "[host]" as markup.
             console.print("  " + line.rstrip("\n"), markup=False)

@@ -1,1 +1,1 @@
-"""How long a re-run on converged hosts takes, next to Ansible and to the bare floor."""
+"""How long migrations, re-runs and cut-overs take, beside the guide's commands and Ansible."""

@@ -1,101 +1,157 @@
-"""The bench's figures as tables for a person and as JSON for a machine."""
+"""What a bench found: tables for a person, JSON for a machine, Markdown and a plot for README."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from lab.bench import verdict
+from lab.bench import plot
 from lab.bench.measure import Summary
-from lab.bench.peers import NOT_IN_THE_FLOOR, NOT_IN_THE_PLAYBOOK
-from lab.bench.verdict import Figure
+from lab.bench.options import Options
+from lab.bench.verdict import Figure, Section
 from lab.console import console, say
+from lab.errors import LabError
 from lab.paths import REPOSITORY
 
-FILE = REPOSITORY / "reports" / "bench.json"
+NAME = "bench"
+FOLDER = REPOSITORY / "reports"
+COLUMNS = ("figure", "measured", "limit", "", "made of")
+README_COLUMNS = 4
+FAILURE = 200  # letters of a reason in a table; the JSON file has it whole
+BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 
 
 @dataclass(frozen=True)
 class Report:
-    """Everything that one bench measured.
+    """Everything that one bench measured."""
 
-    Attributes:
-        hosts: what each host ran on, by name.
-        round_trips: commands sent to each host.
-        times: by scope, then by peer.
-        rehearsals: seconds by `warm` and `cold`; empty when not asked for.
-    """
-
-    pairs: int
-    hosts: Mapping[str, str]
-    round_trips: Mapping[str, int]
-    times: Mapping[str, Mapping[str, Summary]]
-    rehearsals: Mapping[str, float] = field(default_factory=dict)
+    options: Options
+    sections: Sequence[Section]
 
     @property
     def figures(self) -> list[Figure]:
-        """Every figure that has a target."""
-        return [
-            *verdict.of_round_trips(self.round_trips),
-            *(
-                figure
-                for scope, summaries in self.times.items()
-                for figure in verdict.of_ratios(scope, summaries)
-            ),
-            *verdict.of_rehearsals(self.rehearsals),
-        ]
+        """Every figure, in the order of the rows."""
+        return [figure for section in self.sections for figure in section.figures]
 
-    def with_rehearsals(self, seconds: Mapping[str, float]) -> Report:
-        """Return this report with the times of rehearsals."""
-        return dataclasses.replace(self, rehearsals=seconds)
+    @property
+    def failed(self) -> list[Section]:
+        """The rows that could not be measured."""
+        return [section for section in self.sections if section.failure]
 
     def as_data(self) -> dict[str, Any]:
         """Return what goes into the JSON file."""
         return {
-            "pairs": self.pairs,
-            "controller": {
-                "cpus": os.cpu_count(),
-                "python": platform.python_version(),
-                "pyinfra": version("pyinfra"),
-                "ansible-core": version("ansible-core"),
-            },
-            "hosts": dict(self.hosts),
-            "round_trips": dict(self.round_trips),
-            "times": {
-                scope: {peer: _summary(summary) for peer, summary in summaries.items()}
-                for scope, summaries in self.times.items()
-            },
-            "rehearsals": dict(self.rehearsals),
-            "figures": [
-                {**dataclasses.asdict(figure), "met": figure.met} for figure in self.figures
-            ],
-            "not_in_the_playbook": list(NOT_IN_THE_PLAYBOOK),
+            "pairs": self.options.pairs,
+            "quick": self.options.quick,
+            "controller": _controller(),
+            "rows": {section.row: _section(section) for section in self.sections},
         }
 
-    def write(self, path: Path = FILE) -> None:
-        """Write the JSON file."""
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(json.dumps(self.as_data(), indent=2) + "\n")
+    def as_table(self, columns: int = len(COLUMNS)) -> str:
+        """Return the first COLUMNS of a Markdown table of all figures."""
+        rows: list[Sequence[str]] = [COLUMNS, ("---", "--:", "--:", "---", "---")]
+        for section in self.sections:
+            rows.append((f"**{section.title}**", "", "", "", ""))
+            if section.failure:
+                rows.append((section.row, "", "", "not measured", section.failure[:FAILURE]))
+            rows += [figure.cells for figure in section.figures]
+        return "".join(_row(cells[:columns]) + "\n" for cells in rows)
+
+    def as_markdown(self) -> str:
+        """Return the whole table with what has to be known to judge it."""
+        notes = [f"- {note}\n" for section in self.sections for note in section.notes]
+        parts = [f"{self.as_table()}\n{self._about()}\n", "".join(notes)]
+        if profiles := [item for one in self.sections for item in one.profiles.items()]:
+            parts.append("## Where the seconds go\n")
+            parts += [_profile(title, spent) for title, spent in profiles]
+        return "\n".join(parts)
+
+    def _about(self) -> str:
+        origins = {at for section in self.sections for at in section.hosts.values()}
+        return (
+            f"Medians of {self.options.pairs} runs of each in turns, on {os.cpu_count()} processors"
+            f" that controller and hosts share. Hosts: {'; '.join(sorted(origins))}."
+        )
+
+    def write(self, folder: Path = FOLDER) -> None:
+        """Write the JSON file, the Markdown table and the plot."""
+        folder.mkdir(exist_ok=True)
+        (folder / f"{NAME}.json").write_text(json.dumps(self.as_data(), indent=2) + "\n")
+        (folder / f"{NAME}.md").write_text(self.as_markdown())
+        (folder / f"{NAME}.svg").write_text(plot.svg(self.figures))
+
+    def publish(self, root: Path = REPOSITORY) -> None:
+        """Put table and plot of this run where README shows them.
+
+        Raises:
+            LabError: when it was a quick run or a row failed, or README has no place for it.
+        """
+        if self.options.quick or self.failed:
+            raise LabError("A quick run, or one with rows that failed, is not published.")
+        readme, docs = root / "README.md", root / "docs"
+        text = placed(readme.read_text(encoding="utf-8"), self.as_table(README_COLUMNS))
+        docs.mkdir(exist_ok=True)
+        (docs / f"{NAME}.svg").write_text(plot.svg(self.figures))
+        (docs / f"{NAME}.md").write_text(f"# The bench's last run\n\n{self.as_markdown()}")
+        readme.write_text(text)
 
     def show(self) -> None:
-        """Print the tables, and what the peers leave out."""
-        console.print(_times(self))
-        console.print(_figures(self.figures))
-        say("What the deploy does and the playbook does not:")
-        for line in NOT_IN_THE_PLAYBOOK:
-            say(f"- {line}")
-        say(f"And {NOT_IN_THE_FLOOR}.")
-        for name, origin in self.hosts.items():
-            say(f"{name} ran on: {origin}")
+        """Print the tables, and what has to be known to judge them."""
+        for section in self.sections:
+            if section.times:
+                console.print(_times(section))
+        console.print(_figures(self.sections))
+        for section in self.sections:
+            for note in section.notes:
+                say(f"- {section.row}: {note}")
+            for name, origin in section.hosts.items():
+                say(f"- {section.row}: {name} ran on: {origin}")
+
+
+def placed(readme: str, text: str) -> str:
+    """Put a table between README's two marks.
+
+    Raises:
+        LabError: when they are not there.
+    """
+    before, begin, rest = readme.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise LabError(f"README.md has no {BEGIN} and {END}.")
+    return f"{before}{begin}\n{text}{end}{after}"
+
+
+def _controller() -> dict[str, Any]:
+    return {
+        "cpus": os.cpu_count(),
+        "python": platform.python_version(),
+        "pyinfra": version("pyinfra"),
+        "ansible-core": version("ansible-core"),
+    }
+
+
+def _section(section: Section) -> dict[str, Any]:
+    return {
+        "title": section.title,
+        "failure": section.failure,
+        "figures": [{**asdict(figure), "verdict": figure.verdict} for figure in section.figures],
+        "times": {
+            scope: {peer: _summary(summary) for peer, summary in by.items()}
+            for scope, by in section.times.items()
+        },
+        "hosts": dict(section.hosts),
+        "profiles": {title: dict(spent) for title, spent in section.profiles.items()},
+        "details": dict(section.details),
+        "notes": list(section.notes),
+    }
 
 
 def _summary(summary: Summary) -> dict[str, Any]:
@@ -109,24 +165,40 @@ def _summary(summary: Summary) -> dict[str, Any]:
     }
 
 
-def _times(report: Report) -> Table:
-    title = f"re-run on converged hosts, {report.pairs} runs each, alternating"
-    table = Table("on", "by", title=title, title_justify="left")
-    for column in ("median", "fastest", "slowest", "controller CPU"):
+def _profile(title: str, spent: Mapping[str, float]) -> str:
+    rows = [(title, "seconds"), ("---", "--:"), *((k, f"{v:.2f}") for k, v in spent.items())]
+    return "".join(_row(cells) + "\n" for cells in rows)
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cell.replace('|', '/').replace(chr(10), ' ') for cell in cells)} |"
+
+
+def _times(section: Section) -> Table:
+    table = Table("on", "by", title=section.title, title_justify="left")
+    for column in ("runs", "median", "fastest", "slowest", "controller CPU"):
         table.add_column(column, justify="right")
-    for scope, summaries in report.times.items():
+    for scope, summaries in section.times.items():
         for peer, summary in summaries.items():
             times = (summary.seconds, summary.fastest, summary.slowest, summary.cpu)
-            table.add_row(scope, peer, *(f"{seconds:.2f} s" for seconds in times))
+            runs = str(len(summary.samples))
+            table.add_row(scope, peer, runs, *(f"{seconds:.2f} s" for seconds in times))
         table.add_section()
     return table
 
 
-def _figures(figures: Sequence[Figure]) -> Table:
+def _figures(sections: Sequence[Section]) -> Table:
     table = Table("figure", title="against the targets", title_justify="left")
-    table.add_column("value", justify="right")
-    table.add_column("target", justify="right")
+    table.add_column("measured", justify="right")
+    table.add_column("limit", justify="right")
     table.add_column("")
-    for figure, row in zip(figures, verdict.rows(figures), strict=True):
-        table.add_row(*row, style="green" if figure.met else "red")
+    table.add_column("made of")
+    styles: Mapping[bool | None, str] = {None: "", True: "green", False: "red"}
+    for section in sections:
+        if section.failure:
+            why = section.failure[:FAILURE]
+            table.add_row(section.row, "", "", "not measured", why, style="red")
+        for figure in section.figures:
+            table.add_row(*figure.cells, style=styles[figure.met])
+        table.add_section()
     return table

@@ -1,79 +1,82 @@
-"""Figures against their targets."""
+"""Figures against their targets, and what one row of the bench found."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from lab.bench.measure import Summary
 
-PYINFRA, ANSIBLE, FLOOR = "pyinfra", "ansible", "floor"
-
-MOST_ROUND_TRIPS = 12
-MOST_OF_ANSIBLE = 0.25
-MOST_OF_FLOOR = 3.0
-MOST_SECONDS = {"warm": 180.0, "cold": 600.0}
-"""A rehearsal with images built, and with nothing cached."""
+Times = Mapping[str, Mapping[str, Summary]]
+"""By scope (which hosts), then by peer."""
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One result; the target is an upper limit."""
+    """One result; the target is an upper limit.
+
+    Attributes:
+        target: none for what is only reported.
+        parts: what the value was made of, in words.
+    """
 
     name: str
     value: float
-    target: float
+    target: float | None = None
     unit: str = ""
+    parts: str = ""
 
     @property
-    def met(self) -> bool:
-        """Whether the value is within its target."""
-        return self.value <= self.target
+    def met(self) -> bool | None:
+        """Whether the value is within its target; nothing where there is none."""
+        return None if self.target is None else self.value <= self.target
 
     @property
     def verdict(self) -> str:
-        """`met` or `not met`."""
-        return "met" if self.met else "not met"
+        """`met`, `not met`, or `-` where there is no target."""
+        return {None: "-", True: "met", False: "not met"}[self.met]
 
-
-def of_round_trips(counted: Mapping[str, int]) -> list[Figure]:
-    """Judge the round trips of each host."""
-    return [
-        Figure(f"round trips, {host}", count, MOST_ROUND_TRIPS)
-        for host, count in sorted(counted.items())
-    ]
-
-
-def of_ratios(scope: str, summaries: Mapping[str, Summary]) -> list[Figure]:
-    """Judge the deploy's median time on SCOPE against Ansible's and against the floor's."""
-    own = summaries[PYINFRA].seconds
-    targets = ((ANSIBLE, MOST_OF_ANSIBLE), (FLOOR, MOST_OF_FLOOR))
-    return [
-        Figure(f"{PYINFRA} / {peer}, {scope}", own / summaries[peer].seconds, target, "x")
-        for peer, target in targets
-    ]
-
-
-def of_rehearsals(seconds: Mapping[str, float]) -> list[Figure]:
-    """Judge the times of whole rehearsals, by `warm` and `cold`."""
-    return [
-        Figure(f"rehearsal, {state}", taken, MOST_SECONDS[state], "s")
-        for state, taken in seconds.items()
-    ]
-
-
-def rows(figures: Sequence[Figure]) -> list[tuple[str, str, str, str]]:
-    """Turn figures into rows of a table: name, value, target, verdict."""
-    return [
-        (
-            figure.name,
-            f"{_number(figure.value)} {figure.unit}".rstrip(),
-            f"<= {figure.target:g} {figure.unit}".rstrip(),
-            figure.verdict,
+    @property
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """Name, value, target, verdict and parts, as a table shows them."""
+        target = "" if self.target is None else f"<= {self.target:g} {self.unit}".rstrip()
+        return (
+            self.name,
+            f"{_number(self.value)} {self.unit}".rstrip(),
+            target,
+            self.verdict,
+            self.parts,
         )
-        for figure in figures
-    ]
 
 
 def _number(value: float) -> str:
     return str(value) if isinstance(value, int) else f"{value:.2f}"
+
+
+@dataclass(frozen=True)
+class Section:
+    """What one row found.
+
+    Attributes:
+        hosts: what each host ran on, by name.
+        profiles: where the seconds went, by what was run and then by part.
+        details: whatever else belongs to the figures, for the JSON file.
+        notes: what a reader has to know to judge the figures.
+        failure: why it could not be measured; then there is nothing else.
+    """
+
+    row: str
+    title: str
+    figures: Sequence[Figure] = ()
+    times: Times = field(default_factory=dict)
+    hosts: Mapping[str, str] = field(default_factory=dict)
+    profiles: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    failure: str = ""
+
+
+def ratio(name: str, own: float, other: float, target: float) -> Figure:
+    """Judge a time against another one."""
+    return Figure(name, own / other, target, "x", f"{own:.2f} s / {other:.2f} s")

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from docker.errors import DockerException
 
-from lab.bench import measure, peers, rehearsals, verdict
+from lab.bench import __main__ as command_line
+from lab.bench import deploy, measure, playbook, plot, report, timeline
 from lab.bench.measure import Sample, Summary
+from lab.bench.options import Options
 from lab.bench.report import Report
-from lab.bench.verdict import ANSIBLE, FLOOR, PYINFRA, Figure
+from lab.bench.rows import converged, cutover, fake, first, fleet, idle, rehearsals
+from lab.bench.verdict import Figure, Section
 from lab.engine import IMAGE_PREFIX, LABEL
 from lab.errors import LabError
+from lab.load import Outcome
+from lab.paths import REPOSITORY
 from lab.run import Operation, Run
 
 # As pyinfra 3.10 writes it; the last but one is a script's own output, the last a local command.
@@ -33,6 +40,26 @@ LOG = """\
     [pyinfra.connectors.local] --> Running command on localhost: true
 """
 
+_SEND = (
+    "    [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) sudo -H -n sh -c '{}'\n"
+)
+_END = "    [pyinfra.connectors.ssh] Command exit status: 0\n"
+STAMPED = (
+    (0.2, "--> Connecting to hosts...\n"),
+    (0.5, "--> Preparing operation files...\n"),
+    (1.0, _SEND.format("sh -s -- system+proof")),
+    (2.0, _END),
+    (2.5, "--> Starting operation: Proof: a job on every queue \n"),
+    (3.0, _SEND.format("sh -s -- wait_until_stable")),
+    (11.25, _END),
+    (11.5, "--> Starting operation: Drain: the old workers finish \n"),
+    (12.0, _SEND.format("sh -s -- legacy")),
+    (12.5, _END),
+    (13.5, _SEND.format("sh -s -- legacy")),
+    (14.0, _END),
+    (15.0, "--> Disconnecting from hosts...\n"),
+)
+
 RECAP = """\
 PLAY RECAP *******************************************************************
 misp-debian                : ok=18   changed=0    unreachable=0    failed=0
@@ -44,26 +71,64 @@ def _summary(*seconds: float) -> Summary:
     return Summary(tuple(Sample(taken, taken / 10) for taken in seconds))
 
 
-def _report(**changes: Any) -> Report:
-    times = {PYINFRA: _summary(2, 1, 9), ANSIBLE: _summary(8, 8, 8), FLOOR: _summary(1, 0.5, 0.5)}
-    values: dict[str, Any] = {
-        "pairs": 3,
-        "hosts": {"misp-el": "el-like"},
-        "round_trips": {"misp-el": 13},
-        "times": {"one host": times},
-    }
-    return Report(**{**values, **changes})
+def _run(*operations: Operation, **values: Any) -> Run:
+    return Run("pyinfra x", 0, "", values.pop("stderr", ""), 16.0, operations=operations, **values)
+
+
+# --- what a log says -----------------------------------------------------------------------------
 
 
 def test_round_trips_are_counted_per_host() -> None:
-    assert measure.round_trips(LOG) == {"misp-el": 2, "misp-debian": 1}
-    assert measure.round_trips("") == {}
+    assert timeline.round_trips(LOG) == {"misp-el": 2, "misp-debian": 1}
+    assert timeline.round_trips("") == {}
 
 
-def test_the_installed_pyinfra_writes_the_line_that_is_counted() -> None:
+def test_the_installed_pyinfra_writes_the_lines_that_are_counted() -> None:
     spec = importlib.util.find_spec("pyinfra.connectors.ssh")
     assert spec is not None and spec.origin is not None
-    assert '"Running command on %s: (pty=%s) %s"' in Path(spec.origin).read_text()
+    source = Path(spec.origin).read_text()
+    assert '"Running command on %s: (pty=%s) %s"' in source
+    assert '"Command exit status: %i"' in source
+
+
+def test_commands_have_their_operation_their_name_and_their_time() -> None:
+    found = [(one.operation[:5], one.name, one.seconds) for one in timeline.commands(STAMPED)]
+    assert found == [
+        ("", "system+proof", 1.0),
+        ("Proof", "wait_until_stable", 8.25),
+        ("Drain", "legacy", 0.5),
+        ("Drain", "legacy", 0.5),
+    ]
+
+
+def test_what_proof_and_drain_wait_is_read_from_the_log() -> None:
+    assert first.waited(_run(stamped=STAMPED)) == {"proof": 8.25, "drain": 1.0}
+
+
+@pytest.mark.parametrize("missing", ["wait_until_stable", "-- legacy"])
+def test_a_log_without_a_wait_is_an_error_and_not_a_wait_of_nought(missing: str) -> None:
+    stamped = tuple((at, line) for at, line in STAMPED if missing not in line)
+    with pytest.raises(LabError, match="no wait"):
+        first.waited(_run(stamped=stamped))
+
+
+def test_operations_follow_one_another_without_a_gap() -> None:
+    found = timeline.operations(STAMPED, 16.0)
+    assert found == {
+        "look": 2.5,
+        "Proof: a job on every queue": 9.0,
+        "Drain: the old workers finish": 4.5,
+    }
+
+
+def test_a_profile_adds_up_to_the_whole_run() -> None:
+    found = timeline.profile(STAMPED, 16.0)
+    assert sum(found.values()) == pytest.approx(16.0)
+    assert found["connection"] == 0.3
+    assert found["command legacy"] == 1.0
+
+
+# --- measuring -----------------------------------------------------------------------------------
 
 
 def test_a_summary_is_of_medians() -> None:
@@ -78,6 +143,14 @@ def test_another_peer_begins_each_round_and_nobody_is_left_out() -> None:
     assert rounds == [("a", "b", "c"), ("b", "c", "a"), ("c", "a", "b"), ("a", "b", "c")]
 
 
+def test_the_first_run_of_each_peer_is_not_counted() -> None:
+    ran: list[str] = []
+    contenders = {name: (lambda name=name: ran.append(name)) for name in "ab"}
+    times = measure.take_turns(contenders, 2, "test")
+    assert ran == ["a", "b", "a", "b", "b", "a"]
+    assert {name: len(summary.samples) for name, summary in times.items()} == {"a": 2, "b": 2}
+
+
 def test_the_time_of_child_processes_counts() -> None:
     burn = "import time\nwhile time.process_time() < 0.2: pass"
     sample = measure.measured(lambda: subprocess.run([sys.executable, "-c", burn], check=True))
@@ -85,53 +158,223 @@ def test_the_time_of_child_processes_counts() -> None:
     assert sample.seconds >= 0.2
 
 
-def test_ratios_are_of_medians_and_judged() -> None:
-    figures = {figure.name: figure for figure in _report().figures}
-    ansible, floor = figures["pyinfra / ansible, one host"], figures["pyinfra / floor, one host"]
-    assert (ansible.value, ansible.met) == (0.25, True)
-    assert (floor.value, floor.met) == (4.0, False)
+def _watched(tmp_path: Path, code: str, limit: float = 60) -> Sample:
+    output = tmp_path / "output"
+    command = [sys.executable, "-c", code]
+    return measure.watched(command, output, {"GIVEN": "yes"}, tmp_path, limit)
 
 
-@pytest.mark.parametrize(("count", "expected"), [(12, "met"), (13, "not met")])
-def test_twelve_round_trips_are_allowed(count: int, expected: str) -> None:
-    (figure,) = verdict.of_round_trips({"misp-el": count})
-    assert verdict.rows([figure]) == [("round trips, misp-el", str(count), "<= 12", expected)]
+def test_the_memory_is_that_of_the_watched_process(tmp_path: Path) -> None:
+    small = _watched(
+        tmp_path, "import os, time; print(os.environ['GIVEN'], os.getcwd()); time.sleep(0.3)"
+    )
+    assert (tmp_path / "output").read_text() == f"yes {tmp_path}\n"
+    large = _watched(tmp_path, "block = b'x' * 100_000_000; import time; time.sleep(0.3)")
+    assert 90 < large.megabytes - small.megabytes < 130
+    assert 3 < small.megabytes < 60
 
 
-def test_rows_show_units_and_verdicts() -> None:
-    figures = [Figure("a", 0.2512, 0.25, "x"), *verdict.of_rehearsals({"warm": 179.5})]
-    assert verdict.rows(figures) == [
-        ("a", "0.25 x", "<= 0.25 x", "not met"),
-        ("rehearsal, warm", "179.50 s", "<= 180 s", "met"),
-    ]
+def test_a_watched_process_that_fails_or_hangs_is_no_measurement(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match="exit code 3:\nbecause"):
+        _watched(tmp_path, "import sys; sys.stderr.write('because'); sys.exit(3)")
+    with pytest.raises(LabError, match="exit code -9"):
+        _watched(tmp_path, "import time; time.sleep(60)", limit=0.2)
 
 
-def test_the_report_as_json_holds_samples_and_verdicts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_points_on_a_line_give_that_line() -> None:
+    line = measure.fit({50: 3.0, 100: 5.5, 200: 10.5, 400: 20.5})
+    assert [line.base, line.slope] == pytest.approx([0.5, 0.05])
+    assert line.worst == pytest.approx(0.0, abs=1e-9)
+
+
+def test_growth_by_the_square_is_far_from_a_line() -> None:
+    assert (
+        measure.fit({size: 0.001 * size**2 for size in (50, 100, 200, 400)}).worst
+        > fake.FARTHEST_FROM_LINE
+    )
+
+
+# --- verdicts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("figure", "cells"),
+    [
+        (Figure("a", 12, 12), ("a", "12", "<= 12", "met", "")),
+        (Figure("a", 13, 12), ("a", "13", "<= 12", "not met", "")),
+        (Figure("a", 0.2512, 0.25, "x"), ("a", "0.25 x", "<= 0.25 x", "not met", "")),
+        (Figure("a", 2.0, None, "MB", "b"), ("a", "2.00 MB", "", "-", "b")),
+    ],
+)
+def test_a_figure_is_judged_by_its_value_and_not_by_what_is_shown_of_it(
+    figure: Figure, cells: tuple[str, ...]
 ) -> None:
-    monkeypatch.setattr("lab.bench.report.version", lambda name: "1")
-    report = _report().with_rehearsals({"cold": 700.0})
-    report.write(tmp_path / "reports" / "bench.json")
-    data = json.loads((tmp_path / "reports" / "bench.json").read_text())
-    assert data["times"]["one host"]["pyinfra"]["samples"][0] == {"seconds": 2, "cpu": 0.2}
-    assert [figure["met"] for figure in data["figures"]] == [False, True, False, False]
-    assert data["not_in_the_playbook"]
+    assert figure.cells == cells
 
 
-def _run(*operations: Operation) -> Run:
-    return Run("pyinfra x", 0, "", "", 1.0, operations=operations)
+def test_what_is_waited_by_design_is_allowed_on_top_of_the_guides_part() -> None:
+    waits = [
+        {"proof": 8.2, "drain": 1.8},
+        {"proof": 8.0, "drain": 1.0},
+        {"proof": 9.0, "drain": 3.0},
+    ]
+    by = {first.DEPLOY: _summary(15, 15), first.GUIDE: _summary(4, 4), first.ANSIBLE: _summary(30)}
+    own, ansible = first.judged("el-like", by, waits)
+    assert (own.value, own.target, own.met) == (15, 15.0, True)
+    assert "(15.0" not in own.parts and "1.25 x the guide" in own.parts
+    assert (ansible.value, ansible.met) == (0.5, True)
+
+
+def test_the_longest_wait_of_all_runs_counts_and_the_median_of_the_first_jobs() -> None:
+    outcomes = [
+        Outcome(9, 9, {}, [], [], [], longest_wait=wait, to_first_new_job=to_first)
+        for wait, to_first in ((1.0, 1.0), (6.0, 2.0), (2.0, 9.0))
+    ]
+    to_first, longest = cutover.judged("el-like", outcomes)
+    assert (to_first.value, to_first.met) == (2.0, True)
+    assert (longest.value, longest.met) == (6.0, False)
+
+
+def test_a_fleet_is_judged_against_one_of_its_hosts_and_by_host() -> None:
+    times = {
+        fleet.ONE: {fleet.DEPLOY: _summary(2), fleet.FLOOR: _summary(1)},
+        "20 hosts": {fleet.DEPLOY: _summary(7), fleet.FLOOR: _summary(5)},
+    }
+    against_one, cpu = fleet.judged(times, 20)
+    assert (against_one.value, against_one.met) == (3.5, False)
+    assert "the floor's is 5.00" in against_one.parts
+    assert cpu.value == pytest.approx(0.7 / 20)
+
+
+def test_a_fleet_has_two_families_and_a_worker_for_each_queue() -> None:
+    hosts = fleet.specs(20)
+    assert len({host.name for host in hosts}) == 20
+    assert [host.family for host in hosts].count("debian") == 10
+    assert {sum(host.data["misp_workers"].values()) for host in hosts} == {5}
+
+
+def test_fake_hosts_are_judged_by_the_largest_size_and_by_the_line() -> None:
+    seconds = {50: 5.0, 100: 10.0, 200: 20.0, 400: 41.0}
+    time, memory, straight, _ = fake.judged(seconds, dict.fromkeys(seconds, 99.0))
+    assert (time.value, time.met) == (41.0, False)
+    assert "s a host" in time.parts
+    assert (memory.value, memory.met) == (99.0, True)
+    assert straight.met
+    bent = fake.judged({50: 1.0, 100: 4.0, 200: 16.0, 400: 39.0}, seconds)[2]
+    assert not bent.met
+
+
+def test_idle_workers_may_send_one_command_a_second() -> None:
+    host: Any = SimpleNamespace(name="misp-el", spec=SimpleNamespace(data={}))
+    found = {"megabytes": 50.0, "cpu_seconds_a_second": 0.0, "redis_commands_a_second": 1.01}
+    commands, memory = idle.judged(host, found)
+    assert "21 idle workers" in commands.name
+    assert (commands.verdict, memory.verdict) == ("not met", "-")
+
+
+def test_dry_runs_are_judged_as_runs_are() -> None:
+    names = (converged.RUN, converged.DRY, converged.ANSIBLE, converged.FLOOR)
+    by = dict(zip(names, map(_summary, (2, 3, 10, 1)), strict=True))
+    verdicts = {figure.name: figure.met for figure in converged.judged({"misp-el": by})}
+    assert verdicts == {
+        "deploy / ansible, misp-el": True,
+        "deploy / floor, misp-el": True,
+        "dry run / ansible, misp-el": False,
+        "dry run / floor, misp-el": True,
+    }
+
+
+# --- fake hosts ----------------------------------------------------------------------------------
+
+VERBOSE = """\
+--> Connecting to hosts...
+    [misp-el]     Connected
+[misp-el]     >>> sudo -H -n sh -c 'printf '"'"'user\\t%s\\n'"'"' "$(id -u)"'
+[misp-el]     user\t0
+    [misp-el]     Loaded fact tasks.facts.Identity
+[misp-el]     >>> sudo -H -n sh -c 'sh -s -- system+misp'
+[misp-el]     @system
+[misp-el]     busy\t
+[misp-el]      two
+[misp-el]     [PHP Modules]
+"""
+
+
+def test_answers_are_read_by_the_command_as_a_fake_host_gets_it() -> None:
+    assert fake.answers(VERBOSE) == {
+        "printf 'user\\t%s\\n' \"$(id -u)\"": ["user\t0"],
+        "sh -s -- system+misp": ["@system", "busy\t", " two", "[PHP Modules]"],
+    }
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"success": ["a"], "error": [], "no_change": ["b"]},
+        {"success": [], "error": ["a"], "no_change": ["b"]},
+        {"success": [], "error": [], "no_change": ["a"]},
+    ],
+)
+def test_fake_hosts_that_were_not_all_found_converged_are_no_measurement(
+    row: dict[str, list[str]],
+) -> None:
+    good = {"name": "Packages", "success": [], "error": [], "no_change": ["a", "b"]}
+    fake.check({"results": {"operations": [good]}}, 2)
+    with pytest.raises(LabError, match="Not every fake host"):
+        fake.check({"results": {"operations": [good, {"name": "Workers", **row}]}}, 2)
+
+
+def test_the_inventory_of_fake_hosts_has_as_many_of_each_kind_as_are_written(
+    tmp_path: Path,
+) -> None:
+    written = tmp_path / "fakes.json"
+    written.write_text(
+        json.dumps([{"count": 2, "answers": {"a": []}}, {"count": 1, "answers": {}}])
+    )
+    shown = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            f"import runpy; print(len(runpy.run_path({fake.INVENTORY!r})['misp']))",
+        ],
+        cwd=REPOSITORY,
+        env={**os.environ, fake.VARIABLE: str(written)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert shown.stdout == "3\n"
+
+
+# --- what is no good run -------------------------------------------------------------------------
 
 
 def test_a_deploy_that_changed_something_or_left_a_host_out_is_no_measurement() -> None:
     seen = Operation("a", "Packages", no_change=frozenset({"misp-el"}))
-    peers.check_unchanged(_run(seen), ["misp-el"])
+    deploy.check_unchanged(_run(seen), ["misp-el"])
     with pytest.raises(LabError, match="left out misp-debian"):
-        peers.check_unchanged(_run(seen), ["misp-el", "misp-debian"])
+        deploy.check_unchanged(_run(seen), ["misp-el", "misp-debian"])
     with pytest.raises(LabError, match="left out misp-el"):
-        peers.check_unchanged(_run(), ["misp-el"])
+        deploy.check_unchanged(_run(), ["misp-el"])
     changed = Operation("b", "Workers", success=frozenset({"misp-el"}))
     with pytest.raises(LabError, match="Workers"):
-        peers.check_unchanged(_run(seen, changed), ["misp-el"])
+        deploy.check_unchanged(_run(seen, changed), ["misp-el"])
+
+
+def test_a_dry_run_with_a_plan_or_without_a_host_is_no_measurement() -> None:
+    ready = "    [misp-el]     Ready: deploy.py\n"
+    nothing = Operation("a", "Packages")
+    deploy.check_nothing_planned(_run(plan=(nothing,), stderr=ready), ["misp-el"])
+    with pytest.raises(LabError, match="left out misp-debian"):
+        deploy.check_nothing_planned(
+            _run(plan=(nothing,), stderr=ready), ["misp-el", "misp-debian"]
+        )
+    with pytest.raises(LabError, match="every operation"):
+        deploy.check_nothing_planned(_run(stderr=ready), ["misp-el"])
+    for kind in ("change", "conditional"):
+        planned = Operation("b", "Workers", **{kind: frozenset({"misp-el"})})
+        with pytest.raises(LabError, match="Workers"):
+            deploy.check_nothing_planned(_run(plan=(nothing, planned), stderr=ready), ["misp-el"])
 
 
 @pytest.mark.parametrize(
@@ -144,14 +387,117 @@ def test_a_deploy_that_changed_something_or_left_a_host_out_is_no_measurement() 
 )
 def test_a_playbook_that_changed_or_failed_is_no_measurement(counts: dict[str, int]) -> None:
     output = RECAP.format(**counts)
-    peers.check_recap(output, ["misp-debian"])
+    playbook.check_recap(output, ["misp-debian"])
     with pytest.raises(LabError, match="misp-el"):
-        peers.check_recap(output, ["misp-debian", "misp-el"])
+        playbook.check_recap(output, ["misp-debian", "misp-el"])
+
+
+def test_a_playbook_may_change_a_fresh_host_and_may_not_fail_on_it() -> None:
+    changed = RECAP.format(changed=9, unreachable=0, failed=0)
+    playbook.check_recap(changed, ["misp-debian", "misp-el"], may_change=True)
+    with pytest.raises(LabError, match="misp-el"):
+        failed = RECAP.format(changed=9, unreachable=0, failed=1)
+        playbook.check_recap(failed, ["misp-el"], may_change=True)
 
 
 def test_a_playbook_without_a_recap_failed() -> None:
     with pytest.raises(LabError, match="ERROR! no such file"):
-        peers.check_recap("ERROR! no such file", ["misp-el"])
+        playbook.check_recap("ERROR! no such file", ["misp-el"])
+
+
+# --- the report ----------------------------------------------------------------------------------
+
+SECTIONS = (
+    Section(
+        "converged",
+        "Converged hosts",
+        figures=[Figure("a | b", 2, 1), Figure("<c>", 0.5, 1.0, "x"), Figure("d", 7.0, unit="MB")],
+        times={"one host": {"deploy": _summary(2, 1, 9)}},
+        hosts={"misp-el": "el-like"},
+        profiles={"A run": {"connection": 0.3}},
+        notes=["asks less"],
+    ),
+    Section("fleet", "fleet", failure="misp-el: no sshd\nin 60 s"),
+)
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Report:
+    monkeypatch.setattr("lab.bench.report.version", lambda name: "1")
+    return Report(Options(pairs=3), SECTIONS)
+
+
+def test_the_json_file_holds_samples_verdicts_and_failures(found: Report, tmp_path: Path) -> None:
+    found.write(tmp_path / "reports")
+    data = json.loads((tmp_path / "reports" / "bench.json").read_text())
+    row = data["rows"]["converged"]
+    assert row["times"]["one host"]["deploy"]["samples"][0] == {"seconds": 2, "cpu": 0.2}
+    assert [figure["verdict"] for figure in row["figures"]] == ["not met", "met", "-"]
+    assert data["rows"]["fleet"]["failure"].startswith("misp-el: no sshd")
+
+
+def test_the_markdown_table_has_a_row_for_everything_and_no_broken_cell(found: Report) -> None:
+    rows = found.as_table().splitlines()
+    assert {row.count("|") for row in rows} == {6}
+    assert "| a / b | 2 | <= 1 | not met |  |" in rows
+    assert "| fleet |  |  | not measured | misp-el: no sshd in 60 s |" in rows
+    assert "\n\n- asks less\n\n## " in found.as_markdown()
+    assert "| A run | seconds |\n| --- | --: |\n| connection | 0.30 |\n" in found.as_markdown()
+
+
+def test_the_plot_is_a_picture_with_a_bar_for_each_judged_figure(found: Report) -> None:
+    picture = ElementTree.fromstring(plot.svg(found.figures))  # noqa: S314 # our own
+    space = "{http://www.w3.org/2000/svg}"
+    bars = [one for one in picture.iter(f"{space}rect") if one.get("x")]
+    texts = [one.text for one in picture.iter(f"{space}text")]
+    assert [float(bar.get("width", 0)) for bar in bars] == [plot.BAR, pytest.approx(plot.BAR / 3)]
+    assert "<c>" in texts and "d" not in texts
+    assert any(text and text.endswith("→") for text in texts)
+
+
+def test_only_a_good_run_is_published_and_only_between_the_marks(
+    found: Report, tmp_path: Path
+) -> None:
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    for unfit in (found, Report(Options(quick=True), SECTIONS[:1])):
+        with pytest.raises(LabError, match="not published"):
+            unfit.publish(tmp_path)
+    Report(Options(), SECTIONS[:1]).publish(tmp_path)
+    text = readme.read_text()
+    assert text.startswith("before\n") and text.endswith("after\n") and "old" not in text
+    assert "| a / b | 2 | <= 1 | not met |\n" in text
+    assert (tmp_path / "docs" / "bench.svg").exists()
+    assert "- asks less" in (tmp_path / "docs" / "bench.md").read_text()
+    with pytest.raises(LabError, match="has no"):
+        report.placed("nothing here", "text")
+
+
+# --- rows ----------------------------------------------------------------------------------------
+
+
+def test_a_row_that_fails_is_reported_and_the_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(options: Options) -> Section:
+        raise LabError("no engine")
+
+    def works(options: Options) -> Section:
+        return Section("cold", "Cold", [Figure("a", float(options.pairs), 3)])
+
+    monkeypatch.setattr(command_line, "BY_THEMSELVES", {"first": fails, "cold": works})
+    done = command_line.bench(["cold", "first"], Options(pairs=3), keep=False)
+    assert [section.failure for section in done.sections] == ["LabError: no engine", ""]
+    assert [figure.met for figure in done.figures] == [True]
+
+
+def test_an_unknown_row_is_refused_and_the_known_ones_are_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        command_line.main(["--rows", "converged,fats"])
+    assert "no row fats; there are converged,idle,fake,first" in capsys.readouterr().err
+
+
+# --- rehearsals ----------------------------------------------------------------------------------
 
 
 def _image(created: str, *tags: str) -> Any:

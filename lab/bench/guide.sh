@@ -1,0 +1,98 @@
+# The floor of a migration: the commands of MISP's guide, as a careful person pastes them into one SSH
+# session, in the guide's order. The variables come in front of this text.
+#
+# Other than the guide, because it would not work or not stay:
+# - the settings by MISP's CLI instead of the web page, `enabled` last; PHP-FPM is reloaded then,
+#   as its cached config.php would send jobs to the old backend (the web page does that by itself)
+# - Redis's address and supervisord's, which the guide has "verified"
+# - EPEL on the RHEL family, where supervisor comes from; the service is enabled there
+# - Composer is not asked about anything
+# - "check Supervisord workers are running" is asked until the answer is yes
+#
+# What it does not do: look before it begins, prove the workers by a job, ask MISP, wait for the old
+# jobs (`systemctl stop` kills what runs), go back when something fails, keep the password from the
+# process list.
+# shellcheck shell=sh disable=SC2154
+
+set -eu
+
+setting() {
+    sudo -u "$web_user" "$misp_root/app/Console/cake" Admin setSetting "SimpleBackgroundJobs.$1" "$2"
+}
+
+program() { # QUEUE NUMPROCS
+    cat <<EOF
+
+[program:$1]
+directory=$misp_root
+command=$misp_root/app/Console/cake start_worker $1
+process_name=%(program_name)s_%(process_num)02d
+numprocs=$2
+autostart=true
+autorestart=true
+redirect_stderr=false
+stderr_logfile=$misp_root/app/tmp/logs/misp-workers-errors.log
+stdout_logfile=$misp_root/app/tmp/logs/misp-workers.log
+user=$web_user
+EOF
+}
+
+# Install requirements
+case $family in
+    debian) sudo apt install supervisor -y ;;
+    rhel)
+        sudo dnf install -y epel-release
+        sudo dnf install -y supervisor
+        sudo systemctl enable supervisord
+        ;;
+esac
+
+cd "$misp_root/app"
+sudo -u "$web_user" -H php composer.phar require --no-interaction --with-all-dependencies \
+    'supervisorphp/supervisor:^4.0' \
+    guzzlehttp/guzzle \
+    php-http/message \
+    php-http/message-factory \
+    lstrojny/fxmlrpc
+
+password=$(tr -dc A-Za-z0-9 </dev/urandom | head -c 48)
+sudo tee -a "$supervisor_conf" >/dev/null <<EOF
+
+[inet_http_server]
+port=127.0.0.1:9001
+username=supervisor
+password=$password
+EOF
+
+{
+    printf '[group:misp-workers]\nprograms=default,email,cache,prio,update\n'
+    program default 5
+    program prio 5
+    program email 5
+    program update 1
+    program cache 5
+} | sudo tee "$group_file" >/dev/null
+
+# MISP Config
+setting supervisor_password "$password"
+setting supervisor_user supervisor
+setting supervisor_host 127.0.0.1
+setting supervisor_port 9001
+setting redis_host 127.0.0.1
+setting redis_port 6379
+setting redis_database 1
+setting redis_namespace background_jobs
+setting max_job_history_ttl 86400
+setting enabled true
+sudo systemctl reload "$php_unit"
+
+sudo systemctl restart "$supervisor_unit"
+tries=0
+until [ "$(sudo supervisorctl status | grep -c ' RUNNING ')" -eq 21 ]; do
+    tries=$((tries + 1))
+    [ "$tries" -lt 120 ] || exit 1
+    sleep 0.25
+done
+
+sudo systemctl stop misp-workers
+sudo systemctl disable misp-workers
