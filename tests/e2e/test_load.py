@@ -36,8 +36,8 @@ def clean(lab: Lab) -> Story:
 
 
 @pytest.fixture(scope="module")
-def killed(lab: Lab, clean: Story) -> Story:
-    deploy = under_load.killed_and_run_again(lab, KILLED, clean.seconds)
+def killed(lab: Lab) -> Story:
+    deploy = under_load.killed_and_run_again(lab, KILLED)
     return under_load.live_through(lab, "killed", KILLED, deploy)
 
 

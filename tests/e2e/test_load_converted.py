@@ -39,8 +39,8 @@ def clean(lab: Lab) -> Story:
 
 
 @pytest.fixture(scope="module")
-def killed(lab: Lab, clean: Story) -> Story:
-    deploy = under_load.killed_and_run_again(lab, KILLED, clean.seconds, BACKLOG)
+def killed(lab: Lab) -> Story:
+    deploy = under_load.killed_and_run_again(lab, KILLED, BACKLOG)
     return under_load.live_through(lab, "converted and killed", KILLED, deploy, BACKLOG)
 
 

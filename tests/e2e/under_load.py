@@ -26,6 +26,7 @@ KILLS = int(os.environ.get("MISP_LOAD_KILLS", "1"))
 SEED = int(os.environ.get("MISP_LOAD_SEED", str(time.time_ns() % 1_000_000)))
 PACE = 5.0  # a second to each host: two cores do the jobs of two hosts and a deploy
 BEFORE, BEHIND = 0.2, 0.2  # parts of the jobs that are sent before and after the deploy
+LONGEST_STAY = 2.0  # seconds in the operation that is cut, or the next one
 BACKLOG_FROM, BACKLOG, BACKLOG_SECONDS = 50_001, 40, 3
 """Slow jobs that wait for one old worker, where a story has some: two minutes' work for it."""
 
@@ -36,14 +37,14 @@ class Story:
 
     runs: list[run.Run]
     seconds: float
-    kills: list[float]
+    kills: list[str]
     outcomes: dict[str, load.Outcome]
     sent: dict[str, list[load.Sent]]
     left: dict[str, dict[str, int]]
     backlog: int
 
 
-Deploy = Callable[[], tuple[list[run.Run], list[float]]]
+Deploy = Callable[[], tuple[list[run.Run], list[str]]]
 
 
 def limits(specs: Sequence[HostSpec]) -> list[str]:
@@ -59,31 +60,34 @@ def once(lab: Lab, specs: Sequence[HostSpec]) -> Deploy:
     return lambda: ([run.apply(lab, *limits(specs))], [])
 
 
-def killed_and_run_again(
-    lab: Lab, specs: Sequence[HostSpec], within: float, backlog: int = 0
-) -> Deploy:
-    """A deploy that is killed at a random point of so many seconds, and run again; KILLS times."""
+def killed_and_run_again(lab: Lab, specs: Sequence[HostSpec], backlog: int = 0) -> Deploy:
+    """A deploy that is killed somewhere in one of its operations, and run again; KILLS times."""
     chance = random.Random(SEED)  # noqa: S311 # where a test cuts, not a secret
 
-    def deploy() -> tuple[list[run.Run], list[float]]:
+    def deploy() -> tuple[list[run.Run], list[str]]:
         runs, cut = [], []
+        operations = len(run.plan(lab, *limits(specs)).plan)
         for number in range(KILLS):
             if number:  # back under the same load, for the next cut in a whole migration
                 runs.append(run.apply(lab, *limits(specs), deploy="rollback.py"))
                 pile_up(lab, specs, backlog, number)
-            after = chance.uniform(1, within)
-            if was_killed_after(lab, after, *limits(specs)):
-                cut.append(after)
+            # From the last to the first, since most of it happens late.
+            which = operations - 1 - number % operations
+            stay = chance.uniform(0, LONGEST_STAY if which < operations - 1 else 0.3)
+            cut.append(kill_in(lab, which, stay, *limits(specs)))
             runs.append(run.apply(lab, *limits(specs)))
         return runs, cut
 
     return deploy
 
 
-def was_killed_after(lab: Lab, seconds: float, *options: str) -> bool:
-    """SIGKILL a deploy; false when it had ended by itself before."""
+def kill_in(lab: Lab, number: int, seconds: float, *options: str) -> str:
+    """SIGKILL a deploy so long after the beginning of its NUMBERth operation; gives its place."""
     with run.started(lab, "deploy.py", "-y", *options) as running:
-        return not running.ends_within(seconds)
+        reached = lambda: len(running.operations) > number or running.ends_within(0)  # noqa: E731
+        wait_for(reached, run.TIME_LIMIT, "the operation")
+        assert not running.ends_within(seconds), f"it ended by itself:\n{running.stderr[-2000:]}"
+        return f"{running.operations[-1]} ({seconds:.1f} s after {running.operations[number]})"
 
 
 def pile_up(lab: Lab, specs: Sequence[HostSpec], count: int, number: int = 0) -> None:
@@ -135,7 +139,7 @@ def live_through(
 def report(name: str, story: Story) -> None:
     figures = {
         "deploy_seconds": round(story.seconds, 1),
-        "killed_after": [round(kill, 1) for kill in story.kills],
+        "killed_in": story.kills,
         "seed": SEED,
         "hosts": {host: dataclasses.asdict(end) for host, end in story.outcomes.items()},
     }
