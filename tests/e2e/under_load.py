@@ -27,8 +27,8 @@ SEED = int(os.environ.get("MISP_LOAD_SEED", str(time.time_ns() % 1_000_000)))
 PACE = 5.0  # a second to each host: two cores do the jobs of two hosts and a deploy
 BEFORE, BEHIND = 0.2, 0.2  # parts of the jobs that are sent before and after the deploy
 LONGEST_STAY = 2.0  # seconds in the operation that is cut, or the next one
-BACKLOG_FROM, BACKLOG, BACKLOG_SECONDS = 50_001, 40, 3
-"""Slow jobs that wait for one old worker, where a story has some: two minutes' work for it."""
+BACKLOG_FROM, BACKLOG, BACKLOG_SECONDS = 50_001, 100, 3
+"""Slow jobs that wait for one old worker, where a story has some: five minutes' work for it."""
 
 
 @dataclass
