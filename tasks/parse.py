@@ -289,10 +289,14 @@ def never_drained(legacy: Mapping[str, Any], limit: int) -> str | None:
     if due <= limit:
         return None
     return (
-        f"the old backend has {backlog(legacy)}, the last of them due in {due // 60} minutes, and "
-        f"the drain limit is {limit // 60}: take MISP's scheduled tasks over to cron and set "
+        f"the old backend has {backlog(legacy)}, the last of them due in {_span(due)}, and the "
+        f"drain limit is {_span(limit)}: take MISP's scheduled tasks over to cron and set "
         "on_leftover_jobs to convert, or raise drain_timeout"
     )
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} minutes"
 
 
 def _queues(legacy: Mapping[str, Any]) -> dict[str, int]:

@@ -156,7 +156,7 @@ DURING = {
             "delayed",
             "true",
             BRING_FORWARD,
-            "minutes and the drain limit is 30: take MISP's scheduled tasks over to cron first",
+            "minutes, and the drain limit is 30 minutes: take MISP's scheduled tasks over to cron",
             summary.DRAIN_LIMIT,
         ),
     ),
