@@ -223,6 +223,7 @@ def test_what_is_waited_by_design_is_allowed_on_top_of_the_guides_part() -> None
     assert (own.value, own.target, own.met) == (15, 15.0, True)
     assert "(15.0" not in own.parts and "1.25 x the guide" in own.parts
     assert (ansible.value, ansible.met) == (0.5, True)
+    assert "proof and drain wait 0.17 x" in ansible.parts
 
 
 def test_the_longest_wait_of_all_runs_counts_and_the_median_of_the_first_jobs() -> None:

@@ -22,6 +22,7 @@ RUN, DRY, ANSIBLE, FLOOR = "deploy", "dry run", "ansible", "floor"
 MOST_OF_ANSIBLE = 0.2
 MOST_OF_FLOOR = 3.0
 MOST_ROUND_TRIPS = 12
+_COUNTED = "commands over SSH; besides them one HTTPS request, as misp_url is given"
 
 NOTES = (
     "The playbook does not look at what preflight looks at (versions, extensions, memory, disk, "
@@ -79,7 +80,7 @@ def judged(times: Mapping[str, Mapping[str, Summary]]) -> list[Figure]:
 
 def _round_trips(trips: Mapping[str, Mapping[str, int]]) -> list[Figure]:
     return [
-        Figure(f"round trips, {own}, {host}", count, MOST_ROUND_TRIPS)
+        Figure(f"round trips, {own}, {host}", count, MOST_ROUND_TRIPS, parts=_COUNTED)
         for own, by_host in trips.items()
         for host, count in sorted(by_host.items())
     ]
