@@ -1,19 +1,23 @@
-# Every worker RUNNING under one PID for a while: a crash-looping one shows RUNNING between two deaths.
+# Every worker alive for a while: a crash-looping one shows RUNNING between two deaths, but never grows
+# old. supervisord counts from a process's start, so the seconds until RUNNING (startsecs) count too.
 # shellcheck shell=sh disable=SC2154
 
-pids() { ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ { print $1, $2, $4 }'; }
+youngest() { # age in seconds of the youngest worker; 0 if one is not RUNNING
+    ctl status 2>/dev/null | awk '
+        $1 ~ /^misp-workers:/ {
+            split($6, time, ":")
+            age = $2 != "RUNNING" ? 0 : NF > 6 ? 86400 : time[1] * 3600 + time[2] * 60 + time[3] # "1 day, 0:00:05"
+            if (!seen++ || age < least) least = age
+        }
+        END { print least + 0 }'
+}
 
-tries=0
-before=$(pids)
-while :; do
-    sleep "$stable_seconds"
-    after=$(pids)
-    if [ "$after" = "$before" ] && ! printf '%s\n' "$after" | grep -qv ' RUNNING '; then break; fi
-    tries=$((tries + 1))
-    if [ "$tries" -ge 6 ]; then
+limit=$(($(date +%s) + 60))
+while [ "$(youngest)" -lt "$stable_seconds" ]; do
+    if [ "$(date +%s)" -ge "$limit" ]; then
         ctl status >&2
         tail -n 5 "$log_dir"/*.log >&2
         die "the workers do not stay: their states and the ends of their logs are above"
     fi
-    before=$after
+    sleep 0.5
 done
