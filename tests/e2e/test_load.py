@@ -24,10 +24,7 @@ KILLED = (
     HostSpec("cut-el", "el-like", waiting_jobs=0),
 )
 SPECS = (*CLEAN, *KILLED)
-STORIES = pytest.mark.parametrize(
-    ("story", "name"),
-    [("clean", spec.name) for spec in CLEAN] + [("killed", spec.name) for spec in KILLED],
-)
+STORIES = under_load.stories(CLEAN, KILLED)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +42,7 @@ def killed(lab: Lab) -> Story:
 def test_each_number_is_in_the_ledger_exactly_once(
     request: pytest.FixtureRequest, lab: Lab, story: str, name: str
 ) -> None:
-    seen: Story = request.getfixturevalue(story)
-    under_load.check_each_ran_once(seen, name)
-    under_load.check_the_load(seen, name)
-    under_load.check_migrated(lab, name)
+    under_load.check(lab, request.getfixturevalue(story), name)
 
 
 def test_the_web_tier_never_goes_back_to_the_old_backend(clean: Story) -> None:

@@ -14,6 +14,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import pytest
+
 from lab import load, misp, run, verify
 from lab.console import say
 from lab.lab import Lab
@@ -151,6 +153,19 @@ def report(name: str, story: Story) -> None:
             f"at the cut-over {end.longest_wait} s (otherwise {end.longest_wait_otherwise} s), "
             f"first new job {end.to_first_new_job} s after `enabled`; deploy {story.seconds:.0f} s"
         )
+
+
+def check(lab: Lab, story: Story, name: str) -> None:
+    """Every job of a host is in the ledger once, the load was one, and the host is migrated."""
+    check_each_ran_once(story, name)
+    check_the_load(story, name)
+    check_migrated(lab, name)
+
+
+def stories(clean: Sequence[HostSpec], killed: Sequence[HostSpec]) -> pytest.MarkDecorator:
+    """Run a test for each host of the fixtures `clean` and `killed`."""
+    hosts = [("clean", spec.name) for spec in clean] + [("killed", spec.name) for spec in killed]
+    return pytest.mark.parametrize(("story", "name"), hosts)
 
 
 def check_each_ran_once(story: Story, name: str) -> None:
