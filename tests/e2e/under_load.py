@@ -71,7 +71,9 @@ def killed_and_run_again(lab: Lab, specs: Sequence[HostSpec], backlog: int = 0) 
         operations = len(run.plan(lab, *limits(specs)).plan)
         for number in range(KILLS):
             if number:  # back under the same load, for the next cut in a whole migration
-                runs.append(run.apply(lab, *limits(specs), deploy="rollback.py"))
+                # Its new workers have the backlog's slow jobs to finish.
+                patient = ("--data", "drain_timeout=300")
+                runs.append(run.apply(lab, *limits(specs), *patient, deploy="rollback.py"))
                 pile_up(lab, specs, backlog, number)
             # From the last to the first, since most of it happens late.
             which = operations - 1 - number % operations
