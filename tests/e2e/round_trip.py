@@ -15,7 +15,7 @@ from tests.e2e import observe
 
 LONG_JOB = 401
 MARK = "#misp-workers-migration# "
-ALIVE = ("resque:", "/app/tmp/", "rpmdb", "/var/lib/dnf", "/cakeresque/tmp")
+ALIVE = ("resque:", "/app/tmp/", "rpmdb", "/var/lib/dnf", "/cakeresque/tmp", "/.composer/cache")
 
 
 @dataclass
@@ -100,7 +100,7 @@ def check_old_backend(host: LabHost, first: int) -> None:
 
 def differences(story: Story, name: str) -> list[str]:
     """What is not as before, but for what lives on: the old workers' own keys and files, which
-    carry their PIDs, MISP's logs, and the package database (packages are kept).
+    carry their PIDs, MISP's logs, the package database (packages are kept) and Composer's cache.
     """
     before, after = (
         replace(seen, units="\n".join(line for line in seen.units.splitlines() if counts(line)))
