@@ -20,6 +20,7 @@ from lab.lab import Lab
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
 from tasks import summary
+from tests.e2e import observe
 from tests.e2e.test_faults import CONFIG, TMP, stored
 
 pytestmark = pytest.mark.resilience
@@ -399,15 +400,7 @@ def test_status_names_the_fault_of_a_migrated_host(lives: Lives, name: str, faul
 @HOSTS
 def test_it_ends_migrated(lab: Lab, lives: Lives, name: str) -> None:
     lives[name].result()
-    host = lab[name]
-    checks = [
-        verify.check_worker_set(host),
-        verify.check_processes(host),
-        verify.check_old_service(host),
-        verify.check_new_jobs(host),
-        verify.check_web(host),
-    ]
-    assert [f"{check.name}: {check.seen}" for check in checks if not check.ok] == []
+    assert observe.faults(lab[name]) == []
 
 
 @HOSTS

@@ -88,8 +88,11 @@ def killed_and_run_again(lab: Lab, specs: Sequence[HostSpec], backlog: int = 0) 
 def kill_in(lab: Lab, number: int, seconds: float, *options: str) -> str:
     """SIGKILL a deploy so long after the beginning of its NUMBERth operation; gives its place."""
     with run.started(lab, "deploy.py", "-y", *options) as running:
-        reached = lambda: len(running.operations) > number or running.ends_within(0)  # noqa: E731
-        wait_for(reached, run.TIME_LIMIT, "the operation")
+        wait_for(
+            lambda: len(running.operations) > number or running.ends_within(0),
+            run.TIME_LIMIT,
+            "the operation",
+        )
         assert not running.ends_within(seconds), f"it ended by itself:\n{running.stderr[-2000:]}"
         return f"{running.operations[-1]} ({seconds:.1f} s after {running.operations[number]})"
 
