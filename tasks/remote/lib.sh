@@ -297,7 +297,8 @@ wait_for_lock() { # before looking: what a script is changing right now is not w
 lock_holder() { # in words, if it is another run that still lives
     [ -s "$lock_file" ] || return 0
     read -r run owner since pid ticks <"$lock_file"
-    if [ "$run" != "$run_id" ] && [ "$(start_ticks "$pid")" = "$ticks" ]; then
+    # A script whose connection was gone before it began belongs to PID 1, which never ends.
+    if [ "$run" != "$run_id" ] && [ "$pid" -gt 1 ] && [ -n "$ticks" ] && [ "$(start_ticks "$pid")" = "$ticks" ]; then
         printf '%s has been at work on this host since %s' "$owner" "$since"
     fi
 }
