@@ -5,7 +5,7 @@ if is_as_we_left_it "$config_php"; then # a run was cut off amid the settings, `
     restore_settings
     reload_web
 fi
-restore_supervisor
 restore_libraries
+restore_supervisor # after app/Vendor is whole: its restart may start old workers, which run from there
 restore_selinux
 forget
