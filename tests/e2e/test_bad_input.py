@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -164,8 +165,10 @@ def test_a_login_that_does_not_use_sudo(lab: Lab) -> None:
 
 
 def test_redis_that_does_not_answer(lab: Lab, host: LabHost) -> None:
-    # Last, and without a snapshot: the old workers end and come back because of it.
-    with spoiled(host, "systemctl stop redis-server", "systemctl start redis-server"):
+    # Last, and without a snapshot: old workers end because of it, and as long as a single one has
+    # not noticed, their unit is active and systemd starts none of the others again.
+    mend = "systemctl start redis-server && systemctl restart misp-workers"
+    with spoiled(host, "systemctl stop redis-server", mend):
         done = run.pyinfra(lab, "deploy.py", "-y")
     assert done.exit_code == 1
     assert "Redis at localhost:6379, database 1, cannot be used" in done.stderr
@@ -173,6 +176,7 @@ def test_redis_that_does_not_answer(lab: Lab, host: LabHost) -> None:
 
 
 def test_after_all_that_the_host_can_still_be_migrated(lab: Lab, host: LabHost) -> None:
+    wait_for(partial(observe.old_workers_live, host), 30, "the old workers")
     wait_for(lambda: misp.ledger(host) == [], 5, "an empty ledger")
     old_jobs = misp.enqueue(host, 1, queues=QUEUES)
     done = run.apply(lab)
