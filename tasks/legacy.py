@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from pyinfra import logger
 from pyinfra.api.command import FunctionCommand, PyinfraCommand
@@ -24,6 +24,9 @@ from tasks.target import Target
 # a worker had taken, but not yet noted, at the look before.
 QUIET_LOOKS = (2, 6, 30)
 REPORT_SECONDS = 10
+# And how many have to find that nobody is there for a job: a unit with RestartSec=10, or somebody
+# at the keyboard, may be about to bring the worker back.
+STUCK_LOOKS = 30
 LONGEST_WAIT = 86_400  # seconds of on_leftover_jobs: wait, as no wait is without end
 CONVERSIONS = 100  # each takes all that waits; a running old job may enqueue more meanwhile
 
@@ -51,11 +54,14 @@ def drained(target: Target) -> Generator[PyinfraCommand, None, None]:
         yield FunctionCommand(_wait_for_quiet, [target], {})
 
 
+_OR_CONVERT = "or set on_leftover_jobs to convert, and run again"
 _BOTH_RUN = "Both backends run, the old service is untouched and nothing is lost"
 _NO_WORKER = (
     "no old worker lives to do them: start the old workers (their unit, or "
-    "app/Console/worker/start.sh as the web user), or set on_leftover_jobs to convert, and run "
-    "again"
+    f"app/Console/worker/start.sh as the web user), {_OR_CONVERT}"
+)
+_AT_THE_LIMIT = (
+    "run again later, raise drain_timeout, or (for what waits) set on_leftover_jobs to convert"
 )
 
 
@@ -90,67 +96,85 @@ def _worked_off_or_converted(target: Target) -> Generator[PyinfraCommand, None, 
 
 
 def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
-    backlog = _waited(host, target, _limit(target), lambda legacy: not parse.backlog(legacy))
-    if not backlog:
-        return True
-    reason = (
-        f"drain limit of {_limit(target)} s reached with {backlog}. {_BOTH_RUN}: run again later, "
-        "raise drain_timeout, or set on_leftover_jobs to convert"
-    )
-    return failed(state, host, reason, DRAIN_LIMIT)
+    def is_done(look: _Look) -> bool:
+        return not parse.backlog(look.legacy)
+
+    left = _waited(host, target, _limit(target), is_done, _Standstill())
+    return not left or failed(state, host, f"{left}. {_BOTH_RUN}", DRAIN_LIMIT)
 
 
 def _wait_while_it_helps(state: State, host: Host, target: Target) -> bool:
-    limit = target.settings.drain_timeout
-    end = time.monotonic() + limit
-    left = _waited(
-        host, target, limit, lambda legacy: not parse.worth_waiting(legacy, end - time.monotonic())
-    )
+    end = time.monotonic() + target.settings.drain_timeout
+
+    def is_done(look: _Look) -> bool:
+        return not parse.worth_waiting(*look, end - time.monotonic())
+
+    left = _waited(host, target, target.settings.drain_timeout, is_done)
     if left and _ARRIVED in left:  # no conversion would be the last
-        return failed(state, host, f"drain limit of {limit} s reached with {left}", DRAIN_LIMIT)
+        return failed(state, host, f"{left}. {_BOTH_RUN}", DRAIN_LIMIT)
     return True
 
 
 def _wait_for_running_jobs(state: State, host: Host, target: Target) -> bool:
-    limit = target.settings.drain_timeout
-    backlog = _waited(
-        host,
-        target,
-        limit,
-        lambda legacy: not legacy.get("running") or parse.convertible(legacy) > 0,
-    )
-    if not backlog:
-        return True
-    reason = (
-        f"what waited on the old backend is converted, but after the drain limit of {limit} s "
-        f"more it has {backlog}. {_BOTH_RUN}: run again later, or raise drain_timeout"
-    )
-    return failed(state, host, reason, DRAIN_LIMIT)
+    def is_done(look: _Look) -> bool:
+        return not look.legacy.get("running") or parse.convertible(look.legacy) > 0
+
+    left = _waited(host, target, target.settings.drain_timeout, is_done)
+    reason = f"what waited on the old backend is converted, but then: {left}. {_BOTH_RUN}"
+    return not left or failed(state, host, reason, DRAIN_LIMIT)
+
+
+class _Look(NamedTuple):
+    """What the old backend has at one moment: its workers, see parse.unserved, and its jobs."""
+
+    workers: list[str]
+    legacy: Mapping[str, Any]
+
+
+class _Standstill:
+    """Whether the same jobs have waited for half a minute for somebody who is not there."""
+
+    def __init__(self) -> None:
+        self._seen: str | None = None
+        self._looks = 0
+
+    def reason(self, look: _Look) -> str | None:
+        stuck = parse.stuck(*look)
+        seen = f"{parse.waiting(look.legacy)} {stuck}" if stuck else None
+        self._looks = self._looks + 1 if seen == self._seen else 1
+        self._seen = seen
+        return stuck if self._looks >= STUCK_LOOKS else None
 
 
 def _waited(
-    host: Host, target: Target, limit: int, is_done: Callable[[Mapping[str, Any]], bool]
+    host: Host,
+    target: Target,
+    limit: int,
+    is_done: Callable[[_Look], bool],
+    standstill: _Standstill | None = None,
 ) -> str | None:
-    """Look until `is_done` was seen for long enough; what is left after `limit` seconds, if not."""
+    """Look until `is_done` was seen for long enough; else why that was given up and what to do."""
     end, next_report = time.monotonic() + limit, 0.0
     seen = arrivals = 0
     before: Mapping[str, Any] = {"error": "not looked yet"}
     while True:
-        legacy = facts.ask(target, "legacy", fresh=True).record("legacy")
-        if parse.arrived(before, legacy) and arrivals < len(QUIET_LOOKS) - 1:
+        answer = facts.ask(target, "legacy", fresh=True)
+        look = _Look(answer.all("process"), answer.record("legacy"))
+        if parse.arrived(before, look.legacy) and arrivals < len(QUIET_LOOKS) - 1:
             arrivals += 1
             if arrivals > 1:
                 logger.warning(f"{host.print_prefix}old backend: {_ARRIVED}")
-        before = legacy
-        backlog = parse.backlog(legacy)
-        seen = seen + 1 if "error" not in legacy and is_done(legacy) else 0
+        before = look.legacy
+        backlog = parse.backlog(look.legacy)
+        seen = seen + 1 if "error" not in look.legacy and is_done(look) else 0
         now = time.monotonic()
         if seen >= QUIET_LOOKS[arrivals]:
             return None
-        if now >= end and arrivals > 1:
-            return f"{backlog}, and {_ARRIVED}" if backlog else _ARRIVED
-        if now >= end and not seen:
-            return backlog or "work"
+        if standstill and (stuck := standstill.reason(look)):
+            return f"the old backend has {backlog}, and {stuck}, {_OR_CONVERT}"
+        if now >= end and (arrivals > 1 or not seen):
+            left = ", and ".join(filter(None, [backlog, _ARRIVED if arrivals > 1 else None]))
+            return f"drain limit of {limit} s reached with {left or 'work'}: {_AT_THE_LIMIT}"
         if backlog and now >= next_report:
             logger.info(f"{host.print_prefix}old backend: {backlog}")
             next_report = now + REPORT_SECONDS

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 _POP_SECONDS = 30
+_LATE_SECONDS = 60  # the old scheduler looks every 5 s
+_START = "app/Console/cake CakeResque.CakeResque"
 
 
 class Answer:
@@ -274,10 +276,12 @@ def convertible(legacy: Mapping[str, Any]) -> int:
     return waiting(legacy) + int(legacy.get("delayed") or 0) + int(legacy.get("held") or 0)
 
 
-def worth_waiting(legacy: Mapping[str, Any], seconds: float) -> bool:
+def worth_waiting(processes: Iterable[str], legacy: Mapping[str, Any], seconds: float) -> bool:
     """Whether old workers have something to do within that time, MISP's scheduled tasks aside."""
+    is_late = int(legacy.get("overdue") or 0) > _LATE_SECONDS
     is_due = bool(legacy.get("delayed")) and int(legacy.get("next_due") or 0) <= seconds
-    return bool(waiting(legacy) or legacy.get("running") or is_due)
+    served = waiting(legacy) - sum(unserved(processes, legacy).values())
+    return bool(served or legacy.get("running") or (is_due and not is_late))
 
 
 def never_drained(legacy: Mapping[str, Any], limit: int) -> str | None:
@@ -293,6 +297,40 @@ def never_drained(legacy: Mapping[str, Any], limit: int) -> str | None:
         f"drain limit is {_span(limit)}: take MISP's scheduled tasks over to cron and set "
         "on_leftover_jobs to convert, or raise drain_timeout"
     )
+
+
+def unserved(processes: Iterable[str], legacy: Mapping[str, Any]) -> dict[str, int]:
+    """How many jobs wait in each queue that no old worker takes from, by the queue's name.
+
+    Args:
+        processes: "PID PARENT QUEUES" of each old worker, see legacy_processes in probes.sh.
+    """
+    served = set(legacy.get("elsewhere") or [])
+    for line in processes:
+        served.update(line.split()[2].split(","))
+    if "*" in served:
+        return {}
+    return {name: count for name, count in _queues(legacy).items() if count and name not in served}
+
+
+def stuck(processes: Iterable[str], legacy: Mapping[str, Any]) -> str | None:
+    """What the old backend has that nobody there will do, and the remedy; `None`: nothing.
+
+    The same text again and again means that it stays so.
+    """
+    queues = sorted(unserved(processes, legacy))
+    if queues:
+        return (
+            f"no old worker lives for {', '.join(queues)}: start one as the web user "
+            f"({_START} start --interval 5 --queue {queues[0]})"
+        )
+    if int(legacy.get("overdue") or 0) > _LATE_SECONDS:
+        return (
+            "nothing brings delayed jobs to their queues when they are due: start the old "
+            f"scheduler as the web user ({_START} startscheduler --interval 5; since MISP 2.5.0 "
+            "it ends at once)"
+        )
+    return None
 
 
 def _span(seconds: int) -> str:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
-from typing import Any
 
 from pyinfra import logger
 from pyinfra.context import host, state
@@ -462,15 +461,21 @@ def _warnings(target: Target, answer: Answer) -> Iterator[str]:
     yield from _launcher_notes(answer)
     if backlog := parse.backlog(answer.record("legacy")):
         yield f"the old backend has {backlog}"
-    yield from _drain_notes(target, answer.record("legacy"))
+    yield from _drain_notes(target, answer)
 
 
-def _drain_notes(target: Target, legacy: Mapping[str, Any]) -> Iterator[str]:
-    limit = target.settings.drain_timeout
-    if target.settings.on_leftover_jobs == "stop" and (
-        problem := parse.never_drained(legacy, limit)
+_WILL_STOP = "As it is, this run will stop before it retires the old workers"
+
+
+def _drain_notes(target: Target, answer: Answer) -> Iterator[str]:
+    legacy = answer.record("legacy")
+    is_strict = target.settings.on_leftover_jobs == "stop"
+    if is_strict and (problem := parse.never_drained(legacy, target.settings.drain_timeout)):
+        yield f"{problem}. {_WILL_STOP}"
+    if target.settings.on_leftover_jobs != "convert" and (
+        problem := parse.stuck(answer.all("process"), legacy)
     ):
-        yield f"{problem}. As it is, this run will stop before it retires the old workers"
+        yield f"{problem}. {_WILL_STOP}"
     if target.settings.on_leftover_jobs == "convert" and legacy.get("scheduled"):
         yield (
             f"{legacy['scheduled']} task(s) that MISP's scheduler calls (pulls, pushes, feeds, "

@@ -234,6 +234,7 @@ def _old_workers(target: Target, answer: Answer) -> Iterator[str]:
         what = f"{len(alive)} old worker process(es) live" if alive else "old workers are stopped"
         how = f" and {', '.join(back)} can start them again" if back else ""
         yield f"{what}{how}: run deploy.py again, which drains and retires them"
+        yield from _stuck_jobs(answer)
     elif left:
         yield (
             f"{left} job(s) wait in the old backend and no worker does them: rollback.py takes the "
@@ -263,6 +264,14 @@ def _old_backend_alone(answer: Answer) -> Iterator[str]:
             f"the old workers' Redis cannot be asked: {answer.record('legacy')['error']}. Start "
             "it, or see app/Plugin/CakeResque/Config/config.php"
         )
+    else:
+        yield from _stuck_jobs(answer)
+
+
+def _stuck_jobs(answer: Answer) -> Iterator[str]:
+    legacy, alive = answer.record("legacy"), answer.all("process")
+    if alive and (problem := parse.stuck(alive, legacy)):
+        yield f"the old backend has {parse.backlog(legacy)}, and {problem}"
 
 
 def _disk(target: Target, answer: Answer) -> Iterator[str]:

@@ -329,17 +329,22 @@ resque_processes() {
     done
 }
 
-# "PID PARENT" of this MISP's, by their working directory: their command line names neither MISP
-# nor a queue.
+# "PID PARENT QUEUES" of this MISP's, by their working directory and environment: their command line
+# names neither MISP nor a queue.
 legacy_processes() {
     for pid in $(resque_processes); do
         case "$(readlink "/proc/$pid/cwd" 2>/dev/null)/" in
             "$misp_root"/* | "$real_root"/*)
                 see_process "$pid"
-                printf '%s %s\n' "$pid" "$parent"
+                printf '%s %s %s\n' "$pid" "$parent" "$(queues_of "$pid")"
                 ;;
         esac
     done
+}
+
+queues_of() { # PID of an old worker: NAME,..., or * for all of them, as where nobody may look
+    queues=$(tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | sed -n 's/^QUEUE=//p' | tr -d '[:space:]')
+    printf '%s' "${queues:-*}"
 }
 
 # PIDs that may be this MISP's, but that root may not look at (a container without SYS_PTRACE).

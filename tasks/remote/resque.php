@@ -90,6 +90,18 @@ function stale_legacy($redis, $prefix)
     return $stale;
 }
 
+// Queues that workers of other hosts have: whether these live cannot be seen from here.
+function queues_elsewhere($redis, $prefix)
+{
+    $queues = array();
+    foreach ($redis->sMembers("{$prefix}workers") ?: array() as $worker) {
+        if (host_and_pid($worker)[0] !== php_uname("n")) {
+            $queues = array_merge($queues, explode(",", substr(strrchr($worker, ":"), 1)));
+        }
+    }
+    return array_values(array_unique($queues));
+}
+
 function legacy_queues($redis, $prefix)
 {
     return array_unique(array_merge((array)$redis->sMembers("{$prefix}queues"), array_slice(QUEUES, 0, 5)));
@@ -104,10 +116,11 @@ function is_scheduled_task($record)
 }
 
 // {"delayed": n, "scheduled": n, "last_due": seconds until the last of both is due, "next_due": until
-// the first that is no scheduled task; 0 when it is due already or there is none}.
+// the first that is no scheduled task; 0 when it is due already or there is none, "overdue": seconds
+// since the first of both was due}.
 function delayed_legacy($redis, $prefix)
 {
-    $seen = array("delayed" => 0, "scheduled" => 0, "last_due" => 0, "next_due" => 0);
+    $seen = array("delayed" => 0, "scheduled" => 0, "last_due" => 0, "next_due" => 0, "overdue" => 0);
     foreach ((array)$redis->zRange("{$prefix}_schdlr_", 0, -1) as $when) { // the soonest comes first
         $due = max(0, (int)$when - time());
         foreach ($redis->lRange("{$prefix}_schdlr_:$when", 0, -1) as $record) {
@@ -117,14 +130,16 @@ function delayed_legacy($redis, $prefix)
             }
             $seen[$kind]++;
             $seen["last_due"] = $due;
+            $seen["overdue"] = max($seen["overdue"], time() - (int)$when);
         }
     }
     return $seen;
 }
 
 // How much work the old backend still has: {"waiting": {queue: n}, "running": n, "held": n} and what
-// delayed_legacy says. `processed` counts jobs that ended, ever; `held` are jobs that a conversion had taken out of their list when it was cut,
-// `stale` entries of dead workers.
+// delayed_legacy says. `processed` counts jobs that ended, ever; `held` are jobs that a conversion had
+// taken out of their list when it was cut, `stale` entries of dead workers, `elsewhere` the queues
+// that other hosts' workers have.
 function topic_legacy($in)
 {
     $at = legacy_redis($in["root"]);
@@ -139,5 +154,6 @@ function topic_legacy($in)
     }
     return array("installed" => true, "waiting" => $waiting, "running" => running_legacy($redis, $prefix),
         "processed" => (int)$redis->get("{$prefix}stat:processed"), "held" => (int)$redis->lLen($prefix . HELD),
-        "stale" => array_sum(array_map("count", stale_legacy($redis, $prefix)))) + delayed_legacy($redis, $prefix);
+        "stale" => array_sum(array_map("count", stale_legacy($redis, $prefix))),
+        "elsewhere" => queues_elsewhere($redis, $prefix)) + delayed_legacy($redis, $prefix);
 }

@@ -100,7 +100,7 @@ def examined(family: str, **changes: Any) -> dict[str, Any]:
         "mode": "Absent",
         "legacy": QUIET,
         "unit": "misp-workers.service active enabled",
-        "process": "77 76",
+        "process": "77 76 default",
         **changes,
     }
 
@@ -121,7 +121,9 @@ def migrating(family: str, **preflight: Any) -> Answers:
         "rpc": lines(unit_state="inactive disabled"),
         "workers": lines(status=RUNNING),
         "proof": lines(status=RUNNING, evidence="e", get_workers=get_workers()),
-        "legacy": lines(legacy=QUIET, unit="misp-workers.service active enabled", process="77 76"),
+        "legacy": lines(
+            legacy=QUIET, unit="misp-workers.service active enabled", process="77 76 default"
+        ),
     }
     return {
         "id -u": identity(family),

@@ -147,7 +147,7 @@ def test_a_dry_run_sends_no_action_and_names_what_would_change(pyinfra: Pyinfra)
 
 
 def test_the_drain_limit_leaves_the_old_workers_alone(pyinfra: Pyinfra) -> None:
-    busy = lines(legacy={**QUIET, "waiting": {"prio": 3}, "running": 1}, process="77 76")
+    busy = lines(legacy={**QUIET, "waiting": {"prio": 3}, "running": 1}, process="77 76 default")
     answers = {**migrating("debian"), "-- legacy": ["@legacy", *busy]}
     run = pyinfra({"one": {"fake_responses": answers, "drain_timeout": 1}}, "-y", "-vv")
     assert run.exit_code == 1
@@ -163,7 +163,7 @@ def test_the_drain_limit_leaves_the_old_workers_alone(pyinfra: Pyinfra) -> None:
             [],
             "the old backend has 3 waiting in prio, and no old worker lives",
         ),
-        ({**QUIET, "delayed": 2, "last_due": 90_000}, "7 1", "due in 1500 minutes"),
+        ({**QUIET, "delayed": 2, "last_due": 90_000}, "7 1 default", "due in 1500 minutes"),
     ],
 )
 def test_old_jobs_that_cannot_be_waited_for_stop_the_run_at_once(
@@ -186,10 +186,26 @@ CONVERT = {"on_leftover_jobs": "convert", "drain_timeout": 1}
 @pytest.mark.parametrize(
     ("legacy", "process", "actions", "message"),
     [
-        ({**QUIET, "scheduled": 2, "last_due": 9999}, "7 1", ["retire"], "task(s) that MISP's"),
+        (
+            {**QUIET, "scheduled": 2, "last_due": 9999},
+            "7 1 default",
+            ["retire"],
+            "task(s) that MISP's",
+        ),
         ({**QUIET, "error": "no connection"}, [], [], "cannot be asked: no connection"),
-        ({**QUIET, "running": 1}, "7 1", [], "after the drain limit of 1 s more it has 1 running"),
+        (
+            {**QUIET, "running": 1},
+            "7 1 default",
+            [],
+            "is converted, but then: drain limit of 1 s reached with 1 running",
+        ),
         ({**QUIET, "waiting": {"prio": 1}}, [], ["convert"] * 100, "as fast as they are converted"),
+        (
+            {**QUIET, "waiting": {"prio": 1}, "overdue": 99, "delayed": 1},
+            "7 1 default",
+            ["convert"] * 100,
+            "as fast as they are converted",
+        ),
     ],
 )
 def test_a_conversion_takes_what_it_can_and_ends(

@@ -96,7 +96,7 @@ OLD = "misp-workers.service"
         ({"unit_state": "active disabled"}, "supervisord does not start at boot (disabled)"),
         ({"get_workers": get_workers(supervisord_status=False)}, "MISP cannot reach supervisord"),
         ({"redis": {"error": "no connection"}}, "where the queues are, cannot be used: no connect"),
-        ({"process": ["7 1"]}, "1 old worker process(es) live: run deploy.py again"),
+        ({"process": ["7 1 default"]}, "1 old worker process(es) live: run deploy.py again"),
         ({"unit": f"{OLD} inactive enabled"}, f"old workers are stopped and {OLD} can start them"),
         ({"launcher": "/etc/rc.local"}, "/etc/rc.local can start them again"),
         ({"legacy": {**QUIET, "waiting": {"email": 4}}}, "4 job(s) wait in the old backend"),
@@ -141,6 +141,10 @@ def test_what_is_wrong_after_a_migration_is_named(
     [
         ({"process": []}, "no old worker lives, so no job is done"),
         ({"legacy": {"error": "no connection"}}, "the old workers' Redis cannot be asked"),
+        (
+            {"legacy": {**QUIET, "waiting": {"email": 4}}},
+            "no old worker lives for email: start one",
+        ),
         ({"status": RUNNING}, "workers of the new backend run though MISP does not use it"),
         ({"state_dir": "yes"}, "interrupted or failed"),
     ],

@@ -74,7 +74,7 @@ def test_a_refused_host(pyinfra: Pyinfra, reports: Reports) -> None:
     "legacy", [{"waiting": {"prio": 3}, "running": 1}, {"delayed": 2, "last_due": 90_000}]
 )
 def test_the_drain_limit(pyinfra: Pyinfra, reports: Reports, legacy: dict[str, object]) -> None:
-    busy = lines(legacy={**QUIET, **legacy}, process="77 76")
+    busy = lines(legacy={**QUIET, **legacy}, process="77 76 default")
     answers = {**migrating("debian"), "-- legacy": ["@legacy", *busy]}
     report_of(pyinfra, reports, answers, drain_timeout=1)
     one = reports()["one"]

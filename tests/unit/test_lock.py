@@ -29,6 +29,10 @@ def test_a_run_whose_session_lives_is_at_work(tmp_path: Path) -> None:
     assert lock_holder(tmp_path, os.getpid()).startswith("ann@desk has been at work")
 
 
-@pytest.mark.parametrize(("pid", "run"), [(os.getpid(), "this"), (GONE, "other"), (1, "other")])
+@pytest.mark.parametrize(
+    ("pid", "run"),
+    [(os.getpid(), "this"), (GONE, "other"), (1, "other")],
+    ids=["own", "gone", "init"],
+)
 def test_own_and_orphaned_locks_hold_nobody_up(tmp_path: Path, pid: int, run: str) -> None:
     assert lock_holder(tmp_path, pid, run) == ""

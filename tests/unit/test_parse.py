@@ -341,7 +341,53 @@ def test_what_a_conversion_takes_and_what_old_workers_are_given_time_for(
     legacy: dict[str, Any], convertible: int, worth_a_minute: bool
 ) -> None:
     assert parse.convertible(legacy) == convertible
-    assert parse.worth_waiting(legacy, 60) is worth_a_minute
+    assert parse.worth_waiting(["7 1 prio,default"], legacy, 60) is worth_a_minute
+
+
+def test_no_old_worker_is_given_time_for_what_none_will_do() -> None:
+    legacy = {"waiting": {"prio": 2, "email": 1}}
+    assert parse.worth_waiting(["7 1 email"], legacy, 60)
+    assert not parse.worth_waiting(["7 1 default"], legacy, 60)
+    assert not parse.worth_waiting(["7 1 default"], {"delayed": 2, "overdue": 61}, 60)
+
+
+@pytest.mark.parametrize(
+    ("queues", "elsewhere", "unserved"),
+    [
+        (["prio", "email", "default"], [], {}),
+        (["prio", "default"], [], {"email": 1}),
+        (["prio,email"], [], {}),
+        (["*"], [], {}),
+        ([], [], {"prio": 2, "email": 1}),
+        (["prio"], ["email"], {}),
+        ([], ["*"], {}),
+        (["_schdlr_"], ["cache"], {"prio": 2, "email": 1}),
+    ],
+)
+def test_jobs_that_no_old_worker_takes_are_known_by_their_queue(
+    queues: list[str], elsewhere: list[str], unserved: dict[str, int]
+) -> None:
+    legacy = {"waiting": {"prio": 2, "email": 1, "update": 0}, "elsewhere": elsewhere}
+    assert parse.unserved([f"7 1 {names}" for names in queues], legacy) == unserved
+
+
+@pytest.mark.parametrize(
+    ("legacy", "says"),
+    [
+        ({"waiting": {"prio": 2, "email": 1}}, "for email, prio: start one as the web user"),
+        ({"waiting": {"prio": 2, "email": 1}}, "start --interval 5 --queue email)"),
+        ({"waiting": [], "overdue": 61}, "startscheduler --interval 5;"),
+    ],
+)
+def test_what_nobody_will_do_is_told_with_its_remedy(legacy: dict[str, Any], says: str) -> None:
+    assert says in str(parse.stuck(["7 1 default"], legacy))
+
+
+@pytest.mark.parametrize(
+    "legacy", [{}, {"error": "x"}, {"waiting": {"default": 3}, "overdue": 60, "elsewhere": []}]
+)
+def test_what_old_workers_will_do_is_not_stuck(legacy: dict[str, Any]) -> None:
+    assert parse.stuck(["7 1 default"], legacy) is None
 
 
 @pytest.mark.parametrize(
