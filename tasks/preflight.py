@@ -495,7 +495,7 @@ def _launcher_notes(answer: Answer) -> Iterator[str]:
             f"supervisord has to be restarted and runs old workers ({', '.join(programs)}): that "
             "waits until their running jobs have ended, and they start again"
         )
-    if answer.all("process") and not answer.all("unit") and not answer.all("launcher"):
+    if answer.all("process") and not any(map(answer.all, ("unit", "launcher", "taken_out"))):
         yield (
             "nothing starts the old workers at boot, so they were started by hand: after a "
             "rollback app/Console/worker/start.sh starts them"

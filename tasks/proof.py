@@ -33,10 +33,8 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
             return
     yield guarded(run("wait_until_stable", target, stable_seconds=str(STABLE_SECONDS)), target)
-    queues = json.dumps(
-        [program.name for program in target.programs if program.name != render.SCHEDULER]
-    )
-    yield guarded(run("prove", target, queues_json=queues, job_timeout=str(JOB_TIMEOUT)), target)
+    workers = json.dumps(target.worker_counts)
+    yield guarded(run("prove", target, workers_json=workers, job_timeout=str(JOB_TIMEOUT)), target)
     faults = _faults(target, facts.ask(target, "proof", fresh=True))
     faults += misp_rest.faults(target, facts.rest_view(target, fresh=True))
     if faults:
@@ -53,9 +51,4 @@ def _report(target: Target) -> None:
 def _faults(target: Target, answer: Answer) -> list[str]:
     status = parse.supervisor_status(answer.all("status"))
     faults = parse.wrong_workers(status, target.process_names, render.GROUP)
-    counts = {
-        program.name: program.count
-        for program in target.programs
-        if program.name != render.SCHEDULER
-    }
-    return faults + parse.wrong_misp_view(answer.record("get_workers"), counts)
+    return faults + parse.wrong_misp_view(answer.record("get_workers"), target.worker_counts)

@@ -184,7 +184,7 @@ def _why(worker: parse.Process) -> str:
 def _view(target: Target, answer: Answer) -> Iterator[str]:
     if not _is_on(answer) or _is_without_redis(answer):
         return
-    seen = parse.wrong_misp_view(answer.record("get_workers"), _counts(target))
+    seen = parse.wrong_misp_view(answer.record("get_workers"), target.worker_counts)
     if seen:
         yield f"MISP's own view (cake Admin getWorkers): {'; '.join(seen)}. {_VIEW_REMEDY}"
 
@@ -193,10 +193,6 @@ _VIEW_REMEDY = (
     "If the workers themselves are well, the password, the libraries or the view on /proc are "
     "wrong: run deploy.py again"
 )
-
-
-def _counts(target: Target) -> dict[str, int]:
-    return {one.name: one.count for one in target.programs if one.name != render.SCHEDULER}
 
 
 def _rest_faults(target: Target, answer: Answer) -> list[str]:
@@ -213,6 +209,11 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"Redis at {target.redis.get('redis_host')}:{target.redis.get('redis_port')}, where "
             f"the queues are, cannot be used: {redis['error']}. Start it, or correct MISP's "
             "SimpleBackgroundJobs settings; the workers come back by themselves, unless FATAL"
+        )
+    if aside := answer.record("redis").get("aside"):
+        yield (
+            f"{aside} job(s) were set aside by a step that was cut off, and no worker takes them: "
+            "run deploy.py again, which puts them back (or rollback.py)"
         )
     if _is_on(answer) and (fault := parse.impatience(answer.record("settings"))):
         yield fault

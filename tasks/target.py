@@ -10,7 +10,7 @@ from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
 STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root, on the host
-JOB_TIMEOUT = 180  # seconds for one test job on a queue; a busy queue makes it wait its turn
+JOB_TIMEOUT = 180  # seconds for one test job on a queue, unless all of its workers have long jobs
 
 
 @dataclass(frozen=True, repr=False)
@@ -54,6 +54,11 @@ class Target:
     def process_names(self) -> tuple[str, ...]:
         """Names of the worker set as `supervisorctl status` prints them."""
         return render.process_names(self.programs)
+
+    @property
+    def worker_counts(self) -> dict[str, int]:
+        """How many workers each queue has; MISP's scheduler takes no jobs from one."""
+        return {one.name: one.count for one in self.programs if one.name != render.SCHEDULER}
 
     def desired_redis(self) -> dict[str, str | int]:
         """What the operator said of Redis, keyed as in MISP's SimpleBackgroundJobs block.

@@ -21,17 +21,20 @@ def running(target: Target) -> Generator[PyinfraCommand, None, None]:
 
     `supervisorctl update` restarts the whole group when any program of it changed.
     """
-    faults = _faults(target, facts.ask(target, "workers"))
-    if not faults:
+    answer = facts.ask(target, "workers", "redis")
+    faults, is_cut_off = _faults(target, answer), bool(answer.record("redis").get("aside"))
+    if not (faults or is_cut_off):
         host.noop(f"{len(target.process_names)} workers run")
-        return
-    change = run(
-        "apply_workers",
-        target,
-        group_text=target.group_text(),
-        worker_count=str(len(target.process_names)),
-    )
-    yield guarded(change, target)
+    if is_cut_off:
+        yield run("take_jobs_back", target)
+    if faults:
+        change = run(
+            "apply_workers",
+            target,
+            group_text=target.group_text(),
+            worker_count=str(len(target.process_names)),
+        )
+        yield guarded(change, target)
 
 
 def _faults(target: Target, answer: Answer) -> list[str]:

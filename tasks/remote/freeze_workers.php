@@ -6,6 +6,12 @@
 //
 // CLIENT UNBLOCK (Redis 5) tells: it succeeds only where Redis had given the worker nothing, and a
 // frozen worker asks for nothing more.
+//
+// A worker that ends a job takes the next one at once, so it never waits where enough of them do: what
+// waits is set aside for these seconds. Should this be killed, the next one takes it back.
+
+const PATIENCE = 10.0; // seconds to wait for the first worker that ends its job
+const AFTERWARDS = 1.0; // and then for further ones
 
 function process($pid) // its state and its parent's PID
 {
@@ -30,9 +36,20 @@ function freeze($pids) // those without a job that runs already, which is a chil
         posix_kill($pid, SIGSTOP);
     }
     $frozen = array_filter($pids, "is_frozen");
-    $parents = array_map(function ($directory) { return (int)process(basename($directory))[1]; },
+    return array_diff($frozen, parents());
+}
+
+function parents() // PIDs of those that have a child
+{
+    return array_map(function ($directory) { return (int)process(basename($directory))[1]; },
         glob("/proc/[0-9]*", GLOB_ONLYDIR));
-    return array_diff($frozen, $parents);
+}
+
+function thaw($pids)
+{
+    foreach ($pids as $pid) {
+        posix_kill($pid, SIGCONT);
+    }
 }
 
 function local_ports($pid) // of its TCP connections
@@ -87,14 +104,9 @@ function are_idle($redis, $clients, $database, $pids)
     return count($waiting) === count($pids) && !in_array(false, $results, true);
 }
 
-function idle_ones($in, $frozen)
+function idle_ones($redis, $at, $frozen)
 {
-    try {
-        list($redis, , $at) = new_backend($in);
-        $clients = @$redis->client("list");
-    } catch (Throwable $error) {
-        $clients = false; // a Redis that does not answer gives nobody a job
-    }
+    $clients = @$redis->client("list");
     if (!is_array($clients)) {
         return $frozen;
     }
@@ -104,9 +116,31 @@ function idle_ones($in, $frozen)
     return array_filter($frozen, function ($pid) use ($redis, $clients) { return is_idle($redis, $clients, $pid); });
 }
 
-$in = json_decode(stream_get_contents(STDIN), true);
-$idle = idle_ones($in, freeze($in["pids"]));
-foreach (array_diff($in["pids"], $idle) as $pid) {
-    posix_kill($pid, SIGCONT);
+function freeze_idle_ones($in)
+{
+    $frozen = array();
+    try {
+        list($redis, $prefix, $at) = new_backend($in);
+        $until = microtime(true) + PATIENCE;
+        do {
+            put_aside($redis, $prefix);
+            $left = array_filter(array_diff($in["pids"], $frozen), function ($pid) { return file_exists("/proc/$pid"); });
+            $free = array_diff($left, parents());
+            $idle = $free ? idle_ones($redis, $at, freeze($free)) : array();
+            thaw(array_diff($free, $idle));
+            if ($idle && !$frozen) {
+                $until = microtime(true) + AFTERWARDS;
+            }
+            $frozen = array_merge($frozen, $idle);
+            usleep(20000);
+        } while (count($idle) < count($left) && microtime(true) < $until);
+        take_back($redis, $prefix);
+    } catch (Throwable $error) { // a Redis that does not answer gives nobody a job
+        $frozen = freeze($in["pids"]);
+    } finally {
+        thaw(array_diff($in["pids"], $frozen));
+    }
+    return $frozen;
 }
-echo implode(" ", $idle);
+
+echo implode(" ", freeze_idle_ones(json_decode(stream_get_contents(STDIN), true)));

@@ -40,6 +40,30 @@ function atomically($redis, $script, $keys, $values)
     return $result;
 }
 
+// What waits on the new backend goes to lists beside, and comes back to the head of its own; each list
+// in one step, so that a job is always in one of the two. Where Redis allows no scripts, they stay.
+function put_aside($redis, $prefix)
+{
+    move_lists($redis, $prefix, 'if redis.call("EXISTS", KEYS[1]) == 0 then return 0 end'
+        . ' if redis.call("EXISTS", KEYS[2]) == 0 then redis.call("RENAME", KEYS[1], KEYS[2]) return 1 end'
+        . ' for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end'
+        . ' redis.call("DEL", KEYS[1]) return 1');
+}
+
+function take_back($redis, $prefix)
+{
+    move_lists($redis, $prefix, 'if redis.call("EXISTS", KEYS[2]) == 0 then return 0 end'
+        . ' for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end'
+        . ' redis.call("RENAME", KEYS[2], KEYS[1]) return 1');
+}
+
+function move_lists($redis, $prefix, $script) // KEYS: a queue's list and the one beside it
+{
+    foreach (QUEUES as $queue) {
+        $redis->eval($script, array($prefix . $queue, $prefix . ASIDE . $queue), 2);
+    }
+}
+
 // The lists of the old backend that hold jobs, without prefix: queue:NAME, and _schdlr_:EPOCH for
 // delayed ones, with all their records as they stand there.
 function old_lists($redis, $prefix)

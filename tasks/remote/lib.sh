@@ -195,7 +195,7 @@ stop_idle_workers() {
             ctl start 'misp-workers:*' >/dev/null 2>&1
             die "drain limit: jobs still run after $drain_timeout s, so the workers were not restarted: $left. Run again later, or raise drain_timeout"
         fi
-        sleep 1
+        [ -n "$pids" ] || sleep 1 # freeze_idle_workers has waited
     done
 }
 
@@ -204,8 +204,9 @@ live_workers() { # "NAME PID" a line; PID is 0 between two attempts to start it
         sub(/,/, "", $4); print $1, $3 == "pid" ? $4 : 0 }'
 }
 
-freeze_idle_workers() { # PID...: prints those that wait for a job, frozen until thaw
-    [ $# -gt 0 ] || return 0
+# PID...: prints those that wait for a job, or do so within some seconds, frozen until thaw. What an
+# earlier call had set aside is back in its list then, also without any PID.
+freeze_idle_workers() {
     printf '{"root":"%s","desired":%s,"pids":[%s]}' "$misp_root" "$desired_json" "$(echo "$@" | tr ' ' ',')" |
         php_as_web_user "$php_freeze_workers"
 }

@@ -3,6 +3,7 @@
 // Syntax is that of PHP 7.0, so that an old PHP can be told that it is too old.
 
 const QUEUES = array("default", "email", "cache", "prio", "update", "scheduler");
+const ASIDE = "misp-workers-aside:"; // lists of jobs that no worker shall take for a moment
 const MOVED = "misp-workers-moved:"; // marks of jobs that arrived, of either backend
 
 function load_config($file) // its $config, or an Exception that says what is wrong with the file
@@ -240,7 +241,7 @@ function keys_like($redis, $pattern, $limit)
 // Keys that the new backend would not have left behind in a finished or never begun state.
 function foreign_keys($redis, $namespace)
 {
-    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|' . MOVED . '|(' . implode("|", QUEUES) . ')$)/';
+    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|' . MOVED . '|(' . ASIDE . ')?(' . implode("|", QUEUES) . ')$)/';
     $odd = array();
     foreach (keys_like($redis, "$namespace:*", 20000) as $key) {
         if (!preg_match($ours, $key)) {
@@ -269,8 +270,10 @@ function topic_redis($in)
     $wanted = wanted_redis($in, $block, block_of($config, "MISP"));
     $redis = connect($wanted["redis_host"], $wanted["redis_port"], $wanted["redis_password"], $wanted["redis_database"]);
     $queues = array();
+    $aside = 0;
     foreach (QUEUES as $queue) {
         $queues[$queue] = (int)$redis->lLen($wanted["redis_namespace"] . ":" . $queue);
+        $aside += (int)$redis->lLen($wanted["redis_namespace"] . ":" . ASIDE . $queue);
     }
     $info = $redis->info("memory");
     return array(
@@ -278,6 +281,7 @@ function topic_redis($in)
         "foreign_keys" => array_slice(foreign_keys($redis, $wanted["redis_namespace"]), 0, 3),
         "waiting" => array_sum($queues),
         "queues" => $queues,
+        "aside" => $aside,
         "blocked_clients" => blocked_clients($redis, $wanted["redis_database"]),
         "eviction" => isset($info["maxmemory_policy"]) ? $info["maxmemory_policy"] : "",
     );

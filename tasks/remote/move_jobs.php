@@ -32,6 +32,7 @@ $in = json_decode(stream_get_contents(STDIN), true);
 list($new, $new_prefix) = new_backend($in);
 list($old, $old_prefix) = old_backend($in);
 release_held($old, $old_prefix, $new, $new_prefix);
+take_back($new, $new_prefix);
 $moved = 0;
 foreach (QUEUES as $queue) {
     $list = $new_prefix . $queue;

@@ -300,6 +300,7 @@ probe_legacy() {
         why=$(why_unfit "$kind" "$file")
         [ -z "$why" ] || say unfit_launcher "$file ($why)"
     done
+    [ -f "$originals/launchers" ] && say taken_out yes
     # Their workers may live on, if a run was cut off there.
     programs_taken_out | while IFS= read -r name; do say program_taken_out "$name"; done
     [ -z "$processes" ] || printf '%s\n' "$processes" | while read -r pid _; do unit_of "$pid"; done | sort -u |

@@ -15,6 +15,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
+from tasks.target import JOB_TIMEOUT
 from tests.e2e import observe, secrecy
 
 pytestmark = pytest.mark.resilience
@@ -28,6 +29,8 @@ LONG = 25.0  # seconds of a job, longer than a run without it
 MORE_WORKERS = ("--data", 'misp_workers={"default": 3, "prio": 7}')
 WANTED = {"default": 3, "prio": 7, "email": 5, "cache": 5, "update": 1}
 HANDED_OUT = 4001
+BACKLOG_FROM, BACKLOG, SHORT = 5001, 100, 5
+LONGEST_FROM = 7001
 OTHER_PORT = ("--data", "supervisor_port=9102")
 
 
@@ -120,6 +123,57 @@ def test_a_job_that_redis_has_handed_out_is_no_more_lost_than_one_that_runs(migr
     for host in migrated:
         check = verify.check_jobs(host, [HANDED_OUT], "the job in a worker's hands")
         assert check.ok, check.seen
+
+
+def fill(host: LabHost, first: int, count: int) -> list[int]:
+    """Give the workers of one queue more work than a change takes, each job of it a short one."""
+    return misp.enqueue(host, count, queues=["email"], first=first, seconds=SHORT)
+
+
+def test_workers_of_a_queue_that_never_runs_empty_are_stopped_all_the_same(migrated: Lab) -> None:
+    with ThreadPoolExecutor(len(SPECS)) as pool:
+        full = list(pool.map(lambda host: fill(host, BACKLOG_FROM, BACKLOG), migrated))
+    counts = ("--data", 'misp_workers={"email": 4}')
+    run.apply(migrated, *counts, "--data", "drain_timeout=30").check()
+    for host in migrated:
+        assert running(host)["email"] == 4
+        assert "1 background_jobs:email" in load.left(host)
+    for host, numbers in zip(migrated, full, strict=True):
+        check = verify.check_jobs(host, numbers, "the full queue's jobs", 300)
+        assert check.ok, check.seen
+
+
+def test_jobs_that_a_step_had_set_aside_when_it_was_killed_come_back(migrated: Lab) -> None:
+    host = migrated["change-debian"]
+    numbers = fill(host, BACKLOG_FROM + 1000, 40)
+    counts = ("--data", 'misp_workers={"email": 3}', "--limit", host.name)
+    with run.started(migrated, "deploy.py", "-y", *counts):
+        wait_for(lambda: set_aside(host), 60, "jobs set aside")
+        host.exec("pkill -9 -f '[a]pply_workers'; pkill -9 -f [P]ATIENCE")
+    seen = run.pyinfra(migrated, "status.py", "--dry", "--limit", host.name)
+    assert "job(s) were set aside by a step that was cut off" in seen.stderr
+    run.apply(migrated, *counts).check()
+    assert set_aside(host) == 0
+    check = verify.check_jobs(host, numbers, "the full queue's jobs", 300)
+    assert check.ok, check.seen
+
+
+def test_a_proof_waits_for_workers_that_all_have_long_jobs(migrated: Lab) -> None:
+    host = migrated["change-debian"]
+    run.apply(migrated, "--limit", host.name).check()
+    long = misp.enqueue(host, 1, queues=["update"], first=LONGEST_FROM, seconds=JOB_TIMEOUT + 20)
+    wait_for(lambda: observe.in_flight(host) == 1, 30, "the long job")
+    host.exec(["rm", f"{observe.MIGRATION_STATE}/proven"])
+    proven = run.apply(migrated, "--limit", host.name).check()
+    assert [operation.name.split(":")[0] for operation in proven.changed] == ["Proof"]
+    assert proven.seconds > JOB_TIMEOUT
+    check = verify.check_jobs(host, long, "the long job")
+    assert check.ok, check.seen
+
+
+def set_aside(host: LabHost) -> int:
+    key = "background_jobs:misp-workers-aside:email"
+    return int(host.exec(["redis-cli", "-n", "1", "llen", key]).stdout)
 
 
 def test_back_to_the_first_data_is_a_change_like_any_other(migrated: Lab) -> None:

@@ -176,7 +176,7 @@ SUBJECT_OF = {
     "settings": ("settings",),
     "legacy": (
         *("legacy", "unit", "process", "hidden_process", "no_unit"),
-        *("launcher", "unfit_launcher", "program_taken_out", "started_in"),
+        *("launcher", "unfit_launcher", "program_taken_out", "taken_out", "started_in"),
     ),
 }
 

@@ -278,3 +278,12 @@ def test_other_launchers_than_a_unit_are_told_and_not_refused(
     run = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-v")
     assert run.exit_code == 0, run.output
     assert note in run.output
+
+
+def test_old_workers_whose_launcher_is_taken_out_already_are_not_said_to_be_started_by_hand(
+    pyinfra: Pyinfra,
+) -> None:
+    answers = migrating("debian", unit=[], taken_out="yes", started_in="ssh.service")
+    run = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-v")
+    assert run.exit_code == 0, run.output
+    assert "nothing starts the old workers at boot" not in run.output
