@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Iterator
 from fnmatch import fnmatch
@@ -14,6 +15,10 @@ from tasks import facts, misp_rest, parse, render, reporting
 from tasks.acquaintance import RefusedError, asked_target, with_answers
 from tasks.parse import Answer
 from tasks.target import Target
+
+# Whatever is imported by now stays until this process ends, so the collector need not go through it
+# again and again, nor at the end: 0.1 s of a run.
+gc.freeze()
 
 SUBJECTS = ("system", "misp", "php", "web", "settings", "redis", "supervisor", "selinux", "legacy")
 # What the steps will ask: one look serves a host that is migrated already.
