@@ -17,9 +17,10 @@ from tasks.target import Target
 
 @operation()
 def running(target: Target) -> Generator[PyinfraCommand, None, None]:
-    """Have the group's file in place, loaded by supervisord, and exactly its workers RUNNING.
+    """Have the group's file in place, loaded by supervisord, and exactly its workers started.
 
-    `supervisorctl update` restarts the whole group when any program of it changed.
+    `supervisorctl update` restarts the whole group when any program of it changed. That they stay
+    is the next operation's: it waits for it anyway.
     """
     answer = facts.ask(target, "workers", "redis")
     faults, is_cut_off = _faults(target, answer), bool(answer.record("redis").get("aside"))
@@ -32,7 +33,6 @@ def running(target: Target) -> Generator[PyinfraCommand, None, None]:
             "apply_workers",
             target,
             group_text=target.group_text(),
-            worker_count=str(len(target.process_names)),
         )
         yield guarded(change, target)
 

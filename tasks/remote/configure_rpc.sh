@@ -33,8 +33,8 @@ wait_for_answer() {
     tries=0
     until answers; do
         tries=$((tries + 1))
-        [ "$tries" -lt 60 ] || return 1
-        sleep 0.5
+        [ "$tries" -lt 150 ] || return 1
+        sleep 0.2
     done
 }
 

@@ -8,13 +8,20 @@ export NEEDRESTART_SUSPEND=1 # Ubuntu's needrestart would restart the old worker
 systemctl mask --runtime "$supervisor_unit" >/dev/null 2>&1
 trap 'systemctl unmask --runtime "$supervisor_unit" >/dev/null 2>&1' EXIT
 
-if [ -n "$package_offered" ] && ! $package_offered $supervisor_package >/dev/null 2>&1; then
+
+have_them_offered() {
+    [ -n "$package_offered" ] && ! $package_offered $supervisor_package >/dev/null 2>&1 || return 0
     [ "$epel" = yes ] || die "no repository offers $supervisor_package and epel is false: enable EPEL or a repository that has it"
     [ -n "$epel_packages" ] || die "no repository offers $supervisor_package"
     $package_install $epel_packages >&2 ||
         die "EPEL could not be enabled by installing $epel_packages: enable it as docs.fedoraproject.org/en-US/epel says, then run again"
+}
+
+if ! $package_install $packages >&2; then # an install was cut off, the lists are old, or EPEL is missing
+    printf 'trying again\n' >&2
+    $package_repair >&2
+    $package_refresh >&2 || printf 'could not refresh the package lists, trying with the old ones\n' >&2
+    have_them_offered
+    $package_install $packages >&2 || die "could not install: $packages"
 fi
-$package_repair >&2 # an install that was cut off refuses every later one
-$package_refresh >&2 || printf 'could not refresh the package lists, trying with the old ones\n' >&2
-$package_install $packages >&2 || die "could not install: $packages"
 supervisord --version

@@ -41,7 +41,7 @@ while [ -n "$(legacy_processes)" ]; do
     if [ "$(date +%s)" -ge "$limit" ]; then
         die "drain limit of $drain_timeout s reached, old workers still run: $(legacy_processes | tr '\n' ';'). They leave after their job; run again then"
     fi
-    sleep 0.5
+    sleep 0.2
 done
 if [ "$on_leftover_jobs" = convert ] && old_work_left; then convert_old_jobs; fi
 if old_work_left "$counted"; then

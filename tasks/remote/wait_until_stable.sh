@@ -12,12 +12,12 @@ youngest() { # age in seconds of the youngest worker; 0 if one is not RUNNING
         END { print least + 0 }'
 }
 
-limit=$(($(date +%s) + 60))
-while [ "$(youngest)" -lt "$stable_seconds" ]; do
+limit=$(($(date +%s) + 90))
+while age=$(youngest) && [ "$age" -lt "$stable_seconds" ]; do
     if [ "$(date +%s)" -ge "$limit" ]; then
         ctl status >&2
         tail -n 5 "$log_dir"/*.log >&2
         die "the workers do not stay: their states and the ends of their logs are above"
     fi
-    sleep 0.5
+    if [ "$age" -eq 0 ]; then sleep 1; else sleep "$((stable_seconds - age - 1)).5"; fi
 done

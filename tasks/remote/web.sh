@@ -17,8 +17,8 @@ reload_web() {
     while [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ -n "$(old_children)" ]; do
         tries=$((tries + 1))
         # A process that serves a long request leaves after it.
-        [ "$tries" -lt 300 ] || die "after five minutes these still have PHP processes with the old settings: $(old_children | tr '\n' ' ')"
-        sleep 1
+        [ "$tries" -lt 1500 ] || die "after five minutes these still have PHP processes with the old settings: $(old_children | tr '\n' ' ')"
+        sleep 0.2
     done
     cat "$state_dir/settings-changed" | write_file "$state_dir/web-reloaded" 0600
 }

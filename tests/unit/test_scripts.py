@@ -238,11 +238,11 @@ def test_a_script_is_its_text_where_it_is_sent() -> None:
 
 
 def test_a_command_of_a_step_has_the_script_on_standard_input_and_its_name_as_argument() -> None:
-    command = run("apply_workers", target(), group_text="the text", worker_count="21")
+    command = run("apply_workers", target(), group_text="the text", other="21")
     assert command.get_raw_value() == "sh -s -- apply_workers"
     sent = command.connector_arguments["_stdin"]
     assert isinstance(sent, Script)
-    assert _within(sent, 'printf %s "$group_text$worker_count"') == "the text21"
+    assert _within(sent, 'printf %s "$group_text$other"') == "the text21"
 
 
 @pytest.mark.parametrize("script", list(_all_scripts()), ids=lambda script: script.label[:20])
