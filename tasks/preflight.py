@@ -477,10 +477,10 @@ def _drain_notes(target: Target, answer: Answer) -> Iterator[str]:
     is_strict = target.settings.on_leftover_jobs == "stop"
     if is_strict and (problem := parse.never_drained(legacy, target.settings.drain_timeout)):
         yield f"{problem}. {_WILL_STOP}"
-    if target.settings.on_leftover_jobs != "convert" and (
-        problem := parse.stuck(answer.all("process"), legacy)
-    ):
-        yield f"{problem}. {_WILL_STOP}"
+    is_drained = not (answer.all("process") or parse.waiting(legacy))
+    if target.settings.on_leftover_jobs != "convert" and not is_drained:
+        problem = parse.stuck(answer.all("process"), legacy)
+        yield from [f"{problem}. {_WILL_STOP}"] if problem else []
     if target.settings.on_leftover_jobs == "convert" and legacy.get("scheduled"):
         yield (
             f"{legacy['scheduled']} task(s) that MISP's scheduler calls (pulls, pushes, feeds, "

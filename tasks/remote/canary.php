@@ -36,7 +36,7 @@ class TestJob
         $job = json_decode((string)$this->redis->get("{$this->namespace}:job_status:{$this->id}"), true);
         $outcome = $this->verdict($job);
         $outcome = $outcome === null && $this->is_abandoned($job) ? "failed: its worker died over it" : $outcome;
-        $outcome = $outcome === null && $this->is_over() ? $this->taken_back() : $outcome;
+        $outcome = $outcome === null && $this->is_over($job) ? $this->taken_back() : $outcome;
         if ($outcome !== null) {
             $this->redis->del("{$this->namespace}:job_status:{$this->id}");
         }
@@ -63,13 +63,16 @@ class TestJob
         return microtime(true) - $this->seen > (marks_running_jobs($this->in["root"]) ? 30 : $this->in["timeout"]);
     }
 
-    // At the limit all of its queue's workers may have a job, as the same keys say. That these are long
-    // is no fault of theirs.
-    private function is_over()
+    // At the limit it may run, or all of its queue's workers have a job, as the same keys say. That these
+    // are long is no fault of theirs.
+    private function is_over($job)
     {
         $now = microtime(true);
         if ($now < $this->limit) {
             return false;
+        }
+        if (isset($job["status"]) && $job["status"] === 2) {
+            return $now > $this->began + $this->in["longest_wait"];
         }
         $workers = $this->in["workers"][$this->queue];
         $running = count(keys_like($this->redis, "{$this->namespace}:running:{$this->queue}:*", $workers));

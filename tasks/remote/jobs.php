@@ -41,17 +41,26 @@ function atomically($redis, $script, $keys, $values)
 }
 
 // What waits on the new backend goes to lists beside, and comes back to the head of its own; each list
-// in one step, so that a job is always in one of the two. Where Redis allows no scripts, they stay.
-function put_aside($redis, $prefix)
+// in one step, so that a job is always in one of the two.
+function put_aside($redis, $prefix) // false: this Redis allows no scripts, nothing was moved
 {
-    move_lists($redis, $prefix, 'if redis.call("EXISTS", KEYS[1]) == 0 then return 0 end'
-        . ' if redis.call("EXISTS", KEYS[2]) == 0 then redis.call("RENAME", KEYS[1], KEYS[2]) return 1 end'
-        . ' for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end'
-        . ' redis.call("DEL", KEYS[1]) return 1');
+    try {
+        move_lists($redis, $prefix, 'if redis.call("EXISTS", KEYS[1]) == 0 then return 0 end'
+            . ' if redis.call("EXISTS", KEYS[2]) == 0 then redis.call("RENAME", KEYS[1], KEYS[2]) return 1 end'
+            . ' for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end'
+            . ' redis.call("DEL", KEYS[1]) return 1');
+    } catch (RedisException $error) {
+        return false;
+    }
+    return true;
 }
 
 function take_back($redis, $prefix)
 {
+    $lists = array_map(function ($queue) use ($prefix) { return $prefix . ASIDE . $queue; }, QUEUES);
+    if (!array_filter(array_map(array($redis, "exists"), $lists))) {
+        return;
+    }
     move_lists($redis, $prefix, 'if redis.call("EXISTS", KEYS[2]) == 0 then return 0 end'
         . ' for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end'
         . ' redis.call("RENAME", KEYS[2], KEYS[1]) return 1');
@@ -60,7 +69,9 @@ function take_back($redis, $prefix)
 function move_lists($redis, $prefix, $script) // KEYS: a queue's list and the one beside it
 {
     foreach (QUEUES as $queue) {
-        $redis->eval($script, array($prefix . $queue, $prefix . ASIDE . $queue), 2);
+        if ($redis->eval($script, array($prefix . $queue, $prefix . ASIDE . $queue), 2) === false) {
+            throw new RedisException((string)$redis->getLastError());
+        }
     }
 }
 

@@ -180,24 +180,29 @@ busy_workers() { # names, one a line
 stop_idle_workers() {
     daemon_is_active || return 0
     limit=$(($(date +%s) + drain_timeout))
+    are_aside=no
     while :; do
         workers=$(live_workers)
         pids=$(printf '%s\n' "$workers" | awk '$2 > 0 { print $2 }')
         # shellcheck disable=SC2086  # a list of words
-        frozen=" $(freeze_idle_workers $pids) "
+        frozen=$(freeze_idle_workers $pids) || are_aside=yes
+        frozen=" $frozen "
         # Between two attempts to start a worker has no PID, and no job.
         idle=$(printf '%s\n' "$workers" | awk -v frozen="$frozen" '$2 == 0 || index(frozen, " " $2 " ") { print $1 }')
         # shellcheck disable=SC2086  # a list of words
-        [ -z "$idle" ] || stop_frozen_workers $idle
+        if [ -n "$idle" ]; then stop_frozen_workers $idle; else sleep 1; fi
         left=$(live_workers | cut -d' ' -f1 | tr '\n' ' ')
-        [ -n "$left$(jobs_of_misp)" ] || return 0
+        [ -n "$left$(jobs_of_misp)" ] || break
         if [ "$(date +%s)" -ge "$limit" ]; then
             ctl start 'misp-workers:*' >/dev/null 2>&1
+            [ "$are_aside" = no ] || take_jobs_back
             die "drain limit: jobs still run after $drain_timeout s, so the workers were not restarted: $left. Run again later, or raise drain_timeout"
         fi
-        [ -n "$pids" ] || sleep 1 # freeze_idle_workers has waited
     done
+    [ "$are_aside" = no ] || take_jobs_back || die "no job is lost, but run again when Redis is well: these workers are stopped, and no worker takes what is set aside"
 }
+
+take_jobs_back() { freeze_idle_workers; } # none of them; it ends with nothing aside
 
 live_workers() { # "NAME PID" a line; PID is 0 between two attempts to start it
     ctl status 2>/dev/null | awk '$1 ~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ {
@@ -205,7 +210,7 @@ live_workers() { # "NAME PID" a line; PID is 0 between two attempts to start it
 }
 
 # PID...: prints those that wait for a job, or do so within some seconds, frozen until thaw. What an
-# earlier call had set aside is back in its list then, also without any PID.
+# earlier call had set aside is back in its list then, or the status is 1.
 freeze_idle_workers() {
     printf '{"root":"%s","desired":%s,"pids":[%s]}' "$misp_root" "$desired_json" "$(echo "$@" | tr ' ' ',')" |
         php_as_web_user "$php_freeze_workers"

@@ -343,7 +343,10 @@ legacy_processes() {
     done
 }
 
-queues_of() { # PID of an old worker: NAME,..., or * for all of them, as where nobody may look
+# PID of an old worker: NAME,..., or * for all of them, as where nobody may look. The scheduler, which
+# serves none, has a queue in its environment too.
+queues_of() {
+    ! grep -qsa 'resque-scheduler' "/proc/$1/cmdline" || { printf '_schdlr_'; return 0; }
     queues=$(tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | sed -n 's/^QUEUE=//p' | tr -d '[:space:]')
     printf '%s' "${queues:-*}"
 }

@@ -1,4 +1,5 @@
-# What a run that was cut off had set aside, while it waited for a worker to become idle.
+# What a step that was cut off has left: jobs set aside, workers frozen.
 # shellcheck shell=sh
 
-freeze_idle_workers >/dev/null # none of them; it begins and ends with nothing aside
+take_jobs_back || die "no worker takes what is set aside: run again when Redis is well"
+for pid in $(live_workers | awk '$2 > 0 { print $2 }'); do kill -CONT "$pid"; done

@@ -71,7 +71,7 @@ def test_a_queue_without_its_old_worker_ends_the_drain_and_not_the_conversion(la
     for name in ("lone", "taken-over"):
         kill_old_worker(lab[name], "prio")
         misp.enqueue(lab[name], 3, queues=["prio", "email"], first=1)
-    kill_old_worker(lab["lone"], "_schdlr_")
+    lab["lone"].exec("pkill -9 -f '[r]esque-scheduler'")
     misp.enqueue(lab["lone"], 1, queues=["cache"], first=7, extra=["--delay", "1"])
 
     began = time.monotonic()

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake.answers import BLOCK, RUNNING, migrating, settings
+from tests.fake.answers import BLOCK, QUIET, RUNNING, converged, migrating, settings
 from tests.fake.conftest import Run
 
 Pyinfra = Callable[..., Run]
@@ -287,3 +287,20 @@ def test_old_workers_whose_launcher_is_taken_out_already_are_not_said_to_be_star
     run = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-v")
     assert run.exit_code == 0, run.output
     assert "nothing starts the old workers at boot" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("answers", "is_said"),
+    [
+        (migrating("debian", legacy={**QUIET, "delayed": 1, "overdue": 99}), True),
+        (migrating("debian", legacy={**QUIET, "waiting": {"prio": 1}}), True),
+        # Migrated with `convert`: MISP's scheduled tasks stay, and nobody is to start anything.
+        (converged("debian", legacy={**QUIET, "scheduled": 2, "overdue": 99}), False),
+    ],
+)
+def test_old_jobs_that_nobody_does_are_named_while_there_are_old_workers(
+    pyinfra: Pyinfra, answers: dict[str, Any], is_said: bool
+) -> None:
+    run = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-v")
+    assert run.exit_code == 0, run.output
+    assert ("As it is, this run will stop" in run.output) == is_said

@@ -67,7 +67,7 @@ class CakeResqueShell extends AppShell
     {
         $redis = Configure::read('CakeResque.Redis');
         $environment = array(
-            'QUEUE' => $queue,
+            'QUEUE' => $type === 'scheduler' ? 'default' : $queue,
             'PIDFILE' => $pidFile,
             'APP_INCLUDE' => Plugins::path('CakeResque') . '/Lib/CakeResqueBootstrap.php',
             'INTERVAL' => $this->params['interval'] ?? '5',
