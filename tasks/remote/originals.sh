@@ -41,13 +41,25 @@ restore_original() { # PATH: as it was, or gone if it was not there
     if [ -e "$originals/saved$1" ]; then
         rm -rf "${1:?}.misp-workers-new"
         cp -a "$originals/saved$1" "$1.misp-workers-new" || die "could not put $1 back"
-        rm -rf "${1:?}.misp-workers-old"
-        if [ -d "$1" ]; then mv "$1" "$1.misp-workers-old"; fi # a directory cannot be replaced
-        mv -fT "$1.misp-workers-new" "$1" && rm -rf "${1:?}.misp-workers-old"
+        # Old workers and the web tier run from app/Vendor meanwhile.
+        if [ ! -d "$1" ] || ! exchange "$1.misp-workers-new" "$1"; then
+            rm -rf "${1:?}.misp-workers-old"
+            if [ -d "$1" ]; then mv "$1" "$1.misp-workers-old"; fi # mv replaces no directory
+            mv -fT "$1.misp-workers-new" "$1" || die "could not put $1 back"
+        fi
+        rm -rf "${1:?}.misp-workers-new" "${1:?}.misp-workers-old"
         if command -v restorecon >/dev/null 2>&1; then restorecon -R "$1" 2>/dev/null || true; fi
     elif grep -qsxF "$1" "$originals/absent"; then
         rm -rf "${1:?}"
     fi
+}
+
+exchange() { # PATH PATH: renameat2(2) with RENAME_EXCHANGE, so that neither is ever missing
+    python3 - "$1" "$2" 2>/dev/null <<'PYTHON'
+import ctypes, os, sys
+one, other = map(os.fsencode, sys.argv[1:])
+sys.exit(ctypes.CDLL(None).renameat2(-100, one, -100, other, 2) != 0)
+PYTHON
 }
 
 # Around a change of a file that others change too: `ours` knows it only as long as all its changes

@@ -55,3 +55,23 @@ def test_what_is_ours_alone_is_put_back(tmp_path: Path, runs: tuple[str, ...]) -
 )
 def test_what_others_changed_since_is_left_alone(tmp_path: Path, runs: tuple[str, ...]) -> None:
     assert "theirs\n" in after(tmp_path, *runs)
+
+
+def test_a_directory_is_whole_at_every_moment_while_it_is_put_back(tmp_path: Path) -> None:
+    """Old workers load classes from app/Vendor while rollback.py puts it back."""
+    directory = tmp_path / "Vendor"
+    directory.mkdir()
+    (directory / "autoload.php").write_text("original")
+    known = f"state_dir={tmp_path}/state web_user=nobody misp_root={tmp_path} d={directory}\n"
+    script = f"""{known}{PARTS}{OURSELVES}
+        keep_original "$d"
+        echo changed >"$d/autoload.php"
+        while [ ! -e "$d.done" ]; do [ -e "$d/autoload.php" ] || echo missing; done &
+        for again in 1 2 3 4 5 6 7 8 9 10; do restore_original "$d"; done
+        touch "$d.done"
+        wait
+        cat "$d/autoload.php"
+        """
+    done = subprocess.run(["sh", "-s"], input=script, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "original", "")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["Vendor", "Vendor.done", "state"]
