@@ -190,7 +190,7 @@ stop_idle_workers() {
         # Between two attempts to start a worker has no PID, and no job.
         idle=$(printf '%s\n' "$workers" | awk -v frozen="$frozen" '$2 == 0 || index(frozen, " " $2 " ") { print $1 }')
         # shellcheck disable=SC2086  # a list of words
-        if [ -n "$idle" ]; then stop_frozen_workers $idle; else sleep 1; fi
+        [ -z "$idle" ] || stop_frozen_workers $idle
         left=$(live_workers | cut -d' ' -f1 | tr '\n' ' ')
         [ -n "$left$(jobs_of_misp)" ] || break
         if [ "$(date +%s)" -ge "$limit" ]; then
@@ -198,6 +198,7 @@ stop_idle_workers() {
             [ "$are_aside" = no ] || take_jobs_back
             die "drain limit: jobs still run after $drain_timeout s, so the workers were not restarted: $left. Run again later, or raise drain_timeout"
         fi
+        [ -n "$idle" ] || sleep 1
     done
     [ "$are_aside" = no ] || take_jobs_back || die "no job is lost, but run again when Redis is well: these workers are stopped, and no worker takes what is set aside"
 }
