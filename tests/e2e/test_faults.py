@@ -41,6 +41,8 @@ test_faults_at_work.py; names in brackets are tests or rows):
       output that is no UTF-8                      here
       long old job, one that enqueues another      test_variants (busy); here; test_load
       delayed ones (scheduled tasks)               at work (delayed)
+      one old worker, or the old scheduler, dead   test_drain
+      a queue that never runs empty, long new jobs test_changes
       PIDs of the old backend that are others' now here
       unit with Restart=always and ExecStop        test_migration, test_rollback; here
     The host and the run
