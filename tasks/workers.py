@@ -29,12 +29,7 @@ def running(target: Target) -> Generator[PyinfraCommand, None, None]:
     if is_cut_off:
         yield run("take_jobs_back", target)
     if faults:
-        change = run(
-            "apply_workers",
-            target,
-            group_text=target.group_text(),
-        )
-        yield guarded(change, target)
+        yield guarded(run("apply_workers", target, group_text=target.group_text()), target)
 
 
 def _faults(target: Target, answer: Answer) -> list[str]:

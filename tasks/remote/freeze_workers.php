@@ -191,7 +191,7 @@ try {
     $idle = freeze($in["pids"]);
     thaw(array_diff($in["pids"], $idle));
     echo implode(" ", $idle);
-    exit;
+    exit($in["pids"] ? 0 : 1); // asked for nothing but to take jobs back, it could not
 }
 $frozen = array();
 $status = 0;
