@@ -174,6 +174,7 @@ def converged(family: str, **preflight: Any) -> Answers:
 SUBJECT_OF = {
     "web": ("web", "boot", "settings_changed", "web_reloaded"),
     "settings": ("settings",),
+    "redis": ("redis",),
     "legacy": (
         *("legacy", "unit", "process", "hidden_process", "no_unit"),
         *("launcher", "unfit_launcher", "program_taken_out", "taken_out", "started_in"),

@@ -268,3 +268,10 @@ def test_no_secret_is_shown_at_any_verbosity(pyinfra: Pyinfra) -> None:
             assert value not in run.output, flags
     run = pyinfra({"one": data}, "-y", "--json", **secret)
     assert not [value for value in secret.values() if value in run.output]
+
+
+def test_jobs_that_a_killed_step_had_set_aside_are_taken_back(pyinfra: Pyinfra) -> None:
+    answers = converged("debian", redis={"ok": True, "aside": 3})
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.actions("one")[0] == "take_jobs_back"
+    assert "apply_workers" not in run.actions("one")
