@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pyinfra import logger
 from pyinfra.api.arguments import ConnectorArguments
 from pyinfra.api.command import FunctionCommand, StringCommand
@@ -53,11 +55,17 @@ class Telling(Action):
         return succeeded, output
 
 
-def run(action: str, target: Target, **variables: str) -> Action:
-    """The script remote/`action`.sh, on standard input; its stderr is shown when it fails."""
-    facts.forget()
-    script = scripts.action(action, target, **variables)
-    return Action("sh", "-s", "--", action, _stdin=script)
+def run(action: str, target: Target, keeps: Collection[str] = (), **variables: str) -> Action:
+    """The script remote/`action`.sh, on standard input; its stderr is shown when it fails.
+
+    What is known of the host is forgotten, but for subjects that the script `keeps` as they are.
+    """
+    facts.forget(keeps)
+    return _action(action, target, **variables)
+
+
+def _action(name: str, target: Target, **variables: str) -> Action:
+    return Action("sh", "-s", "--", name, _stdin=scripts.action(name, target, **variables))
 
 
 def telling(command: Action) -> Telling:
@@ -111,12 +119,12 @@ class GivingUp(Guarded):
 
 def guarded(command: StringCommand, target: Target) -> Guarded:
     """`command`; when it fails the host goes back to its old workers, if these still live."""
-    return Guarded(command, run("return", target))
+    return Guarded(command, _action("return", target))
 
 
 def give_up(reason: str, target: Target) -> GivingUp:
     """Fail this host with a reason and go back to its old workers, if these still live."""
-    return GivingUp(StringCommand(reason), run("return", target))
+    return GivingUp(StringCommand(reason), _action("return", target))
 
 
 def fail(reason: str, outcome: str = "") -> FunctionCommand:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+import gevent
+from gevent import Greenlet
 from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from pyinfra.context import host, state
@@ -51,61 +53,71 @@ class Identity(FactBase[Answer]):
 
 @dataclass(frozen=True)
 class _Look:
-    """One look at everything: when, asked with which variables, and what was seen."""
+    """One look at a subject: when, asked with which variables, and what was seen."""
 
     at: float
     variables: Mapping[str, str]
-    seen: Mapping[str, Answer]
+    answer: Answer
 
 
-_looks: dict[str, _Look] = {}
-_views: dict[str, tuple[float, misp_rest.View | None]] = {}  # by host as well, with their times
-
-
-def look(target: Target, *subjects: str) -> Answer:
-    """Ask the host about all `subjects` at once, and remember what it says for a while."""
-    seen = _probe(target, *subjects)
-    _looks[host.name] = _Look(time.monotonic(), scripts.variables(target), seen)
-    return Answer.joined(seen.values())
+_looks: dict[str, dict[str, _Look]] = {}  # by host, by subject
+_views: dict[str, tuple[float, Greenlet]] = {}  # by host: a misp_rest.View, under way or there
 
 
 def ask(target: Target, *subjects: str, fresh: bool = False) -> Answer:
     """What is true of `subjects` (see remote/probes.sh) on the host.
 
-    Each operation asks for itself. A round trip is saved where the look that preflight took is
-    still true: seconds ago, with the same data, and before this run changed anything on the host.
-    A subject that gives no answer reads as absent; the operation decides what that means.
+    Each operation asks for itself. A round trip is saved where an earlier look (the first is
+    preflight's, at everything) is still true: seconds ago, with the same data, and this run has
+    changed nothing since that it is about. A subject that gives no answer reads as absent; the
+    operation decides what that means.
     """
-    look = _looks.get(host.name)
-    if look and not fresh and _is_current(look, target, subjects):
-        return Answer.joined(look.seen[subject] for subject in subjects)
-    return Answer.joined(_probe(target, *subjects).values())
+    looks = _looks.setdefault(host.name, {})
+    if not fresh and all(_is_current(looks.get(one), target, subjects) for one in subjects):
+        return Answer.joined(looks[subject].answer for subject in subjects)
+    at, variables = time.monotonic(), scripts.variables(target)
+    seen = _probe(target, *subjects)
+    looks.update({subject: _Look(at, variables, answer) for subject, answer in seen.items()})
+    return Answer.joined(seen.values())
+
+
+def age(subject: str) -> float:
+    """Seconds since the host was last asked about `subject`; endless where nobody remembers."""
+    look = _looks.get(host.name, {}).get(subject)
+    return time.monotonic() - look.at if look else math.inf
 
 
 def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
     """What MISP's web tier says of its workers, remembered for as long as a look."""
-    at, seen = _views.get(host.name, (-math.inf, None))
-    now = time.monotonic()
-    if fresh or now - at > REMEMBERED_SECONDS:
-        seen = misp_rest.view(target)
-        _views[host.name] = now, seen
-    return seen
+    at, _ = _views.get(host.name, (-math.inf, None))
+    if fresh or time.monotonic() - at > REMEMBERED_SECONDS:
+        begin_rest_view(target)
+    view: misp_rest.View | None = _views[host.name][1].get()
+    return view
 
 
-def forget() -> None:
-    """To be called for every change of the host; a dry run changes nothing and goes on knowing."""
+def begin_rest_view(target: Target) -> None:
+    """Ask MISP's web tier meanwhile."""
+    _views[host.name] = time.monotonic(), gevent.spawn(misp_rest.view, target)
+
+
+def forget(keeps: Collection[str] = ()) -> None:
+    """To be called for every change of the host; what it `keeps` are subjects it cannot touch.
+
+    A dry run changes nothing and goes on knowing.
+    """
     if state.is_executing:
-        _looks.pop(host.name, None)
+        looks = _looks.get(host.name, {})
+        _looks[host.name] = {subject: look for subject, look in looks.items() if subject in keeps}
         _views.pop(host.name, None)
 
 
-def _is_current(look: _Look, target: Target, subjects: tuple[str, ...]) -> bool:
-    is_recent = time.monotonic() - look.at < REMEMBERED_SECONDS
-    is_known = all(subject in look.seen for subject in subjects)
+def _is_current(look: _Look | None, target: Target, subjects: tuple[str, ...]) -> bool:
+    if look is None or time.monotonic() - look.at >= REMEMBERED_SECONDS:
+        return False
     ignored = _SETTLED_BY_THE_HOST | (set() if "rpc" in subjects else _OF_THE_RPC)
     now = scripts.variables(target)
-    is_same = all(look.variables[key] == now[key] for key in now if key not in ignored)
-    return is_recent and is_known and is_same
+    return all(look.variables[key] == now[key] for key in now if key not in ignored)
 
 
 def _probe(target: Target, *subjects: str) -> dict[str, Answer]:

@@ -27,4 +27,4 @@ def present(target: Target) -> Generator[PyinfraCommand, None, None]:
     if is_complete and not missing and not answer.one("composer_unfinished"):
         host.noop("the PHP libraries load")
         return
-    yield run("require_libraries", target)
+    yield run("require_libraries", target, keeps=("rpc",))

@@ -32,12 +32,14 @@ def configured(target: Target) -> Generator[PyinfraCommand, None, None]:
     if wrong or is_unfinished:
         pairs = [[name, target.misp_settings()[name]] for name in wrong]
         yield run("apply_settings", target, settings_json=json.dumps(pairs))
-        if still := _wrong(target, facts.ask(target, "settings", fresh=True)):
+        # And in the same breath what the next operation asks: the web tier's reload changes none.
+        seen = facts.ask(target, "settings", "workers", "redis", fresh=True)
+        if still := _wrong(target, seen):
             where = "the database" if target.database_mode else "config.php"
             reason = f"MISP took these settings, but {where} does not hold them: {', '.join(still)}"
             yield give_up(reason, target)
             return
-    yield guarded(run("reload_web", target), target)
+    yield guarded(run("reload_web", target, keeps=("workers", "redis")), target)
 
 
 def _wrong(target: Target, answer: Answer) -> list[str]:

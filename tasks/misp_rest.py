@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
-
-import requests
+from typing import TYPE_CHECKING, Any
 
 from tasks import parse, render
 from tasks.secret import Secret
 from tasks.target import Target
+
+if TYPE_CHECKING:
+    import requests
 
 TIMEOUT = 20  # seconds
 
@@ -68,6 +69,8 @@ class _NoViewError(Exception):
 
 
 def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
+    import requests  # noqa: PLC0415  # only here: it takes long, and the hosts are asked meanwhile
+
     try:
         response = requests.get(
             url,

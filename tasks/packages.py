@@ -30,4 +30,6 @@ def installed(target: Target) -> Generator[PyinfraCommand, None, None]:
     if not missing and not answer.one("masked"):
         host.noop(f"{', '.join(target.packages())} installed")
         return
-    yield run("install_packages", target, epel="yes" if target.settings.epel else "no")
+    epel = "yes" if target.settings.epel else "no"
+    # A service that did not run does not now either, as it is masked meanwhile.
+    yield run("install_packages", target, keeps=("libraries", "rpc"), epel=epel)

@@ -46,7 +46,8 @@ def examine() -> Target | None:
 
 def _examine() -> Target:
     asked = _asked()
-    answer = facts.look(asked, *SUBJECTS, *LATER)
+    facts.begin_rest_view(asked)
+    answer = facts.ask(asked, *SUBJECTS, *LATER)
     target = with_answers(asked, answer)
     _report_versions(target, answer)
     for warning in _warnings(target, answer):
@@ -68,7 +69,7 @@ def examine_for_rollback() -> Target | None:
 
 def _examine_for_rollback() -> Target | None:
     asked = _asked()
-    answer = facts.look(asked, *SUBJECTS, "originals", "new_backend")
+    answer = facts.ask(asked, *SUBJECTS, "originals", "new_backend")
     target = with_answers(asked, answer)
     _report_versions(target, answer)
     is_on = (answer.record("settings").get("block") or {}).get("enabled") is True

@@ -25,7 +25,7 @@ def reported() -> None:
     """Print the current host's state; with a fault the host counts as failed (exit status 1)."""
     try:
         asked = asked_target()
-        answer = facts.look(asked, *SUBJECTS, *OF_A_RUN)
+        answer = facts.ask(asked, *SUBJECTS, *OF_A_RUN)
         target = with_answers(asked, answer)
         found = [fault for part in FAULTS for fault in part(target, answer)]
         _say([*described(target, answer)], found + _rest_faults(target, answer))

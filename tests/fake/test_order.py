@@ -34,7 +34,7 @@ ACTIONS = [
     "retire",
 ]
 # From `enabled` on, a failure takes the host back to its old workers.
-WITH_A_WAY_BACK = {"reload_web", "apply_workers", "wait_until_stable", "prove"}
+WITH_A_WAY_BACK = {"reload_web", "apply_workers", "wait_until_stable", "prove", "record_proof"}
 Pyinfra = Callable[..., Run]
 
 
@@ -48,6 +48,37 @@ def test_both_families_take_the_same_steps_in_the_safe_order(pyinfra: Pyinfra) -
     run = pyinfra(hosts, "-y", "-vv")
     assert run.exit_code == 0, run.output
     assert run.actions("debian") == run.actions("rhel") == ACTIONS
+
+
+def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra) -> None:
+    answers = migrating("debian")
+    joined = {
+        f"-- {subjects}": [line for one in subjects.split("+") for line in answers[f"-- {one}"]]
+        for subjects in ("settings+workers", "proof+legacy")
+    }
+    joined["-- settings+workers+redis"] = [*joined.pop("-- settings+workers"), "@redis"]
+    preflight = next(command for command in answers if "system+" in command)
+    answers[preflight] += [*answers["-- libraries"], *answers["-- rpc"]]
+    run = pyinfra({"one": {"fake_responses": {**joined, **answers}}}, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    sent = [command.rpartition("-- ")[2] for command in run.commands["one"]]
+    assert sent[2:] == [
+        "install_packages",
+        "require_libraries",
+        "configure_rpc",
+        "settings+web",
+        "apply_settings",
+        "settings+workers+redis",
+        "reload_web",
+        "apply_workers",
+        "proof",
+        "wait_until_stable",
+        "prove",
+        "proof+legacy",
+        "record_proof",
+        "legacy",
+        "retire",
+    ]
 
 
 @pytest.mark.parametrize("action", ACTIONS)

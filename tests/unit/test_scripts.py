@@ -189,7 +189,9 @@ def _runs() -> list[tuple[str, set[str]]]:
     """Every action that a step runs, with the names of the variables it hands over."""
     return [
         (ast.literal_eval(call.args[0]), {keyword.arg or "" for keyword in call.keywords})
-        for call in _calls("run")
+        for function in ("run", "_action")
+        for call in _calls(function)
+        if isinstance(call.args[0], ast.Constant)
     ]
 
 
