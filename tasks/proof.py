@@ -14,7 +14,8 @@ from tasks.commands import give_up, guarded, run
 from tasks.parse import Answer
 from tasks.target import JOB_TIMEOUT, Target
 
-STABLE_SECONDS = 8  # past startsecs: a worker that dies at its first look at Redis is gone by then
+STARTED_SECONDS = 6  # past startsecs: before, supervisord and MISP call no worker running
+STABLE_SECONDS = 8  # a worker that dies at its first look at Redis is gone by then
 
 
 @operation()
@@ -24,6 +25,8 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
     RUNNING alone misleads (a crash-looping worker shows it between two deaths), and so does a
     completed job (it needs neither the password nor the libraries). A proof is remembered on the
     host together with what it holds for; the same configuration is not proven again.
+
+    Jobs, view and a first look at what the old workers have left come while the new ones grow old.
     """
     answer = facts.ask(target, "proof")
     if answer.one("proven") and answer.one("proven") == answer.one("evidence"):
@@ -32,15 +35,16 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
             _report(target)
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
             return
-    yield guarded(run("wait_until_stable", target, stable_seconds=str(STABLE_SECONDS)), target)
+    yield guarded(run("wait_until_stable", target, stable_seconds=str(STARTED_SECONDS)), target)
     workers = json.dumps(target.worker_counts)
     yield guarded(run("prove", target, workers_json=workers, job_timeout=str(JOB_TIMEOUT)), target)
-    faults = _faults(target, facts.ask(target, "proof", fresh=True))
+    faults = _faults(target, facts.ask(target, "proof", "legacy", fresh=True))
     faults += misp_rest.faults(target, facts.rest_view(target, fresh=True))
     if faults:
         yield give_up(f"not proven: {'; '.join(faults)}", target)
         return
-    yield run("record_proof", target)
+    stable = run("record_proof", target, keeps=("legacy",), stable_seconds=str(STABLE_SECONDS))
+    yield guarded(stable, target)
     _report(target)
 
 

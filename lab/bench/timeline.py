@@ -88,11 +88,6 @@ def profile(log: Stamped, end: float) -> dict[str, float]:
 _MARKS = ("Connecting to hosts", "Preparing operation files", "Disconnecting from hosts")
 
 
-def seconds_of(log: Stamped, name: str) -> float:
-    """How long the commands of one script took together."""
-    return sum(command.seconds for command in commands(log) if command.name == name)
-
-
 def pauses(log: Stamped, operation: str) -> float:
     """How long the controller slept between its looks in the operation that begins so."""
     inside = [one for one in commands(log) if one.operation.startswith(operation)]

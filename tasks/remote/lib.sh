@@ -168,6 +168,38 @@ wait_until_running() { # every worker of the group that supervisord has, within 
     done
 }
 
+# Every worker alive for a while: a crash-looping one shows RUNNING between two deaths, but never grows
+# old. It counts from a process's start, so the seconds until RUNNING (startsecs) count too.
+wait_until_stable() { # SECONDS
+    limit=$(($(date +%s) + 90))
+    while age=$(youngest) && [ "$age" -lt "$(($1 * 100))" ]; do
+        if [ "$(date +%s)" -ge "$limit" ]; then
+            ctl status >&2
+            tail -n 5 "$log_dir"/*.log >&2
+            die "the workers do not stay: their states and the ends of their logs are above"
+        fi
+        if [ "$age" -eq 0 ]; then sleep 0.5; else sleep "$(awk "BEGIN { print $1 - $age / 100 }")"; fi
+    done
+}
+
+youngest() { # age of the youngest worker in ticks, a hundredth of a second; 0 if one is not RUNNING
+    pids=$({ status_over_rpc || ctl status; } 2>/dev/null | awk '
+        $1 ~ /^misp-workers:/ { sub(/,/, "", $4); pids = pids " " ($2 == "RUNNING" ? $4 : "none") }
+        END { print pids }')
+    last=
+    for pid in $pids; do
+        see_process "$pid" || { last=; break; }
+        [ "$started" -lt "${last:-0}" ] || last=$started
+    done
+    if [ -n "$last" ]; then echo "$(($(now_ticks) - last))"; else echo 0; fi
+}
+
+status_over_rpc() { # what `supervisorctl status` prints, without the start of a Python; status 1: no answer
+    find_password && answers=$(misp status) || return 1
+    case $answers in '' | *"$tab"'{"error"'*) return 1 ;; esac
+    printf '%s\n' "$answers" | cut -f2-
+}
+
 # A worker is idle when it has no child: each job is one (BackgroundJob.php).
 busy_workers() { # names, one a line
     parents=$(cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -d' ' -f2 | sort -u | tr '\n' ' ')

@@ -27,6 +27,7 @@ from lab.errors import LabError
 from lab.load import Outcome
 from lab.paths import REPOSITORY
 from lab.run import Operation, Run
+from tasks.proof import STABLE_SECONDS
 
 # As pyinfra 3.10 writes it; the last but one is a script's own output, the last a local command.
 LOG = """\
@@ -50,7 +51,7 @@ STAMPED = (
     (1.0, _SEND.format("sh -s -- system+proof")),
     (2.0, _END),
     (2.5, "--> Starting operation: Proof: a job on every queue \n"),
-    (3.0, _SEND.format("sh -s -- wait_until_stable")),
+    (3.0, _SEND.format("sh -s -- record_proof")),
     (11.25, _END),
     (11.5, "--> Starting operation: Drain: the old workers finish \n"),
     (12.0, _SEND.format("sh -s -- legacy")),
@@ -95,20 +96,21 @@ def test_commands_have_their_operation_their_name_and_their_time() -> None:
     found = [(one.operation[:5], one.name, one.seconds) for one in timeline.commands(STAMPED)]
     assert found == [
         ("", "system+proof", 1.0),
-        ("Proof", "wait_until_stable", 8.25),
+        ("Proof", "record_proof", 8.25),
         ("Drain", "legacy", 0.5),
         ("Drain", "legacy", 0.5),
     ]
 
 
 def test_what_proof_and_drain_wait_is_read_from_the_log() -> None:
-    assert first.waited(_run(stamped=STAMPED)) == {"proof": 8.25, "drain": 1.0}
+    assert first.waited(_run(stamped=STAMPED)) == {"proof": STABLE_SECONDS, "drain": 1.0}
+    assert first.STABLE_SECONDS == STABLE_SECONDS
 
 
-@pytest.mark.parametrize("missing", ["wait_until_stable", "-- legacy"])
-def test_a_log_without_a_wait_is_an_error_and_not_a_wait_of_nought(missing: str) -> None:
+@pytest.mark.parametrize("missing", ["record_proof", "legacy"])
+def test_a_log_without_a_wait_is_an_error(missing: str) -> None:
     stamped = tuple((at, line) for at, line in STAMPED if missing not in line)
-    with pytest.raises(LabError, match="no wait"):
+    with pytest.raises(LabError, match=f"shows no {missing}"):
         first.waited(_run(stamped=stamped))
 
 
