@@ -98,11 +98,12 @@ def action(name: str, target: Target, **extra: str) -> Script:
 
 def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> Script:
     asked = {"misp_topics": "", "needs_status": "no", "waits_for_lock": "yes"}
-    values = {**variables(target), **_php(), **asked, **extra}
+    values = {**variables(target), **asked, **extra}
     lines = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     # In a function, so that the shell has read all of it before the first command runs: a command
     # that reads standard input would otherwise swallow the rest of the script.
-    whole = "\n".join([*lines, *(_text(f"{part}.sh") for part in PARTS), body])
+    parts = (_text(f"{part}.sh") for part in PARTS)
+    whole = "\n".join([*lines, _php(), *parts, body])
     return Script(label, f"main() {{\n{whole}\n}}\nmain </dev/null\n")
 
 
@@ -155,23 +156,29 @@ def _platform_variables(system: Platform) -> dict[str, str]:
     }
 
 
-@cache
-def _php() -> dict[str, str]:
-    """PHP programs, each a shell variable; they are arguments of `php -r` and hold no secret."""
-    return {
-        "php_misp": _text("misp.php", "resque.php", "rpc.php", "libraries.php", "ask.php"),
-        "php_canary": _text("misp.php", "canary.php"),
-        "php_list_old_jobs": _text("misp.php", "resque.php", "jobs.php", "list_old_jobs.php"),
-        "php_convert_jobs": _text(
-            "misp.php", "resque.php", "jobs.php", "jobs_table.php", "convert_jobs.php"
-        ),
-        "php_move_jobs": _text("misp.php", "resque.php", "jobs.php", "move_jobs.php"),
-        "php_freeze_workers": _text("misp.php", "resque.php", "jobs.php", "freeze_workers.php"),
-        "php_forget_old_workers": _text("misp.php", "resque.php", "forget_old_workers.php"),
-        "php_set_settings": _text("set_settings.php"),
-    }
+# Each becomes a shell variable, an argument of `php -r` that holds no secret.
+_PROGRAMS = {
+    "php_misp": ("misp", "resque", "rpc", "libraries", "ask"),
+    "php_canary": ("misp", "canary"),
+    "php_list_old_jobs": ("misp", "resque", "jobs", "list_old_jobs"),
+    "php_convert_jobs": ("misp", "resque", "jobs", "jobs_table", "convert_jobs"),
+    "php_move_jobs": ("misp", "resque", "jobs", "move_jobs"),
+    "php_freeze_workers": ("misp", "resque", "jobs", "freeze_workers"),
+    "php_forget_old_workers": ("misp", "resque", "forget_old_workers"),
+    "php_set_settings": ("set_settings",),
+}
 
 
 @cache
-def _text(*names: str) -> str:
-    return "".join((REMOTE / name).read_text(encoding="utf-8") for name in names)
+def _php() -> str:
+    """The PHP programs, put together on the host: bash reads what comes over SSH byte by byte."""
+    pieces = dict.fromkeys(piece for pieces in _PROGRAMS.values() for piece in pieces)
+    lines = [f"code_{piece}={shlex.quote(_text(f'{piece}.php'))}" for piece in pieces]
+    for program, parts in _PROGRAMS.items():
+        lines.append(f"{program}={''.join(f'$code_{part}' for part in parts)}")
+    return "\n".join(lines)
+
+
+@cache
+def _text(name: str) -> str:
+    return (REMOTE / name).read_text(encoding="utf-8")

@@ -29,7 +29,9 @@ def running(target: Target) -> Generator[PyinfraCommand, None, None]:
     if is_cut_off:
         yield run("take_jobs_back", target)
     if faults:
-        yield guarded(run("apply_workers", target, group_text=target.group_text()), target)
+        has_group = "yes" if answer.one("file") or answer.all("status") else "no"
+        text = target.group_text()
+        yield guarded(run("apply_workers", target, group_text=text, has_group=has_group), target)
 
 
 def _faults(target: Target, answer: Answer) -> list[str]:

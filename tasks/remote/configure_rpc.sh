@@ -33,12 +33,14 @@ wait_for_answer() {
     tries=0
     until answers; do
         tries=$((tries + 1))
-        [ "$tries" -lt 150 ] || return 1
-        sleep 0.2
+        [ "$tries" -lt 400 ] || return 1 # half a minute
+        sleep 0.05
     done
 }
 
-systemctl enable "$supervisor_unit" >/dev/null 2>&1 || die "could not enable $supervisor_unit"
+# Not the init script that Debian has beside the unit: systemd does not run it.
+SYSTEMCTL_SKIP_SYSV=1 systemctl enable --no-reload "$supervisor_unit" >/dev/null 2>&1 ||
+    die "could not enable $supervisor_unit"
 if daemon_is_active; then
     if ! answers; then
         # A restart on a broken configuration takes every program down (status 2, and systemctl

@@ -68,8 +68,9 @@ daemon_was_active() { [ "${daemon_state%% *}" = active ]; }
 # From the RPC where it is this very supervisord's: supervisorctl is a Python.
 see_status() {
     daemon_was_active || return 0
+    status_lines='{"error"'
     [ "$(misp_answer rpc)" != "200 $daemon" ] || status_lines=$(misp_answer status)
-    status_lines=${status_lines:-$(ctl status 2>/dev/null)}
+    case $status_lines in '{"error"'*) status_lines=$(ctl status 2>/dev/null) ;; esac
     [ -z "$status_lines" ] || old_programs=$(legacy_programs)
 }
 

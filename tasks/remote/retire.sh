@@ -50,8 +50,8 @@ if old_work_left "$counted"; then
 fi
 for unit in $units; do
     systemctl stop "$unit" || die "could not stop $unit"
-    systemctl disable "$unit" 2>/dev/null || die "could not disable $unit"
+    systemctl disable --no-reload "$unit" 2>/dev/null || die "could not disable $unit"
     systemctl reset-failed "$unit" 2>/dev/null
 done
-let_units_go
+let_units_go # which makes systemd reload
 forget_old_workers

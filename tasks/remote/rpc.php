@@ -32,12 +32,12 @@ function topic_rpc($in)
     return $status === 0 ? "0 $body" : (string)$status;
 }
 
-// What `supervisorctl status` would print.
+// What `supervisorctl status` would print; nothing where there is no program.
 function topic_status($in)
 {
     list($status, $body) = call_rpc("supervisor.getAllProcessInfo", $in);
     if ($status !== 200 || !function_exists("simplexml_load_string")) {
-        return array();
+        throw new Exception("no answer that can be read");
     }
     $lines = array();
     foreach (simplexml_load_string($body)->xpath("//struct") as $struct) {
