@@ -7,8 +7,6 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
-import gevent
-from gevent import Greenlet
 from pyinfra.api import FactBase
 from pyinfra.api.command import StringCommand
 from pyinfra.context import host, state
@@ -61,7 +59,7 @@ class _Look:
 
 
 _looks: dict[str, dict[str, _Look]] = {}  # by host, by subject
-_views: dict[str, tuple[float, Greenlet]] = {}  # by host: a misp_rest.View, under way or there
+_views: dict[str, tuple[float, misp_rest.View | None]] = {}  # by host as well, with their times
 
 
 def ask(target: Target, *subjects: str, fresh: bool = False) -> Answer:
@@ -89,16 +87,12 @@ def age(subject: str) -> float:
 
 def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
     """What MISP's web tier says of its workers, remembered for as long as a look."""
-    at, _ = _views.get(host.name, (-math.inf, None))
-    if fresh or time.monotonic() - at > REMEMBERED_SECONDS:
-        begin_rest_view(target)
-    view: misp_rest.View | None = _views[host.name][1].get()
-    return view
-
-
-def begin_rest_view(target: Target) -> None:
-    """Ask MISP's web tier meanwhile."""
-    _views[host.name] = time.monotonic(), gevent.spawn(misp_rest.view, target)
+    at, seen = _views.get(host.name, (-math.inf, None))
+    now = time.monotonic()
+    if fresh or now - at > REMEMBERED_SECONDS:
+        seen = misp_rest.view(target)
+        _views[host.name] = now, seen
+    return seen
 
 
 def forget(keeps: Collection[str] = ()) -> None:

@@ -19,7 +19,9 @@ from tasks.parse import Answer
 from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
-# How many looks, a second apart, have to find it quiet: a job may enqueue another one as its last
+# From one look to the next: more than a second, or what writes once a second would slip through.
+LOOK_SECONDS = 1.25
+# How many looks have to find it quiet: a job may enqueue another one as its last
 # act. By the number of times that jobs arrived from elsewhere: the first of these may be a job that
 # a worker had taken, but not yet noted, at the look before.
 QUIET_LOOKS = (2, 6, 30)
@@ -147,13 +149,13 @@ class _Standstill:
 
 
 def _looks(target: Target) -> Iterator[_Look]:
-    """One a second; the first is the last that was taken, which may be the proof's."""
+    """One by one; the first is the last that was taken, which may be the proof's."""
     is_first = True
     while True:
         answer = facts.ask(target, "legacy", fresh=not is_first)
         yield _Look(answer.all("process"), answer.record("legacy"))
         is_first = False
-        time.sleep(max(0.0, 1 - facts.age("legacy")))
+        time.sleep(max(0.0, LOOK_SECONDS - facts.age("legacy")))
 
 
 def _waited(

@@ -69,7 +69,7 @@ class _NoViewError(Exception):
 
 
 def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
-    import requests  # noqa: PLC0415  # only here: it takes long, and the hosts are asked meanwhile
+    import requests  # noqa: PLC0415  # a twentieth of a run on a converged host, where not needed
 
     try:
         response = requests.get(

@@ -46,7 +46,6 @@ def examine() -> Target | None:
 
 def _examine() -> Target:
     asked = _asked()
-    facts.begin_rest_view(asked)
     answer = facts.ask(asked, *SUBJECTS, *LATER)
     target = with_answers(asked, answer)
     _report_versions(target, answer)
