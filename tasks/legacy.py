@@ -21,9 +21,9 @@ from tasks.target import Target
 
 # From one look to the next: more than a second, or what writes once a second would slip through.
 LOOK_SECONDS = 1.25
-# How many looks have to find it quiet: a job may enqueue another one as its last act. By the number
-# of times that jobs arrived from elsewhere: the first of these may be a job that a worker had taken,
-# but not yet noted, at the look before.
+# How many looks have to find it quiet: a job may enqueue another one as its last act. By how often
+# jobs arrived from elsewhere: the first of these may be a job that a worker had taken, but not yet
+# noted, at the look before.
 QUIET_LOOKS = (2, 6, 30)
 REPORT_SECONDS = 10
 # And how many have to find that nobody is there for a job: a unit with RestartSec=10, or somebody

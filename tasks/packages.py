@@ -31,5 +31,7 @@ def installed(target: Target) -> Generator[PyinfraCommand, None, None]:
         host.noop(f"{', '.join(target.packages())} installed")
         return
     epel = "yes" if target.settings.epel else "no"
-    # A service that did not run does not now either, as it is masked meanwhile.
-    yield run("install_packages", target, keeps=("libraries", "rpc"), epel=epel)
+    # A new service does not run yet, as it is masked meanwhile; an updated one may have stopped.
+    is_new = not answer.one("supervisor_version")
+    keeps = ("libraries", "rpc") if is_new else ("libraries",)
+    yield run("install_packages", target, keeps=keeps, epel=epel)

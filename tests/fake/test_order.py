@@ -81,6 +81,18 @@ def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra)
     ]
 
 
+def test_a_supervisord_whose_package_may_have_been_updated_is_asked_whether_it_runs(
+    pyinfra: Pyinfra,
+) -> None:
+    answers = converged("debian")
+    preflight = next(command for command in answers if "system+" in command)
+    at = answers[preflight].index("@packages") + 1
+    answers[preflight] = [*answers[preflight][:at], "masked\tsupervisor", *answers[preflight][at:]]
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    sent = [command.rpartition("-- ")[2] for command in run.commands["one"]]
+    assert sent[2:4] == ["install_packages", "rpc"]
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 def test_nothing_happens_after_a_step_that_failed(pyinfra: Pyinfra, action: str) -> None:
     run = pyinfra({"one": {"fake_responses": broken(migrating("debian"), action)}}, "-y", "-vv")

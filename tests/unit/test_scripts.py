@@ -313,3 +313,26 @@ def test_the_shell_reads_a_supervisor_file_as_supervisor_does(tmp_path: Path, se
     (server,) = (s for s in read(x=text).server_configs if s["section"] == "inet_http_server")
     assert (said["username"], said["password"]) == (server["username"], server["password"])
     assert int(said["port"].rpartition(":")[2]) == server["port"]
+
+
+@pytest.mark.parametrize(
+    ("status", "is_old"),
+    [
+        ("misp-workers:default_00 RUNNING pid 1, uptime 0:00:09", True),
+        ("misp-workers:default_00 STARTING", False),
+        (
+            "misp-workers:default_00 RUNNING pid 1, uptime 0:00:09\nmisp-workers:prio_00 BACKOFF",
+            False,
+        ),
+        ("misp-workers:default_00 RUNNING pid 4194999, uptime 0:00:09", False),  # gone by now
+        ("misp-workers:default_00 RUNNING pid $$, uptime 0:00:09", False),  # born now, says /proc
+        ("", False),
+    ],
+)
+def test_the_youngest_worker_is_as_old_as_its_process(status: str, is_old: bool) -> None:
+    said = (
+        f'status_over_rpc() {{ printf "%s\\n" "{status}"; }}\n[ "$(youngest)" -gt 100 ] && echo old'
+    )
+    assert (
+        _within(action("record_proof", target()), f"{said} || true", library=True) != ""
+    ) is is_old
