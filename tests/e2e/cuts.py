@@ -24,18 +24,8 @@ BACKLOG = 6  # jobs that wait in one queue, so that there is always one that wai
 
 # What each run has of its own: a password, dates, PIDs.
 OF_ITS_OWN = ("config.php", "misp-rpc", "/settings-changed", "/web-reloaded", "/ours", "/proven")
-# Alive by themselves: the old workers' keys and files, MISP's logs, the package database,
-# Composer's cache.
-ALIVE = (
-    "resque",
-    "/app/tmp/",
-    "rpmdb",
-    "/var/lib/dnf",
-    "/etc/ssh",
-    "/home/deploy",
-    "/etc/ssl/misp",
-    "/.composer/cache",
-)
+# Different on each host.
+ALIVE = (*observe.ALIVE, "resque", "/etc/ssh", "/home/deploy", "/etc/ssl/misp")
 
 Cut = Callable[[LabHost], None]
 
@@ -66,8 +56,7 @@ def changes(before: observe.Snapshot, after: observe.Snapshot) -> dict[str, str]
 
 def left_over(before: observe.Snapshot, after: observe.Snapshot) -> list[str]:
     """What a way back left different, but for what is alive by itself."""
-    found = before.differences(after)
-    return [line for line in found if not any(word in line.lower() for word in ALIVE)]
+    return observe.lasting(before.differences(after), ALIVE)
 
 
 @dataclass(frozen=True)

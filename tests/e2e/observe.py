@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lab import misp, verify
@@ -47,6 +48,15 @@ echo json_encode((object)$seen);
 """
 
 MIGRATION_STATE = "/var/lib/misp-workers-migration"
+
+# Alive by themselves: the old workers' keys and files, which carry their PIDs, MISP's logs, the
+# package database (packages are kept) and Composer's cache.
+ALIVE = ("resque:", "/cakeresque/tmp", "/app/tmp/", "rpmdb", "/var/lib/dnf", "/.composer/cache")
+
+
+def lasting(differences: Iterable[str], alive: Iterable[str] = ALIVE) -> list[str]:
+    """Those of a snapshot's differences that are not of something alive by itself."""
+    return [line for line in differences if not any(word in line.lower() for word in alive)]
 
 
 @dataclass(frozen=True)

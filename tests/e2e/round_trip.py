@@ -15,7 +15,6 @@ from tests.e2e import observe
 
 LONG_JOB = 401
 MARK = "#misp-workers-migration# "
-ALIVE = ("resque:", "/app/tmp/", "rpmdb", "/var/lib/dnf", "/cakeresque/tmp", "/.composer/cache")
 
 
 @dataclass
@@ -99,15 +98,12 @@ def check_old_backend(host: LabHost, first: int) -> None:
 
 
 def differences(story: Story, name: str) -> list[str]:
-    """What is not as before, but for what lives on: the old workers' own keys and files, which
-    carry their PIDs, MISP's logs, the package database (packages are kept) and Composer's cache.
-    """
+    """What is not as before, but for what lives on."""
     before, after = (
         replace(seen, units="\n".join(line for line in seen.units.splitlines() if counts(line)))
         for seen in (story.before[name], observe.snapshot(story.lab[name]))
     )
-    found = before.differences(after)
-    return [line for line in found if not any(word in line.lower() for word in ALIVE)]
+    return observe.lasting(before.differences(after))
 
 
 def counts(unit: str) -> bool:

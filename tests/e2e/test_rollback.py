@@ -51,12 +51,8 @@ def there(lab: Lab) -> Iterator[There]:
 
 
 def differences(there: There, name: str) -> list[str]:
-    """What is not as before, but for what lives on: the old workers' own keys and files, which
-    carry their PIDs, MISP's logs, and the package database (packages are kept).
-    """
-    found = there.before[name].differences(observe.snapshot(there.lab[name]))
-    alive = ("resque", "/app/tmp/", "rpmdb", "/var/lib/dnf")
-    return [line for line in found if not any(word in line.lower() for word in alive)]
+    """What is not as before, but for what lives on."""
+    return observe.lasting(there.before[name].differences(observe.snapshot(there.lab[name])))
 
 
 def test_a_host_that_cannot_be_proven_returns_by_itself(there: There) -> None:
