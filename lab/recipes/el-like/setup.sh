@@ -23,6 +23,7 @@ mv ssh.service sshd.service
 sed -i '/^Alias=/d' sshd.service
 rm -f /etc/init.d/redis-server /etc/init.d/cron /etc/init.d/ssh
 ln -sf apache2 /usr/sbin/httpd
+ln -sf bash /bin/sh
 ln -sf "php-fpm$php" /usr/sbin/php-fpm
 # MISP on the RHEL family is installed below the same root; only the account differs.
 sed -i 's/^www-data/apache/' /etc/apache2/envvars
