@@ -288,9 +288,16 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"something else uses database {database} and namespace {namespace} of Redis at {at} "
             f"(keys such as {', '.join(foreign)}): set misp_redis_database or misp_redis_namespace"
         )
+    if len(differing := redis.get("differing", [])) > 1:
+        yield (
+            f"{' and '.join(differing)} of Redis differ from what MISP has: its command line sets "
+            "one after the other, and a job enqueued in between would go where no worker is. "
+            "Change one of them in a run of its own first"
+        )
     # Of a migrated host whose settings somebody spoiled the workers tell.
-    is_ours = (stored.get("block") or {}).get("enabled") is True or _has_the_group(answer)
-    if not is_ours and redis.get("blocked_clients"):
+    is_migrated = (stored.get("block") or {}).get("enabled") is True or _has_the_group(answer)
+    is_ours = is_migrated and not redis.get("is_new")
+    if not (is_ours or redis.get("is_shared")) and redis.get("blocked_clients"):
         yield (
             f"{redis['blocked_clients']} worker(s) of another MISP wait in database {database} of "
             f"Redis at {at}: two instances would run each other's jobs, so set "
@@ -299,8 +306,12 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
     if not is_ours and redis.get("waiting"):
         yield (
             f"{redis['waiting']} job(s) already wait in database {database}, namespace "
-            f"{namespace}, though the new backend is off: empty it or choose another one"
+            f"{namespace}, though {_whose(is_migrated)}: empty it or choose another one"
         )
+
+
+def _whose(is_migrated: bool) -> str:
+    return "this MISP has not used it so far" if is_migrated else "the new backend is off"
 
 
 def _has_the_group(answer: Answer) -> bool:
@@ -457,6 +468,11 @@ def _warnings(target: Target, answer: Answer) -> Iterator[str]:
     eviction = answer.record("redis").get("eviction")
     if eviction not in (None, "", "noeviction"):
         yield f"Redis may drop jobs when memory is short (maxmemory-policy is {eviction})"
+    for place in answer.record("redis").get("former", []):
+        yield (
+            f"MISP's workers were at Redis {place}: each is restarted when its job has ended, and "
+            "what waits there moves with them"
+        )
     if target.database_mode:
         yield "MISP keeps its settings in the database: they are set and checked through its CLI"
     if target.rpc_elsewhere:

@@ -163,6 +163,7 @@ _PROGRAMS = {
     "php_list_old_jobs": ("misp", "resque", "jobs", "list_old_jobs"),
     "php_convert_jobs": ("misp", "resque", "jobs", "jobs_table", "convert_jobs"),
     "php_move_jobs": ("misp", "resque", "jobs", "move_jobs"),
+    "php_move_queues": ("misp", "resque", "jobs", "move_queues"),
     "php_freeze_workers": ("misp", "resque", "jobs", "freeze_workers"),
     "php_forget_old_workers": ("misp", "resque", "forget_old_workers"),
     "php_set_settings": ("set_settings",),

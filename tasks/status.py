@@ -210,7 +210,12 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"the queues are, cannot be used: {redis['error']}. Start it, or correct MISP's "
             "SimpleBackgroundJobs settings; the workers come back by themselves, unless FATAL"
         )
-    if aside := answer.record("redis").get("aside"):
+    if former := redis.get("former"):
+        yield (
+            f"workers or jobs may be at Redis {'; '.join(former)}, where MISP's queues are not to "
+            "be any more: run deploy.py, which moves both"
+        )
+    if aside := redis.get("aside"):
         yield (
             f"{aside} job(s) were set aside by a step that was cut off, and no worker takes them: "
             "run deploy.py again, which puts them back (or rollback.py)"

@@ -19,19 +19,29 @@ from tasks.target import Target
 def running(target: Target) -> Generator[PyinfraCommand, None, None]:
     """Have the group's file in place, loaded by supervisord, and exactly its workers started.
 
-    `supervisorctl update` restarts the whole group when any program of it changed. That they stay
-    is the next operation's: it waits for it anyway.
+    `supervisorctl update` restarts the whole group when any program of it changed. Workers that
+    MISP's settings have left behind in another Redis are restarted too, and what waits there moves.
+    That they stay is the next operation's: it waits for it anyway.
     """
     answer = facts.ask(target, "workers", "redis")
-    faults, is_cut_off = _faults(target, answer), bool(answer.record("redis").get("aside"))
-    if not (faults or is_cut_off):
+    redis = answer.record("redis")
+    faults, is_cut_off, moves = _faults(target, answer), redis.get("aside"), redis.get("former")
+    if not (faults or is_cut_off or moves):
         host.noop(f"{len(target.process_names)} workers run")
     if is_cut_off:
         yield run("take_jobs_back", target)
-    if faults:
+    if faults or moves:
         has_group = "yes" if answer.one("file") or answer.all("status") else "no"
-        text = target.group_text()
-        yield guarded(run("apply_workers", target, group_text=text, has_group=has_group), target)
+        yield guarded(
+            run(
+                "apply_workers",
+                target,
+                group_text=target.group_text(),
+                has_group=has_group,
+                moves="yes" if moves else "no",
+            ),
+            target,
+        )
 
 
 def _faults(target: Target, answer: Answer) -> list[str]:

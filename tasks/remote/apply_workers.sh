@@ -15,6 +15,8 @@ refuse_faulty() { # what supervisorctl said
     die "supervisord refuses the worker group, so its file is as before: $1"
 }
 
+stops=$moves # workers stay in the Redis that they were started with
+
 # `update` reads the files as `reread` does, and does nothing where they are faulty. It restarts the
 # whole group when any program of it changed, so that has to be known before.
 if [ "$has_group" = yes ]; then
@@ -22,8 +24,15 @@ if [ "$has_group" = yes ]; then
     refuse_faulty "$complaint"
     case $complaint in
         *'misp-workers: available'*) ;;
-        *misp-workers*) stop_idle_workers ;;
+        *misp-workers*) stops=yes ;;
     esac
+fi
+# At once, so that these workers become idle, and then what came meanwhile.
+[ "$moves" = no ] || move_queues
+[ "$stops" = no ] || stop_idle_workers
+if [ "$moves" = yes ]; then
+    move_queues
+    forget_former_places
 fi
 complaint=$(ctl update misp-workers 2>&1)
 refuse_faulty "$complaint"

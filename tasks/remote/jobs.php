@@ -1,11 +1,12 @@
 // Jobs on their way between the backends, both ways: functions for list_old_jobs.php, convert_jobs.php
-// and move_jobs.php. Comes behind misp.php.
+// and move_jobs.php; and between two places of the new one, for move_queues.php. Comes behind misp.php.
 //
 // Exactly once, also when it is cut off and run again: what id a job has over there is settled before
 // it goes, and a mark that is set in one step with the arrival says that it is there already.
 
 const SHELLS = array("event" => "EventShell", "server" => "ServerShell", "admin" => "AdminShell", "workflow" => "WorkflowShell");
 const MARK_SECONDS = 604800;
+const LOCK_SECONDS = 30; // longer than one job takes
 
 function stop($reason)
 {
@@ -13,13 +14,35 @@ function stop($reason)
     exit(1);
 }
 
-function new_backend($in) // its connection, its keys' prefix and the block of settings
+function backend_at($at) // its connection, its keys' prefix and where it is
 {
-    $config = settings($in);
-    $block = block_of($config, "SimpleBackgroundJobs");
-    $at = wanted_redis($in, $block, block_of($config, "MISP"));
-    $redis = connect($at["redis_host"], $at["redis_port"], $at["redis_password"], $at["redis_database"]);
-    return array($redis, $at["redis_namespace"] . ":", $at);
+    return array(connect($at["redis_host"], $at["redis_port"], $at["redis_password"], $at["redis_database"]),
+        $at["redis_namespace"] . ":", $at);
+}
+
+function new_backend($in) // where its workers are
+{
+    $former = former_places($in);
+    return backend_at($former ? $former[0] : wanted_place($in));
+}
+
+function places_in_use($in) // everywhere where jobs of the new backend may be
+{
+    $former = former_places($in);
+    $wanted = wanted_place($in);
+    $is_in_use = !$former || is_among($wanted, known_places($in), "is_same_place");
+    return $is_in_use ? array_merge($former, array($wanted)) : $former;
+}
+
+function backends_at($places)
+{
+    return array_map(function ($at) {
+        try {
+            return backend_at($at);
+        } catch (Exception $error) {
+            stop("Redis at " . shown_place($at) . ": " . $error->getMessage());
+        }
+    }, $places);
 }
 
 function old_backend($in) // its connection and its keys' prefix
@@ -73,6 +96,58 @@ function move_lists($redis, $prefix, $script) // KEYS: a queue's list and the on
             throw new RedisException((string)$redis->getLastError());
         }
     }
+}
+
+// A move to another Redis that was cut off: what has arrived is there, all else goes back to its queue.
+function settle_moves($backends)
+{
+    foreach ($backends as $number => list($redis, $prefix)) {
+        foreach (QUEUES as $queue) {
+            $moving = $prefix . MOVING . $queue;
+            $others = array_diff_key($backends, array($number => true));
+            foreach (array_reverse($redis->lRange($moving, 0, -1)) as $record) { // the oldest comes first again
+                if (has_arrived($record, $others)) {
+                    $redis->lRem($moving, $record, 1);
+                    foreach ($others as $other) {
+                        $other[0]->del($other[1] . MOVED . id_of($record));
+                    }
+                } else {
+                    $redis->multi()->lPush($prefix . $queue, $record)->lRem($moving, $record, 1)->exec();
+                }
+            }
+        }
+    }
+}
+
+function has_arrived($record, $backends) // in one of these
+{
+    return (bool)array_filter($backends, function ($backend) use ($record) {
+        return $backend[0]->exists($backend[1] . MOVED . id_of($record));
+    });
+}
+
+function id_of($record)
+{
+    $job = json_decode($record, true);
+    return isset($job["id"]) && is_string($job["id"]) ? $job["id"] : sha1($record);
+}
+
+function lock_key($prefix)
+{
+    return $prefix . MOVING . "lock";
+}
+
+// Several hosts may share a Redis: one at a time moves jobs out of it.
+function hold_place($redis, $prefix)
+{
+    $key = lock_key($prefix);
+    for ($tries = 0; !$redis->set($key, "1", array("nx", "ex" => LOCK_SECONDS)); $tries++) {
+        if ($tries > LOCK_SECONDS * 20) {
+            stop("another host has been moving jobs out of this Redis for too long ($key): run again when it has ended");
+        }
+        usleep(100000);
+    }
+    register_shutdown_function(array($redis, "del"), $key);
 }
 
 // The lists of the old backend that hold jobs, without prefix: queue:NAME, and _schdlr_:EPOCH for

@@ -1,7 +1,7 @@
 # Jobs that wait, from one backend's lists to the other's; see jobs.php.
 # shellcheck shell=sh disable=SC2154
 
-jobs_input() { printf '{"root":"%s","desired":%s}\n' "$misp_root" "$desired_json"; }
+jobs_input() { printf '{%s}\n' "$(misp_input)"; }
 
 # What the old backend still has to do; with $1 = tasks MISP's scheduled tasks count as well. No
 # answer is no reason to call it done.
@@ -35,6 +35,16 @@ convert_held_jobs() {
 move_jobs_back() { # from the new lists to the old ones
     jobs_input | php_as_web_user "$php_move_jobs" ||
         die "jobs of the new backend could not be moved to the old one, see above"
+}
+
+# What waits in a Redis that was MISP's goes to the one that MISP has now.
+move_queues() {
+    jobs_input | php_as_web_user "$php_move_queues" >&2 ||
+        die "jobs that may wait in MISP's former Redis could not be moved, see above. If that is gone for good, remove $redis_places, run 'supervisorctl restart misp-workers:*', and run again"
+}
+
+forget_former_places() {
+    misp_value place | write_file "$redis_places" 0600
 }
 
 forget_old_workers() { # what dead ones left in Redis

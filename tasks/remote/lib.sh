@@ -45,17 +45,27 @@ ENTRY
         env HOME="${web_home:-/nonexistent}" USER="$web_user" LOGNAME="$web_user" "$@"
 }
 
+# Where the new backend is or was, as a JSON list, first where its workers are. A former place has its
+# password there too, until nothing waits in it any more.
+redis_places=$state_dir/redis-places
+
+misp_input() { # members of PHP's input: where MISP is, and where its queues are
+    known=$(cat "$redis_places" 2>/dev/null)
+    printf '"root":"%s","desired":%s,"redis_places":%s' "$misp_root" "$desired_json" "${known:-[]}"
+}
+
 # PHP code as an argument, its data (which may hold secrets) on standard input.
-# display_errors=stderr: a warning in config.php must not end up in the JSON.
+# display_errors=stderr: a warning in config.php must not end up in the JSON; and the trace of an
+# exception shows the beginning of each argument, if PHP is not told otherwise.
 php_as_web_user() { # CODE
-    as_web_user php -d display_errors=stderr -d log_errors=0 -d memory_limit=512M -r "$1"
+    as_web_user php -d display_errors=stderr -d log_errors=0 -d zend.exception_ignore_args=1 -d memory_limit=512M -r "$1"
 }
 
 misp() { # TOPIC...: asks remote/ask.php; prints TOPIC<TAB>ANSWER lines
     password=null # MISP's own
     knows_password && password="\"$(json_text "$password_in_use")\""
-    printf '{"topics":"%s","root":"%s","desired":%s,"supervisor_password":%s,"rpc_port":"%s","rpc_user":"%s","rpc_socket":"%s"}' \
-        "$*" "$misp_root" "$desired_json" "$password" "$rpc_port" "$(json_text "$rpc_user")" "$rpc_socket" |
+    printf '{"topics":"%s",%s,"supervisor_password":%s,"rpc_port":"%s","rpc_user":"%s","rpc_socket":"%s"}' \
+        "$*" "$(misp_input)" "$password" "$rpc_port" "$(json_text "$rpc_user")" "$rpc_socket" |
         php_as_web_user "$php_misp"
 }
 
@@ -245,7 +255,7 @@ live_workers() { # "NAME PID" a line; PID is 0 between two attempts to start it
 # PID...: prints those that wait for a job, or do so within some seconds, frozen until thaw. What an
 # earlier call had set aside is back in its list then, or the status is 1.
 freeze_idle_workers() {
-    printf '{"root":"%s","desired":%s,"pids":[%s]}' "$misp_root" "$desired_json" "$(echo "$@" | tr ' ' ',')" |
+    printf '{%s,"pids":[%s]}' "$(misp_input)" "$(echo "$@" | tr ' ' ',')" |
         php_as_web_user "$php_freeze_workers"
 }
 

@@ -5,6 +5,7 @@
 const QUEUES = array("default", "email", "cache", "prio", "update", "scheduler");
 const ASIDE = "misp-workers-aside:"; // lists of jobs that no worker shall take for a moment
 const MOVED = "misp-workers-moved:"; // marks of jobs that arrived, of either backend
+const MOVING = "misp-workers-moving:"; // lists of jobs on their way to another Redis
 
 function load_config($file) // its $config, or an Exception that says what is wrong with the file
 {
@@ -108,13 +109,102 @@ function wanted_redis_password($in, $block, $misp, $wanted)
     if (isset($in["desired"]["redis_password"])) {
         return $in["desired"]["redis_password"];
     }
-    if (!empty($block["redis_password"])) {
+    $own = array("redis_host" => isset($misp["redis_host"]) ? $misp["redis_host"] : "127.0.0.1",
+        "redis_port" => isset($misp["redis_port"]) ? $misp["redis_port"] : 6379);
+    $is_own = is_same_server($own, $wanted);
+    // The block's is that of the block's server, which may be another one so far.
+    if (!empty($block["redis_password"]) && (!$is_own || is_same_server($block + $wanted, $wanted))) {
         return (string)$block["redis_password"];
     }
-    $own_host = isset($misp["redis_host"]) ? $misp["redis_host"] : "127.0.0.1";
-    $own_port = isset($misp["redis_port"]) ? (int)$misp["redis_port"] : 6379;
-    $is_own = same_host($own_host, $wanted["redis_host"]) && $own_port === $wanted["redis_port"];
     return $is_own && !empty($misp["redis_password"]) ? (string)$misp["redis_password"] : "";
+}
+
+function is_same_server($a, $b)
+{
+    $is_socket = substr($a["redis_host"], 0, 1) === "/"; // and has no port
+    return same_host($a["redis_host"], $b["redis_host"]) && ($is_socket || (int)$a["redis_port"] === (int)$b["redis_port"]);
+}
+
+function is_same_database($a, $b)
+{
+    return is_same_server($a, $b) && (int)$a["redis_database"] === (int)$b["redis_database"];
+}
+
+function is_same_place($a, $b)
+{
+    return is_same_database($a, $b) && $a["redis_namespace"] === $b["redis_namespace"];
+}
+
+function is_among($place, $others, $same)
+{
+    return (bool)array_filter($others, function ($other) use ($place, $same) { return $same($place, $other); });
+}
+
+function shown_place($at)
+{
+    return "{$at["redis_host"]}:{$at["redis_port"]}, database {$at["redis_database"]}, namespace {$at["redis_namespace"]}";
+}
+
+function wanted_place($in)
+{
+    $config = settings($in);
+    return wanted_redis($in, block_of($config, "SimpleBackgroundJobs"), block_of($config, "MISP"));
+}
+
+function stored_place($in) // null: MISP does not use the new backend
+{
+    $config = settings($in);
+    $block = block_of($config, "SimpleBackgroundJobs");
+    return empty($block["enabled"]) ? null : wanted_redis(array(), $block, block_of($config, "MISP"));
+}
+
+// Where MISP's new backend is or was: what this host remembers (redis_places in lib.sh), first where its
+// workers are, since these read the settings once (BackgroundJobsTool.php); and what MISP has now.
+function known_places($in)
+{
+    $remembered = isset($in["redis_places"]) ? $in["redis_places"] : array();
+    return array_merge($remembered, array_filter(array(stored_place($in))));
+}
+
+// Those of them, each once, where it shall not be any more: jobs may wait there.
+function former_places($in)
+{
+    $wanted = wanted_place($in);
+    $former = array();
+    foreach (known_places($in) as $place) {
+        if (!is_among($place, array_merge($former, array($wanted)), "is_same_place")) {
+            $former[] = with_password($in, $place);
+        }
+    }
+    return $former;
+}
+
+function with_password($in, $place) // the newest that is known for its server, else what MISP itself has
+{
+    foreach (array_merge(array(wanted_place($in)), array_reverse(known_places($in))) as $known) {
+        if (isset($known["redis_password"]) && is_same_server($known, $place)) {
+            return array("redis_password" => $known["redis_password"]) + $place;
+        }
+    }
+    return array("redis_password" => wanted_redis_password(array(), array(), block_of(settings($in), "MISP"), $place)) + $place;
+}
+
+function without_password($place)
+{
+    unset($place["redis_password"]);
+    return $place;
+}
+
+// For the scripts that change where the backend is: the former places with their passwords, while there
+// are any, and the wanted one.
+function topic_places($in)
+{
+    return json_encode(array_merge(former_places($in), array(without_password(wanted_place($in)))));
+}
+
+function topic_place($in) // when all have left the former ones
+{
+    return json_encode(array(without_password(wanted_place($in))));
 }
 
 function block_of($config, $name)
@@ -191,9 +281,7 @@ function topic_evidence($in)
 // For the script that writes the settings: the Redis password that MISP shall use.
 function topic_redis_password($in)
 {
-    $config = settings($in);
-    $block = block_of($config, "SimpleBackgroundJobs");
-    return wanted_redis($in, $block, block_of($config, "MISP"))["redis_password"];
+    return wanted_place($in)["redis_password"];
 }
 
 function connect($host, $port, $password, $database)
@@ -241,7 +329,7 @@ function keys_like($redis, $pattern, $limit)
 // Keys that the new backend would not have left behind in a finished or never begun state.
 function foreign_keys($redis, $namespace)
 {
-    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|' . MOVED . '|(' . ASIDE . ')?(' . implode("|", QUEUES) . ')$)/';
+    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|' . MOVED . '|' . MOVING . '|(' . ASIDE . ')?(' . implode("|", QUEUES) . ')$)/';
     $odd = array();
     foreach (keys_like($redis, "$namespace:*", 20000) as $key) {
         if (!preg_match($ours, $key)) {
@@ -263,11 +351,22 @@ function blocked_clients($redis, $database) // workers of somebody's, waiting in
     return count($waiting);
 }
 
+// What of MISP's own place is to become another: MISP's command line sets one thing after the other.
+function differing($stored, $wanted)
+{
+    return $stored === null ? array() : array_keys(array_filter(array(
+        "server" => !is_same_server($stored, $wanted),
+        "database" => (int)$stored["redis_database"] !== (int)$wanted["redis_database"],
+        "namespace" => $stored["redis_namespace"] !== $wanted["redis_namespace"],
+    )));
+}
+
+// `former` are places where jobs may wait that the workers shall leave; `is_new` says that the wanted one
+// has never been MISP's, as far as this host knows, `is_shared` that its database has.
 function topic_redis($in)
 {
-    $config = settings($in);
-    $block = block_of($config, "SimpleBackgroundJobs");
-    $wanted = wanted_redis($in, $block, block_of($config, "MISP"));
+    $wanted = wanted_place($in);
+    $former = former_places($in);
     $redis = connect($wanted["redis_host"], $wanted["redis_port"], $wanted["redis_password"], $wanted["redis_database"]);
     $queues = array();
     $aside = 0;
@@ -283,6 +382,10 @@ function topic_redis($in)
         "queues" => $queues,
         "aside" => $aside,
         "blocked_clients" => blocked_clients($redis, $wanted["redis_database"]),
+        "former" => array_map("shown_place", $former),
+        "differing" => differing(stored_place($in), $wanted),
+        "is_new" => $former && !is_among($wanted, known_places($in), "is_same_place"),
+        "is_shared" => is_among($wanted, $former, "is_same_database"),
         "eviction" => isset($info["maxmemory_policy"]) ? $info["maxmemory_policy"] : "",
     );
 }

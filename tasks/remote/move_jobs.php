@@ -1,5 +1,6 @@
 // Moves every waiting job of the new backend to the old one's lists. Comes behind jobs.php; runs as
-// the web user. Input on standard input: {"root", "desired"}. Prints how many were moved.
+// the web user. Input on standard input: {"root", "desired",
+// "redis_places"}. Prints how many were moved.
 
 function put_into_old_list($redis, $prefix, $queue, $job)
 {
@@ -12,14 +13,14 @@ function put_into_old_list($redis, $prefix, $queue, $job)
 }
 
 // A conversion that was cut off: what had not arrived goes back to the list that it came from.
-function release_held($old, $old_prefix, $new, $new_prefix)
+function release_held($old, $old_prefix, $backends)
 {
     $script = 'if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end'
         . ' if ARGV[3] ~= "" then redis.call("ZADD", KEYS[3], ARGV[3], ARGV[3]) end'
         . ' redis.call("LPUSH", KEYS[2], ARGV[2]) return 1';
     foreach (array_reverse($old->lRange($old_prefix . HELD, 0, -1)) as $entry) { // the oldest comes first again
         $from = json_decode($entry, true);
-        if ($new->exists($new_prefix . MOVED . $from["id"])) {
+        if (has_arrived($entry, $backends)) {
             $old->lRem($old_prefix . HELD, $entry, 1);
         } else {
             $keys = array($old_prefix . HELD, $old_prefix . $from["list"], "{$old_prefix}_schdlr_");
@@ -28,23 +29,37 @@ function release_held($old, $old_prefix, $new, $new_prefix)
     }
 }
 
-$in = json_decode(stream_get_contents(STDIN), true);
-list($new, $new_prefix) = new_backend($in);
-list($old, $old_prefix) = old_backend($in);
-release_held($old, $old_prefix, $new, $new_prefix);
-take_back($new, $new_prefix);
-$moved = 0;
-foreach (QUEUES as $queue) {
-    $list = $new_prefix . $queue;
-    foreach ($new->lRange($list, 0, -1) as $record) {
-        $job = json_decode($record, true);
-        if (!isset($job["id"], $job["command"], SHELLS[$job["command"]])) {
-            stop("a record in $list is no job: " . substr($record, 0, 200));
+function move_all($new, $new_prefix, $old, $old_prefix) // how many
+{
+    $moved = 0;
+    take_back($new, $new_prefix);
+    foreach (QUEUES as $queue) {
+        $list = $new_prefix . $queue;
+        foreach ($new->lRange($list, 0, -1) as $record) {
+            $new->expire(lock_key($new_prefix), LOCK_SECONDS);
+            $job = json_decode($record, true);
+            if (!isset($job["id"], $job["command"], SHELLS[$job["command"]])) {
+                stop("a record in $list is no job: " . substr($record, 0, 200));
+            }
+            put_into_old_list($old, $old_prefix, $queue, $job);
+            $new->lRem($list, $record, 1);
+            $new->del("{$new_prefix}job_status:" . $job["id"]);
+            $moved++;
         }
-        put_into_old_list($old, $old_prefix, $queue, $job);
-        $new->lRem($list, $record, 1);
-        $new->del("{$new_prefix}job_status:" . $job["id"]);
-        $moved++;
     }
+    return $moved;
+}
+
+$in = json_decode(stream_get_contents(STDIN), true);
+$backends = backends_at(places_in_use($in));
+list($old, $old_prefix) = old_backend($in);
+release_held($old, $old_prefix, $backends);
+foreach ($backends as list($redis, $prefix)) {
+    hold_place($redis, $prefix);
+}
+settle_moves($backends);
+$moved = 0;
+foreach ($backends as list($redis, $prefix)) {
+    $moved += move_all($redis, $prefix, $old, $old_prefix);
 }
 echo "$moved moved\n";

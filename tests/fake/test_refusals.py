@@ -136,6 +136,38 @@ def test_workers_and_jobs_of_this_misp_are_not_taken_for_anothers(pyinfra: Pyinf
     assert run.exit_code == 0, run.output
 
 
+@pytest.mark.parametrize(
+    ("seen", "message"),
+    [
+        (
+            {"waiting": 2},
+            "2 job(s) already wait in database 1, namespace background_jobs, though this",
+        ),
+        ({"blocked_clients": 3}, "3 worker(s) of another MISP wait in database 1"),
+    ],
+)
+def test_another_redis_that_somebody_uses_is_refused(
+    pyinfra: Pyinfra, seen: dict[str, int], message: str
+) -> None:
+    redis = {**REDIS, **seen, "former": ["127.0.0.1:6379, database 4"], "is_new": True}
+    answers = converged("debian", redis=redis)
+    assert message in refused(pyinfra, {"fake_responses": answers})
+
+
+def test_only_one_thing_about_redis_changes_in_a_run(pyinfra: Pyinfra) -> None:
+    redis = {**REDIS, "former": ["r:1, database 4"], "differing": ["database", "namespace"]}
+    answers = converged("debian", redis=redis)
+    message = "database and namespace of Redis differ from what MISP has"
+    assert message in refused(pyinfra, {"fake_responses": answers})
+
+
+def test_another_namespace_is_beside_this_misps_own_workers(pyinfra: Pyinfra) -> None:
+    former = {"former": ["127.0.0.1:6379, database 1"], "is_new": True, "is_shared": True}
+    answers = converged("debian", redis={**REDIS, **former, "blocked_clients": 21})
+    run = pyinfra({"one": {"fake_responses": answers}}, "--dry")
+    assert run.exit_code == 0, run.output
+
+
 def test_preflight_names_every_problem_at_once(pyinfra: Pyinfra) -> None:
     changes = {"php_version": "7.4.3", "redis": {"error": "gone"}, "composer": [], "init": "bash"}
     output = refused(pyinfra, {"fake_responses": migrating("debian", **changes)})

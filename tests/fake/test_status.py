@@ -96,6 +96,7 @@ OLD = "misp-workers.service"
         ({"unit_state": "active disabled"}, "supervisord does not start at boot (disabled)"),
         ({"get_workers": get_workers(supervisord_status=False)}, "MISP cannot reach supervisord"),
         ({"redis": {"aside": 3}}, "3 job(s) were set aside by a step that was cut off"),
+        ({"redis": {"former": ["r:1, database 1"]}}, "workers or jobs may be at Redis r:1, data"),
         ({"redis": {"error": "no connection"}}, "where the queues are, cannot be used: no connect"),
         ({"process": ["7 1 default"]}, "1 old worker process(es) live: run deploy.py again"),
         ({"unit": f"{OLD} inactive enabled"}, f"old workers are stopped and {OLD} can start them"),
