@@ -27,18 +27,21 @@ OF_ITS_OWN = ("config.php", "misp-rpc", "/settings-changed", "/web-reloaded", "/
 # Different on each host.
 ALIVE = (*observe.ALIVE, "resque", "/etc/ssh", "/home/deploy", "/etc/ssl/misp")
 
-Cut = Callable[[LabHost], None]
+Cut = Callable[[LabHost], float]  # returns when it was done
 
 
-def network(host: LabHost) -> None:
+def network(host: LabHost) -> float:
     """The connection is gone; on the host nothing is told of it."""
     host.drop_logins()
+    return time.time()
 
 
-def power(host: LabHost) -> None:
+def power(host: LabHost) -> float:
     """The host is gone, and comes back."""
     host.lose_power()
+    gone = time.time()
     host.start()
+    return gone
 
 
 def changes(before: observe.Snapshot, after: observe.Snapshot) -> dict[str, str]:
@@ -261,8 +264,7 @@ class Attempt:
             reached = partial(_has_begun, running, point.operation)
             wait_for(reached, 300, f"{name}: {point}", interval=0.02)
             time.sleep(point.seconds)
-            at = time.time()
-            self.cut(host)
+            at = self.cut(host)
             running.wait(NOTICED)
         died = misp.jobs_taken_before(host, at) if self.cut is power else set()
         jobs += misp.enqueue(host, 1, first=self.first_job + 50)
