@@ -294,6 +294,11 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             "one after the other, and a job enqueued in between would go where no worker is. "
             "Change one of them in a run of its own first"
         )
+    for place in redis.get("unfit", []):
+        yield (
+            f"Redis at {place}. MISP's workers are there, or jobs wait that are to move: start it, "
+            f"or, if it is gone for good with its jobs, remove {target.state_dir}/redis-places"
+        )
     # Of a migrated host whose settings somebody spoiled the workers tell.
     is_migrated = (stored.get("block") or {}).get("enabled") is True or _has_the_group(answer)
     is_ours = is_migrated and not redis.get("is_new")
@@ -470,8 +475,8 @@ def _warnings(target: Target, answer: Answer) -> Iterator[str]:
         yield f"Redis may drop jobs when memory is short (maxmemory-policy is {eviction})"
     for place in answer.record("redis").get("former", []):
         yield (
-            f"MISP's workers were at Redis {place}: each is restarted when its job has ended, and "
-            "what waits there moves with them"
+            f"workers or jobs of MISP's are at Redis {place}: each worker is restarted when its "
+            "job has ended, and what waits there moves"
         )
     if target.database_mode:
         yield "MISP keeps its settings in the database: they are set and checked through its CLI"

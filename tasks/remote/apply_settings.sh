@@ -4,13 +4,8 @@
 
 make_state_dir
 find_password || die "no supervisor password is known on this host: the RPC step has to come first"
-# shellcheck disable=SC2034  # for misp_answer
-misp_answers=$(misp redis_password places)
-redis_password=$(misp_answer redis_password)
-places=$(misp_answer places)
-[ -n "$places" ] || die "MISP's configuration cannot be read"
-# Afterwards nobody knows any more where the workers are, and where jobs may wait.
-printf '%s\n' "$places" | write_file "$redis_places" 0600 || die "could not write $redis_places"
+redis_password=$(misp_value redis_password)
+write_places places # afterwards nobody knows any more where the workers are, and where jobs may wait
 # From here on every PHP process of the web tier may have settings that are no longer true.
 about_to_change "$config_php"
 changed unfinished

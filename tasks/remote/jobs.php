@@ -20,18 +20,14 @@ function backend_at($at) // its connection, its keys' prefix and where it is
         $at["redis_namespace"] . ":", $at);
 }
 
-function new_backend($in) // where its workers are
+function places_in_use($in) // everywhere where jobs of the new backend may be, first where its workers are
 {
-    $former = former_places($in);
-    return backend_at($former ? $former[0] : wanted_place($in));
+    return known_places($in) ?: array(wanted_place($in));
 }
 
-function places_in_use($in) // everywhere where jobs of the new backend may be
+function new_backend($in)
 {
-    $former = former_places($in);
-    $wanted = wanted_place($in);
-    $is_in_use = !$former || is_among($wanted, known_places($in), "is_same_place");
-    return $is_in_use ? array_merge($former, array($wanted)) : $former;
+    return backend_at(places_in_use($in)[0]);
 }
 
 function backends_at($places)
@@ -98,6 +94,78 @@ function move_lists($redis, $prefix, $script) // KEYS: a queue's list and the on
     }
 }
 
+// Several hosts may share a Redis: one at a time moves jobs out of it. The others wait for ten minutes.
+class Lock
+{
+    public $token;
+    private $redis;
+    private $key;
+    private $renewed;
+
+    public function __construct($redis, $prefix)
+    {
+        list($this->redis, $this->key, $this->token) = array($redis, self::key($prefix), uuid4());
+        for ($tries = 0; !$redis->set($this->key, $this->token, array("nx", "ex" => LOCK_SECONDS)); $tries++) {
+            if ($tries > 6000) {
+                stop("another host has been moving jobs out of this Redis for ten minutes ({$this->key}): run again when it has ended");
+            }
+            usleep(100000);
+        }
+        $this->renewed = microtime(true);
+        register_shutdown_function(array($this, "release"));
+    }
+
+    public static function key($prefix)
+    {
+        return $prefix . MOVING . "lock";
+    }
+
+    public function renew() // to be called before each job
+    {
+        if (microtime(true) - $this->renewed < LOCK_SECONDS / 6) {
+            return;
+        }
+        if (!$this->is_held()) {
+            stop("another host moves jobs out of this Redis as well ({$this->key}): run again when it has ended");
+        }
+        $this->redis->expire($this->key, LOCK_SECONDS);
+        $this->renewed = microtime(true);
+    }
+
+    public function release()
+    {
+        if ($this->is_held()) {
+            $this->redis->del($this->key);
+        }
+    }
+
+    private function is_held()
+    {
+        return $this->redis->get($this->key) === $this->token;
+    }
+}
+
+// Those of the backends that are places of their own, each locked: a Redis may have two names.
+function apart($backends)
+{
+    $apart = array();
+    foreach ($backends as $backend) {
+        $tokens = array_map(function ($known) { return $known[3]->token; }, $apart);
+        if (!in_array($backend[0]->get(Lock::key($backend[1])), $tokens, true)) {
+            $backend[3] = new Lock($backend[0], $backend[1]);
+            $apart[] = $backend;
+        }
+    }
+    return $apart;
+}
+
+function renew_locks($backends)
+{
+    foreach ($backends as $backend) {
+        $backend[3]->renew();
+    }
+}
+
 // A move to another Redis that was cut off: what has arrived is there, all else goes back to its queue.
 function settle_moves($backends)
 {
@@ -106,6 +174,7 @@ function settle_moves($backends)
             $moving = $prefix . MOVING . $queue;
             $others = array_diff_key($backends, array($number => true));
             foreach (array_reverse($redis->lRange($moving, 0, -1)) as $record) { // the oldest comes first again
+                renew_locks($backends);
                 if (has_arrived($record, $others)) {
                     $redis->lRem($moving, $record, 1);
                     foreach ($others as $other) {
@@ -130,24 +199,6 @@ function id_of($record)
 {
     $job = json_decode($record, true);
     return isset($job["id"]) && is_string($job["id"]) ? $job["id"] : sha1($record);
-}
-
-function lock_key($prefix)
-{
-    return $prefix . MOVING . "lock";
-}
-
-// Several hosts may share a Redis: one at a time moves jobs out of it.
-function hold_place($redis, $prefix)
-{
-    $key = lock_key($prefix);
-    for ($tries = 0; !$redis->set($key, "1", array("nx", "ex" => LOCK_SECONDS)); $tries++) {
-        if ($tries > LOCK_SECONDS * 20) {
-            stop("another host has been moving jobs out of this Redis for too long ($key): run again when it has ended");
-        }
-        usleep(100000);
-    }
-    register_shutdown_function(array($redis, "del"), $key);
 }
 
 // The lists of the old backend that hold jobs, without prefix: queue:NAME, and _schdlr_:EPOCH for

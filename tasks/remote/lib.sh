@@ -49,6 +49,14 @@ ENTRY
 # password there too, until nothing waits in it any more.
 redis_places=$state_dir/redis-places
 
+write_places() { # TOPIC: what PHP says of them
+    places=$(misp_value "$1")
+    case $places in
+        '['*) printf '%s\n' "$places" | write_file "$redis_places" 0600 || die "could not write $redis_places" ;;
+        *) die "where MISP's queues are cannot be told: its configuration cannot be read" ;;
+    esac
+}
+
 misp_input() { # members of PHP's input: where MISP is, and where its queues are
     known=$(cat "$redis_places" 2>/dev/null)
     printf '"root":"%s","desired":%s,"redis_places":%s' "$misp_root" "$desired_json" "${known:-[]}"
@@ -363,9 +371,14 @@ login_session() { # PID of what started this script: sshd's process for the conn
     printf '%s' "$pid"
 }
 
+drop_unfinished() { # DIRECTORY: what a loss of power left of write_file; only who has the lock writes
+    rm -f "$1"/.misp-workers.??????
+}
+
 write_file() { # PATH MODE: standard input becomes the file, whole or not at all
     # The name carries no suffix that an include pattern takes for a file of its own. On disk before
     # it is renamed: a loss of power may keep the new name and drop what was not.
+    drop_unfinished "${1%/*}"
     new=$(mktemp "${1%/*}/.misp-workers.XXXXXX") || return 1
     if cat >"$new" && chown root:root "$new" && chmod "$2" "$new" && sync "$new" && mv -f "$new" "$1"; then
         # A file moved into place keeps the label of where it was made.

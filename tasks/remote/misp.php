@@ -158,30 +158,51 @@ function stored_place($in) // null: MISP does not use the new backend
     return empty($block["enabled"]) ? null : wanted_redis(array(), $block, block_of($config, "MISP"));
 }
 
-// Where MISP's new backend is or was: what this host remembers (redis_places in lib.sh), first where its
-// workers are, since these read the settings once (BackgroundJobsTool.php); and what MISP has now.
+// Where MISP's new backend is or was, each once: what this host remembers (redis_places in lib.sh), first
+// where its workers are, since these read the settings once (BackgroundJobsTool.php); and what MISP has now,
+// unless nobody answers there, as where somebody spoiled the settings.
 function known_places($in)
 {
-    $remembered = isset($in["redis_places"]) ? $in["redis_places"] : array();
-    return array_merge($remembered, array_filter(array(stored_place($in))));
-}
-
-// Those of them, each once, where it shall not be any more: jobs may wait there.
-function former_places($in)
-{
-    $wanted = wanted_place($in);
-    $former = array();
-    foreach (known_places($in) as $place) {
-        if (!is_among($place, array_merge($former, array($wanted)), "is_same_place")) {
-            $former[] = with_password($in, $place);
+    static $known = null;
+    if ($known !== null) {
+        return $known;
+    }
+    $known = array();
+    foreach (isset($in["redis_places"]) ? $in["redis_places"] : array() as $place) {
+        if (!is_among($place, $known, "is_same_place")) {
+            $known[] = with_password($in, $place);
         }
     }
-    return $former;
+    $stored = stored_place($in);
+    $is_news = $stored !== null && !is_among($stored, $known, "is_same_place");
+    if ($is_news && (is_same_place($stored, wanted_place($in)) || unfitness($stored) === null)) {
+        $known[] = $stored;
+    }
+    return $known;
 }
 
-function with_password($in, $place) // the newest that is known for its server, else what MISP itself has
+function former_places($in) // where it shall not be any more: jobs may wait there
 {
-    foreach (array_merge(array(wanted_place($in)), array_reverse(known_places($in))) as $known) {
+    $wanted = wanted_place($in);
+    return array_values(array_filter(known_places($in), function ($place) use ($wanted) {
+        return !is_same_place($place, $wanted);
+    }));
+}
+
+function unfitness($place) // why that Redis cannot be used, or null
+{
+    try {
+        connect($place["redis_host"], $place["redis_port"], $place["redis_password"], $place["redis_database"]);
+    } catch (Exception $error) {
+        return $error->getMessage();
+    }
+    return null;
+}
+
+// What is known now of the password for its server, the newest first, else what MISP itself has.
+function with_password($in, $place)
+{
+    foreach (array(wanted_place($in), stored_place($in), $place) as $known) {
         if (isset($known["redis_password"]) && is_same_server($known, $place)) {
             return array("redis_password" => $known["redis_password"]) + $place;
         }
@@ -195,11 +216,18 @@ function without_password($place)
     return $place;
 }
 
-// For the scripts that change where the backend is: the former places with their passwords, while there
-// are any, and the wanted one.
+// For the scripts that change where the backend is: all places that are known, with their passwords as long
+// as there are former ones, and the wanted one.
 function topic_places($in)
 {
-    return json_encode(array_merge(former_places($in), array(without_password(wanted_place($in)))));
+    $wanted = wanted_place($in);
+    $known = former_places($in) ? known_places($in) : array();
+    return json_encode(is_among($wanted, $known, "is_same_place") ? $known : array_merge($known, array(without_password($wanted))));
+}
+
+function topic_known_places($in) // for those that take MISP's settings back
+{
+    return json_encode(known_places($in));
 }
 
 function topic_place($in) // when all have left the former ones
@@ -351,22 +379,62 @@ function blocked_clients($redis, $database) // workers of somebody's, waiting in
     return count($waiting);
 }
 
-// What of MISP's own place is to become another: MISP's command line sets one thing after the other.
+// What of MISP's own place is to become another: MISP's command line sets one thing after the other, so a
+// job may go to what is neither the old place nor the new one. Not to a server that does not answer.
 function differing($stored, $wanted)
 {
-    return $stored === null ? array() : array_keys(array_filter(array(
-        "server" => !is_same_server($stored, $wanted),
+    if ($stored === null) {
+        return array();
+    }
+    $between = array("redis_host" => $wanted["redis_host"]) + $stored;
+    $is_one_step = is_same_server($between, $stored) || is_same_server($between, $wanted) || unfitness($between) !== null;
+    return array_keys(array_filter(array(
+        "host" => !$is_one_step,
+        "port" => !$is_one_step,
+        "server" => $is_one_step && !is_same_server($stored, $wanted),
         "database" => (int)$stored["redis_database"] !== (int)$wanted["redis_database"],
         "namespace" => $stored["redis_namespace"] !== $wanted["redis_namespace"],
     )));
 }
 
-// `former` are places where jobs may wait that the workers shall leave; `is_new` says that the wanted one
-// has never been MISP's, as far as this host knows, `is_shared` that its database has.
-function topic_redis($in)
+// Whether it is that Redis under another name, or by its socket.
+function is_same_redis($redis, $place)
+{
+    try {
+        $other = connect($place["redis_host"], $place["redis_port"], $place["redis_password"], $place["redis_database"]);
+        $ids = array(@$redis->info("server"), @$other->info("server"));
+        return isset($ids[0]["run_id"], $ids[1]["run_id"]) && $ids[0]["run_id"] === $ids[1]["run_id"];
+    } catch (Exception $error) {
+        return false;
+    }
+}
+
+// What becomes another about where the queues are: `former` are places where jobs may wait that the workers
+// shall leave, `unfit` those of them that cannot be used; `is_new` says that the wanted one has never been
+// MISP's, as far as this host knows, `is_shared` that its database has; and see differing.
+function change_of_place($in, $redis)
 {
     $wanted = wanted_place($in);
     $former = former_places($in);
+    $known_here = array_filter($former, function ($place) use ($redis, $wanted) {
+        return (int)$place["redis_database"] === (int)$wanted["redis_database"] && is_same_redis($redis, $place);
+    });
+    $reasons = array_map("unfitness", $former);
+    return array(
+        "former" => array_map("shown_place", $former),
+        "unfit" => array_map(function ($place, $reason) {
+            return shown_place($place) . ": $reason";
+        }, array_intersect_key($former, array_filter($reasons)), array_filter($reasons)),
+        "is_new" => $former && !is_among($wanted, known_places($in), "is_same_place")
+            && !in_array($wanted["redis_namespace"], array_column($known_here, "redis_namespace"), true),
+        "is_shared" => (bool)$known_here,
+        "differing" => differing(stored_place($in), $wanted),
+    );
+}
+
+function topic_redis($in)
+{
+    $wanted = wanted_place($in);
     $redis = connect($wanted["redis_host"], $wanted["redis_port"], $wanted["redis_password"], $wanted["redis_database"]);
     $queues = array();
     $aside = 0;
@@ -382,10 +450,6 @@ function topic_redis($in)
         "queues" => $queues,
         "aside" => $aside,
         "blocked_clients" => blocked_clients($redis, $wanted["redis_database"]),
-        "former" => array_map("shown_place", $former),
-        "differing" => differing(stored_place($in), $wanted),
-        "is_new" => $former && !is_among($wanted, known_places($in), "is_same_place"),
-        "is_shared" => is_among($wanted, $former, "is_same_database"),
         "eviction" => isset($info["maxmemory_policy"]) ? $info["maxmemory_policy"] : "",
-    );
+    ) + change_of_place($in, $redis);
 }

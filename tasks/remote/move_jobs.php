@@ -29,14 +29,15 @@ function release_held($old, $old_prefix, $backends)
     }
 }
 
-function move_all($new, $new_prefix, $old, $old_prefix) // how many
+function move_all($backend, $old, $old_prefix) // how many
 {
+    list($new, $new_prefix) = $backend;
     $moved = 0;
     take_back($new, $new_prefix);
     foreach (QUEUES as $queue) {
         $list = $new_prefix . $queue;
         foreach ($new->lRange($list, 0, -1) as $record) {
-            $new->expire(lock_key($new_prefix), LOCK_SECONDS);
+            renew_locks(array($backend));
             $job = json_decode($record, true);
             if (!isset($job["id"], $job["command"], SHELLS[$job["command"]])) {
                 stop("a record in $list is no job: " . substr($record, 0, 200));
@@ -51,15 +52,12 @@ function move_all($new, $new_prefix, $old, $old_prefix) // how many
 }
 
 $in = json_decode(stream_get_contents(STDIN), true);
-$backends = backends_at(places_in_use($in));
+$backends = apart(backends_at(places_in_use($in)));
 list($old, $old_prefix) = old_backend($in);
 release_held($old, $old_prefix, $backends);
-foreach ($backends as list($redis, $prefix)) {
-    hold_place($redis, $prefix);
-}
 settle_moves($backends);
 $moved = 0;
-foreach ($backends as list($redis, $prefix)) {
-    $moved += move_all($redis, $prefix, $old, $old_prefix);
+foreach ($backends as $backend) {
+    $moved += move_all($backend, $old, $old_prefix);
 }
 echo "$moved moved\n";

@@ -10,14 +10,18 @@ function move_queue($from, $to, $queue) // how many
     list($there, $new_prefix) = $to;
     $moving = $prefix . MOVING . $queue;
     foreach ($here->lRange($prefix . $queue, 0, -1) as $record) {
+        renew_locks(array($from, $to));
         $there->del($new_prefix . MOVED . id_of($record)); // of an earlier move of the same job
     }
-    if (!$here->exists($prefix . $queue) || !$here->renameNx($prefix . $queue, $moving)) {
+    if (!$here->exists($prefix . $queue)) {
         return 0;
+    }
+    if (!$here->renameNx($prefix . $queue, $moving) && $here->exists($prefix . $queue)) {
+        stop("$moving is not empty: another host moves jobs as well. Run again when it has ended");
     }
     $records = $here->lRange($moving, 0, -1);
     foreach ($records as $record) {
-        $here->expire(lock_key($prefix), LOCK_SECONDS);
+        renew_locks(array($from, $to));
         $mark = $new_prefix . MOVED . id_of($record);
         $keys = keys_of($record);
         foreach ($keys as $key) {
@@ -60,17 +64,13 @@ function copy_key($here, $key, $there, $new_key)
 }
 
 $in = json_decode(stream_get_contents(STDIN), true);
-$former = backends_at(former_places($in));
-list($wanted) = backends_at(array(wanted_place($in)));
-foreach ($former as list($redis, $prefix)) {
-    hold_place($redis, $prefix);
-}
-settle_moves(array_merge($former, array($wanted)));
+$backends = apart(backends_at(array_merge(array(wanted_place($in)), former_places($in))));
+settle_moves($backends);
 $moved = 0;
-foreach ($former as $from) {
+foreach (array_slice($backends, 1) as $from) {
     take_back($from[0], $from[1]);
     foreach (QUEUES as $queue) {
-        $moved += move_queue($from, $wanted, $queue);
+        $moved += move_queue($from, $backends[0], $queue);
     }
 }
 echo "$moved moved\n";

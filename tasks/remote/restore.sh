@@ -21,6 +21,7 @@ restore_launchers() { # the old workers, as they were started before
 # The file as it was if nobody else changed it since, else (and in the database) just `enabled` off.
 restore_settings() {
     backend_is_on || is_as_we_left_it "$config_php" || return 0
+    ! backend_is_on || write_places known_places # afterwards nobody knows where jobs may wait
     changed unfinished
     ! is_as_we_left_it "$config_php" || restore_original "$config_php"
     if backend_is_on; then
@@ -71,6 +72,7 @@ restore_selinux() {
 }
 
 forget() { # the host as if nothing had been done; first the name, so that it is all or nothing
+    drop_unfinished "$supervisor_include_dir"
     sync # what was put back, before its copies go
     rm -rf "$state_dir.gone"
     [ ! -d "$state_dir" ] || mv "$state_dir" "$state_dir.gone"

@@ -30,7 +30,7 @@ OTHER_PORT = 6380
 
 _KEYS = r"""
 $keys = array();
-foreach (array(1, 5) as $database) {
+foreach (array(1, 5, 6) as $database) {
     $redis->select($database);
     while (($found = $redis->scan($cursor, "*", 500)) !== false) {
         foreach ($found as $key) {
@@ -120,7 +120,7 @@ def pids(host: LabHost) -> set[int]:
 def test_the_dry_run_says_it_and_changes_nothing(moved: Moved, name: str) -> None:
     predicted = {one.name.split(":")[0] for one in moved.planned.plan if name in one.change}
     assert predicted == KINDS
-    assert "MISP's workers were at Redis 127.0.0.1:6379, database 1" in moved.planned.stderr
+    assert "are at Redis 127.0.0.1:6379, database 1" in moved.planned.stderr
     assert moved.looked_at[name] == []
 
 
@@ -149,7 +149,7 @@ def test_nothing_is_left_in_the_former_place(moved: Moved, name: str) -> None:
 def test_the_next_run_changes_nothing(moved: Moved) -> None:
     again = run.apply(moved.lab, *ELSEWHERE).check()
     assert again.changed == ()
-    assert "were at Redis" not in again.stderr
+    assert "are at Redis" not in again.stderr
 
 
 @HOSTS
@@ -169,7 +169,7 @@ def test_a_move_that_was_cut_off_is_finished(moved: Moved, name: str) -> None:
     assert not [key for key in keys(host) if "background_jobs:" in key]
 
 
-def test_a_server_with_a_password_of_its_own_and_back(moved: Moved) -> None:
+def test_a_server_with_a_password_of_its_own_and_back_and_by_another_name(moved: Moved) -> None:
     lab, host = moved.lab, moved.lab[EL.name]
     password, file = lab.directory.make_secret("other_redis_password")
     configuration = f"port {OTHER_PORT}\nrequirepass {password}\ndir /tmp\nsave ''\n"
@@ -179,7 +179,9 @@ def test_a_server_with_a_password_of_its_own_and_back(moved: Moved) -> None:
         *("--data", "misp_redis_password=" + json.dumps({"file": str(file)})),
     )
     back = ("--limit", host.name, "--data", "misp_redis_port=6379")
-    for number, options in enumerate((there, back)):
+    host.exec("echo 127.0.0.1 redis-by-name >>/etc/hosts")
+    by_name = ("--limit", host.name, "--data", "misp_redis_host=redis-by-name")
+    for number, options in enumerate((there, back, by_name)):
         host.exec("supervisorctl stop misp-workers:update_00")
         numbers = misp.enqueue(host, 3, queues=["update"], first=SERVED + 10 * number)
         run.apply(lab, *options).check()
@@ -191,10 +193,14 @@ def test_a_server_with_a_password_of_its_own_and_back(moved: Moved) -> None:
     assert run.apply(lab, "--limit", host.name).changed == ()
 
 
-def test_a_rollback_finds_the_jobs_whatever_the_data_says_by_now(moved: Moved) -> None:
+def test_a_rollback_finds_the_jobs_wherever_they_are(moved: Moved) -> None:
     host = moved.lab[DEBIAN.name]
     host.exec("supervisorctl stop 'misp-workers:*'")
     numbers = misp.enqueue(host, 2, first=LEFT_BEHIND)
+    cake = [f"{host.spec.misp_root}/app/Console/cake", "Admin", "setSetting"]
+    host.exec([*cake, "SimpleBackgroundJobs.redis_database", "6"], user=host.spec.web_user)
+    numbers += misp.enqueue(host, 2, first=LEFT_BEHIND + 100)
+    assert [key for key in keys(host) if key.startswith("6 ")]
     other = ("--data", "misp_redis_port=1", "--limit", host.name)  # where nobody answers
     run.apply(moved.lab, *other, deploy="rollback.py").check()
     check = verify.check_jobs(host, numbers, "jobs that waited in the new queues")

@@ -316,7 +316,9 @@ def test_no_secret_is_shown_at_any_verbosity(pyinfra: Pyinfra) -> None:
 def test_workers_that_the_settings_left_behind_are_restarted_and_proven(pyinfra: Pyinfra) -> None:
     answers = converged("debian", redis={"ok": True, "former": ["127.0.0.1:6379, database 1"]})
     planned = pyinfra({"one": {"fake_responses": answers}}, "--dry")
-    assert "note: MISP's workers were at Redis 127.0.0.1:6379, database 1" in planned.output
+    assert (
+        "note: workers or jobs of MISP's are at Redis 127.0.0.1:6379, database 1" in planned.output
+    )
     changes = [line.split(":")[0].strip() for line in planned.output.splitlines() if "1 (@" in line]
     assert changes == ["Workers", "Proof"]
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")

@@ -161,6 +161,12 @@ def test_only_one_thing_about_redis_changes_in_a_run(pyinfra: Pyinfra) -> None:
     assert message in refused(pyinfra, {"fake_responses": answers})
 
 
+def test_a_former_redis_has_to_answer(pyinfra: Pyinfra) -> None:
+    redis = {**REDIS, "former": ["r:1, database 4"], "unfit": ["r:1, database 4: no connection"]}
+    message = refused(pyinfra, {"fake_responses": converged("debian", redis=redis)})
+    assert "Redis at r:1, database 4: no connection. MISP's workers are there" in message
+
+
 def test_another_namespace_is_beside_this_misps_own_workers(pyinfra: Pyinfra) -> None:
     former = {"former": ["127.0.0.1:6379, database 1"], "is_new": True, "is_shared": True}
     answers = converged("debian", redis={**REDIS, **former, "blocked_clients": 21})
