@@ -181,10 +181,17 @@ function settle_moves($backends)
                         $other[0]->del($other[1] . MOVED . id_of($record));
                     }
                 } else {
-                    $redis->multi()->lPush($prefix . $queue, $record)->lRem($moving, $record, 1)->exec();
+                    check_taken($redis, $redis->multi()->lPush($prefix . $queue, $record)->lRem($moving, $record, 1)->exec());
                 }
             }
         }
+    }
+}
+
+function check_taken($redis, $results) // of a transaction: Redis without memory takes none of it
+{
+    if (!is_array($results) || in_array(false, $results, true)) {
+        stop("Redis does not take a job: " . $redis->getLastError());
     }
 }
 

@@ -27,10 +27,7 @@ function move_queue($from, $to, $queue) // how many
         foreach ($keys as $key) {
             copy_key($here, $prefix . $key, $there, $new_prefix . $key);
         }
-        $done = $there->multi()->setex($mark, MARK_SECONDS, "1")->rPush($new_prefix . $queue, $record)->exec();
-        if (!is_array($done) || in_array(false, $done, true)) {
-            stop("Redis does not take a job: " . $there->getLastError());
-        }
+        check_taken($there, $there->multi()->setex($mark, MARK_SECONDS, "1")->rPush($new_prefix . $queue, $record)->exec());
         $here->lRem($moving, $record, 1);
         foreach ($keys as $key) {
             $here->del($prefix . $key);
