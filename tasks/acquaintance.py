@@ -6,7 +6,7 @@ import dataclasses
 
 from pyinfra.context import host
 
-from tasks import facts, parse
+from tasks import connection, facts, parse
 from tasks.parse import Answer
 from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
 from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
@@ -24,6 +24,7 @@ class RefusedError(Exception):
 def asked_target() -> Target:
     """The host as the operator's data has it, before it was asked about itself."""
     settings, secrets = _operator_data()
+    connection.send_at_once(host)
     return Target(
         settings=settings,
         secrets=secrets,

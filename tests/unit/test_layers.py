@@ -17,7 +17,7 @@ TASKS = ROOT / "tasks"
 # From the bottom up: a module may import from the layers under its own, and from these alone.
 # Every module of tasks/ that is not named here is a step, on top of all of them.
 LAYERS = (
-    ("platforms", "parse", "secret", "summary"),
+    ("platforms", "parse", "secret", "summary", "connection"),
     ("settings", "rollout"),
     ("render",),
     ("target",),
@@ -31,7 +31,7 @@ LOWER = {
     for name in names
 }
 # And the steps; `secret` takes its masking type from it.
-MAY_KNOW_PYINFRA = {"facts", "commands", "acquaintance", "reporting"}
+MAY_KNOW_PYINFRA = {"connection", "facts", "commands", "acquaintance", "reporting"}
 DISTRIBUTIONS = re.compile(
     r"(?<![a-z])"
     r"(debian|ubuntu|rhel|red ?hat|centos|rocky|alma(linux)?|oracle|fedora|amzn)"
