@@ -65,7 +65,7 @@ def run(action: str, target: Target, keeps: Collection[str] = (), **variables: s
 
 
 def _action(name: str, target: Target, **variables: str) -> Action:
-    return Action("sh", "-s", "--", name, _stdin=scripts.action(name, target, **variables))
+    return Action(scripts.RUNNER, name, _stdin=scripts.action(name, target, **variables))
 
 
 def telling(command: Action) -> Telling:

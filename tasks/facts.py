@@ -30,7 +30,7 @@ class Probe(FactBase[dict[str, Answer]]):
 
     def command(self, subject: str) -> StringCommand:
         """The script arrives on standard input; the argument names it in sudo's log."""
-        return StringCommand("sh", "-s", "--", subject)
+        return StringCommand(scripts.RUNNER, subject)
 
     def process(self, output: list[str]) -> dict[str, Answer]:
         """Lines to answers; nothing in here can raise."""
@@ -93,6 +93,11 @@ def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
         seen = misp_rest.view(target)
         _views[host.name] = now, seen
     return seen
+
+
+def view_subjects(target: Target) -> tuple[str, ...]:
+    """MISP's own view by its command line, where its web tier is not to be asked for the same."""
+    return () if misp_rest.is_to_be_asked(target) else ("view",)
 
 
 def forget(keeps: Collection[str] = ()) -> None:

@@ -46,7 +46,7 @@ def examine() -> Target | None:
 
 def _examine() -> Target:
     asked = _asked()
-    answer = facts.ask(asked, *SUBJECTS, *LATER)
+    answer = facts.ask(asked, *SUBJECTS, *LATER, *facts.view_subjects(asked))
     target = with_answers(asked, answer)
     _report_versions(target, answer)
     for warning in _warnings(target, answer):

@@ -18,7 +18,7 @@ Stamped = Sequence[tuple[float, str]]
 # What pyinfra 3.10 writes before each command it sends over SSH, and after its end.
 _SENT = re.compile(r"Running command on (?P<host>[^\s:]+): \(pty=\S+\) (?P<command>.*)")
 _ENDED = "Command exit status:"
-_NAME = re.compile(r"sh -s -- (?P<name>[\w+]+)")
+_NAME = re.compile(r"sh -c .*eval.* -- (?P<name>[\w+]+)")
 
 
 @dataclass(frozen=True)

@@ -5,18 +5,24 @@
 await_actions() { [ "$waits_for_lock" = no ] || wait_for_lock; }
 
 # What several subjects need is asked once: the package database, systemd and, in one process, PHP.
-gather() {
+# That takes as long as the subjects that do without it, which are looked at meanwhile.
+see_rpc() { # how supervisord is asked
     see_inet_server
     given_password || true
-    topics=$misp_topics
+}
+
+misp_topics() { # PHP's answers, for gather, which reads them from descriptor 4
+    [ "$needs_status" = no ] || ! command -v supervisord >/dev/null 2>&1 || topics="rpc status $topics"
+    # shellcheck disable=SC2086  # a list of words
+    [ -z "$topics" ] || misp $topics 2>/dev/null
+}
+
+gather() {
     if [ "$needs_status" = yes ]; then
         see_packages
         see_daemon
-        ! command -v supervisord >/dev/null 2>&1 || topics="rpc status $topics"
     fi
-    misp_answers=
-    # shellcheck disable=SC2086  # a list of words
-    [ -z "$topics" ] || misp_answers=$(misp $topics 2>/dev/null)
+    misp_answers=$(cat <&4)
     knows_password || password_in_use=$(misp_answer password)
     if [ "$needs_status" = yes ]; then see_status; fi
 }
@@ -108,7 +114,7 @@ probe_misp() {
     elif command -v composer >/dev/null 2>&1; then
         say composer composer
     fi
-    group=$(id -gn "$web_user" 2>/dev/null)
+    group=${web_group:-$(id -gn "$web_user" 2>/dev/null)}
     [ -z "$group" ] || say web_user "$web_user" "$group"
 }
 
@@ -162,8 +168,11 @@ probe_packages() {
 # From the package database where it knows supervisor: supervisord itself takes a Python to say it.
 supervisor_version() {
     command -v supervisord >/dev/null 2>&1 || return 0
-    version=$(printf '%s\n' "$packages_here" | awk -v name="$supervisor_package" '$1 == name && $2 == "installed" { print $3 }')
-    say supervisor_version "${version:-$(supervisord --version 2>/dev/null)}"
+    if [ -z "${version_here:-}" ]; then
+        version_here=$(printf '%s\n' "$packages_here" | awk -v name="$supervisor_package" '$1 == name && $2 == "installed" { print $3 }')
+        version_here=${version_here:-$(supervisord --version 2>/dev/null)}
+    fi
+    say supervisor_version "$version_here"
 }
 
 probe_libraries() {
@@ -251,6 +260,9 @@ probe_proof() {
     say proven "$(cat "$state_dir/proven" 2>/dev/null)"
     say evidence "$(evidence)"
     say_status
+}
+
+probe_view() {
     read -r viewer <&3 || viewer=
     # MISP waits for Redis as long as PHP lets it: no use to wait with it when Redis is silent.
     case $(misp_answer redis) in
@@ -259,7 +271,7 @@ probe_proof() {
     esac
 }
 
-misp_view() { # its PID and then MISP's answer, for probe_proof, which reads both from descriptor 3
+misp_view() { # its PID and then MISP's answer, for probe_view, which reads both from descriptor 3
     # shellcheck disable=SC2016  # the other shell's variables
     as_web_user sh -c 'echo $$; exec timeout 60 "$1" Admin getWorkers' sh "$misp_root/app/Console/cake" 2>/dev/null
 }
@@ -276,9 +288,10 @@ evidence() {
 }
 
 probe_selinux() {
-    say mode "$(getenforce 2>/dev/null || echo Absent)"
+    mode=$(getenforce 2>/dev/null || echo Absent)
+    say mode "$mode"
     say built "$(cat "$state_dir/selinux-module" 2>/dev/null)"
-    [ "$(getenforce 2>/dev/null || echo Disabled)" != Disabled ] || return 0
+    case $mode in Absent | Disabled) return 0 ;; esac
     semodule -l 2>/dev/null | grep -q '^misp-workers-httpd' && say module loaded
     say cake_label "$(stat -c %C "$misp_root/app/Console/cake" 2>/dev/null | cut -d: -f3)"
     say cake_rule "$(matchpathcon -n "$misp_root/app/Console/cake" 2>/dev/null | cut -d: -f3)"
@@ -324,9 +337,10 @@ legacy_units() { # by what ExecStart runs, under whatever name
 # around each is left out, as it ends with its worker.
 resque_processes() {
     grep -lsa 'bin/resque' /proc/[0-9]*/cmdline 2>/dev/null | while IFS= read -r file; do
-        arguments=$(tr '\0' ' ' 2>/dev/null <"$file")
-        case ${arguments%% *} in
-            *php*) file=${file%/cmdline}; printf '%s\n' "${file#/proc/}" ;;
+        file=${file%/cmdline}
+        read -r comm 2>/dev/null <"$file/comm" || continue
+        case $comm in
+            *php* | resque*) printf '%s\n' "${file#/proc/}" ;;
         esac
     done
 }
@@ -348,14 +362,14 @@ legacy_processes() {
 # serves none, has a queue in its environment too.
 queues_of() {
     ! grep -qsa 'resque-scheduler' "/proc/$1/cmdline" || { printf '_schdlr_'; return 0; }
-    queues=$(tr '\0' '\n' 2>/dev/null <"/proc/$1/environ" | sed -n 's/^QUEUE=//p' | tr -d '[:space:]')
+    queues=$(sed -zn 's/^QUEUE=//p' "/proc/$1/environ" 2>/dev/null | tr -d '[:space:]\0')
     printf '%s' "${queues:-*}"
 }
 
 # PIDs that may be this MISP's, but that root may not look at (a container without SYS_PTRACE).
 hidden_processes() {
     for pid in $(resque_processes); do
-        readlink "/proc/$pid/cwd" >/dev/null 2>&1 || [ ! -d "/proc/$pid" ] || printf '%s\n' "$pid"
+        [ -e "/proc/$pid/cwd" ] || [ ! -d "/proc/$pid" ] || printf '%s\n' "$pid"
     done
 }
 

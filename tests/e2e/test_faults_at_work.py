@@ -32,7 +32,7 @@ POOL = "/etc/php-fpm.d/www.conf"
 RELOAD = "systemctl reload php-fpm"
 BASEDIR = "/var/www/MISP:/tmp:/etc/misp-stub.json:/var/lib/misp-stub"
 # The scripts of a run are processes named after what they do.
-PROOF_BEGAN = "pgrep -f 'sh -s -- [w]ait_until_stable'"
+PROOF_BEGAN = "pgrep -f 'cat.* -- [w]ait_until_stable'"
 PROVEN = f"test -s {STATE}/proven"
 LONG_JOB = 70001
 DELAYED_JOB = 70002

@@ -32,7 +32,7 @@ FILES = {
 }
 
 # As soon as the mark is in the file; what the script does next takes it longer than this.
-KILL = f'until grep -q "^{round_trip.MARK}" $0; do :; done; pkill -KILL -f "sh -s -- [r]etire"'
+KILL = f'until grep -q "^{round_trip.MARK}" $0; do :; done; pkill -KILL -f "cat.* -- [r]etire"'
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """What a host answers to the deploy's probes, for pyinfra's `@fake` connector.
 
-Keys are what the deploy's commands contain (`sh -s -- SUBJECT`), values the lines they print.
+Keys are what the deploy's commands contain (`-- SUBJECT`), values the lines they print.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ OS_RELEASE = {
     "rhel": ['ID="rocky"', 'ID_LIKE="rhel centos fedora"', 'VERSION_ID="9.4"'],
 }
 WEB_USER = {"debian": "www-data", "rhel": "apache"}
-EXAMINE = "+".join((*preflight.SUBJECTS, *preflight.LATER))
+EXAMINE = "+".join((*preflight.SUBJECTS, *preflight.LATER))  # "+view" behind it, or not
 PROGRAMS = render.programs(DEFAULT_WORKERS, scheduler=False)
 WANTED = {
     "redis_host": "127.0.0.1",
@@ -120,7 +120,7 @@ def migrating(family: str, **preflight: Any) -> Answers:
         "libraries": lines(**{"class": ["Supervisor\\Supervisor no"], "libraries": "done"}),
         "rpc": lines(unit_state="inactive disabled"),
         "workers": lines(status=RUNNING),
-        "proof": lines(status=RUNNING, evidence="e", get_workers=get_workers()),
+        "proof": lines(status=RUNNING, evidence="e"),
         "legacy": lines(
             legacy=QUIET, unit="misp-workers.service active enabled", process="77 76 default"
         ),
@@ -128,6 +128,10 @@ def migrating(family: str, **preflight: Any) -> Answers:
     return {
         "id -u": identity(family),
         f"-- {EXAMINE}": look(examined(family, **preflight), {}),
+        "-- proof+legacy+view": [
+            *("@proof", *later["proof"]),
+            *("@view", *lines(get_workers=get_workers())),
+        ],
         **{f"-- {subject}": [f"@{subject}", *answer] for subject, answer in later.items()},
         "-- settings+web": ["@settings", *lines(settings=settings()), "@web", *lines(boot="b")],
         "-- settings": ["@settings", *lines(settings=settings(BLOCK))],
@@ -163,7 +167,8 @@ def converged(family: str, **preflight: Any) -> Answers:
             applied=digest,
             status=RUNNING,
         ),
-        "proof": lines(proven="e", evidence="e", status=RUNNING, get_workers=get_workers()),
+        "proof": lines(proven="e", evidence="e", status=RUNNING),
+        "view": lines(get_workers=get_workers()),
     }
     return {
         "id -u": identity(family),
@@ -186,7 +191,7 @@ def look(values: dict[str, Any], later: dict[str, list[str]]) -> list[str]:
     """The answer to preflight's one look: every subject's part of it."""
     placed = {key: subject for subject, keys in SUBJECT_OF.items() for key in keys}
     printed: list[str] = []
-    for subject in EXAMINE.split("+"):
+    for subject in (*EXAMINE.split("+"), "view"):
         # What is asked of no step by itself may stand anywhere.
         mine = {k: v for k, v in values.items() if placed.get(k, "system") == subject}
         printed += [f"@{subject}", *lines(**mine), *later.get(subject, [])]

@@ -3,13 +3,14 @@ from __future__ import annotations
 import http.server
 import json
 import threading
-from collections.abc import Callable
-from typing import ClassVar
+from collections.abc import Callable, Iterator
+from typing import Any, ClassVar
 
 import pytest
 
 from tests.fake.answers import (
     BLOCK,
+    EXAMINE,
     QUIET,
     RUNNING,
     Answers,
@@ -36,6 +37,7 @@ ACTIONS = [
 # From `enabled` on, a failure takes the host back to its old workers.
 WITH_A_WAY_BACK = {"reload_web", "apply_workers", "wait_until_stable", "prove", "record_proof"}
 Pyinfra = Callable[..., Run]
+VIEW = ["@view", *lines(get_workers=get_workers())]
 
 
 def broken(answers: Answers, action: str) -> Answers:
@@ -56,10 +58,11 @@ def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra)
         f"-- {subjects}": [line for one in subjects.split("+") for line in answers[f"-- {one}"]]
         for subjects in ("settings+workers", "proof+legacy")
     }
+    joined["-- proof+legacy+view"] = [*joined.pop("-- proof+legacy"), *VIEW]
     joined["-- settings+workers+redis"] = [*joined.pop("-- settings+workers"), "@redis"]
     preflight = next(command for command in answers if "system+" in command)
     answers[preflight] += [*answers["-- libraries"], *answers["-- rpc"]]
-    run = pyinfra({"one": {"fake_responses": {**joined, **answers}}}, "-y", "-vv")
+    run = pyinfra({"one": {"fake_responses": {**joined, **answers, **joined}}}, "-y", "-vv")
     assert run.exit_code == 0, run.output
     sent = [command.rpartition("-- ")[2] for command in run.commands["one"]]
     assert sent[2:] == [
@@ -71,10 +74,10 @@ def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra)
         "settings+workers+redis",
         "reload_web",
         "apply_workers",
-        "proof+redis",
+        "proof+redis+view",
         "wait_until_stable",
         "prove",
-        "proof+legacy",
+        "proof+legacy+view",
         "record_proof",
         "legacy",
         "retire",
@@ -114,10 +117,7 @@ def test_old_workers_stay_when_the_proof_does_not_hold(
     pyinfra: Pyinfra, change: dict[str, object], message: str
 ) -> None:
     seen = {"status": RUNNING, "get_workers": get_workers(), "evidence": "e", **change}
-    answers = {
-        "-- proof": ["@proof", *lines(**seen)],
-        **{k: v for k, v in migrating("rhel").items() if k != "-- proof"},
-    }
+    answers = {**migrating("rhel"), "-- proof+legacy+view": ["@proof", *lines(**seen)]}
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
     assert run.exit_code == 1
     assert message in run.output
@@ -135,31 +135,73 @@ def test_a_converged_host_is_only_looked_at_and_in_few_round_trips(pyinfra: Pyin
 
 
 class Page(http.server.BaseHTTPRequestHandler):
-    """MISP's page with the workers, well; how often it was asked for."""
+    """MISP's page with the workers; how often it was asked for."""
 
     asked: ClassVar[int] = 0
+    shown: ClassVar[dict[str, Any]] = {}
 
     def do_GET(self) -> None:
         type(self).asked += 1
         self.send_response(200)
         self.end_headers()
-        self.wfile.write(json.dumps(get_workers()).encode())
+        self.wfile.write(json.dumps(self.shown).encode())
 
     def log_message(self, *_: object) -> None:
         pass
 
 
-def test_a_converged_hosts_web_tier_is_asked_once(pyinfra: Pyinfra) -> None:
+@pytest.fixture
+def page() -> Iterator[str]:
+    """Where the page is; well, and not asked for so far."""
+    Page.asked, Page.shown = 0, get_workers()
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        data = {
-            "fake_responses": converged("debian"),
-            "misp_url": f"http://127.0.0.1:{server.server_port}",
-            "misp_api_key": {"env": "KEY"},
-        }
-        run = pyinfra({"one": data}, "-y", KEY="K" * 40, NO_PROXY="*")
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
+
+
+def with_page(pyinfra: Pyinfra, page: str, answers: Answers) -> Run:
+    data = {"fake_responses": answers, "misp_url": page, "misp_api_key": {"env": "KEY"}}
+    return pyinfra({"one": data}, "-y", "-vv", KEY="K" * 40, NO_PROXY="*")
+
+
+def test_a_converged_hosts_web_tier_is_asked_once_and_its_command_line_not_at_all(
+    pyinfra: Pyinfra, page: str
+) -> None:
+    run = with_page(pyinfra, page, converged("debian"))
     assert (run.exit_code, Page.asked) == (0, 1), run.output
+    assert run.actions("one") == []
+    assert run.commands["one"][-1].endswith(f"-- {EXAMINE}")
+
+
+def test_without_a_web_tier_to_ask_a_converged_hosts_command_line_is_asked(
+    pyinfra: Pyinfra,
+) -> None:
+    answers = converged("debian")
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.commands["one"][-1].endswith(f"-- {EXAMINE}+view")
+    look = next(key for key in answers if EXAMINE in key)
+    answers[look] = [line for line in answers[look] if not line.startswith("get_workers")]
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.actions("one")[:2] == ["wait_until_stable", "prove"]
+
+
+def test_a_proof_asks_web_tier_and_command_line(pyinfra: Pyinfra, page: str) -> None:
+    run = with_page(pyinfra, page, migrating("debian"))
+    assert run.exit_code == 0, run.output
+    assert Page.asked == 2  # before the first change, and for the proof
+    assert any(command.endswith("-- proof+legacy+view") for command in run.commands["one"])
+
+
+def test_what_the_web_tier_says_against_a_proof_has_it_made_anew(
+    pyinfra: Pyinfra, page: str
+) -> None:
+    Page.shown = get_workers(supervisord_status=False)
+    answers = {**converged("debian"), "-- proof": ["@proof", *lines(status=RUNNING)]}
+    run = with_page(pyinfra, page, answers)
+    assert run.exit_code == 1
+    assert "over REST" in run.output
+    assert run.actions("one")[:2] == ["wait_until_stable", "prove"]
 
 
 def test_with_an_rpc_of_the_operators_own_only_the_rpc_is_asked_about_again(

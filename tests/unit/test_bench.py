@@ -30,33 +30,35 @@ from lab.run import Operation, Run
 from tasks.proof import STABLE_SECONDS
 
 # As pyinfra 3.10 writes it; the last but one is a script's own output, the last a local command.
-LOG = """\
-    [pyinfra.connectors.ssh] Connecting to: 127.0.0.1 ({'port': 40001})
+_RPC = """sudo -H -n sh -c 'sh -c '"'"'eval "$(cat)"'"'"' -- rpc'"""
+LOG = f"""\
+    [pyinfra.connectors.ssh] Connecting to: 127.0.0.1 ({{'port': 40001}})
     [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) sudo -H -n sh -c 'id -u'
     [pyinfra.connectors.ssh] Waiting for exit status...
     [pyinfra.connectors.ssh] Running command on misp-debian: (pty=False) sudo -H -n sh -c 'id -u'
     [pyinfra.connectors.ssh] Command exit status: 0
-    [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) sudo -H -n sh -c 'sh -s -- rpc'
+    [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) {_RPC}
     [misp-el] Running command on foot
     [pyinfra.connectors.local] --> Running command on localhost: true
 """
 
 _SEND = (
-    "    [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) sudo -H -n sh -c '{}'\n"
+    "    [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) sudo -H -n sh -c "
+    """'sh -c '"'"'eval "$(cat)"'"'"' -- {}'\n"""
 )
 _END = "    [pyinfra.connectors.ssh] Command exit status: 0\n"
 STAMPED = (
     (0.2, "--> Connecting to hosts...\n"),
     (0.5, "--> Preparing operation files...\n"),
-    (1.0, _SEND.format("sh -s -- system+proof")),
+    (1.0, _SEND.format("system+proof")),
     (2.0, _END),
     (2.5, "--> Starting operation: Proof: a job on every queue \n"),
-    (3.0, _SEND.format("sh -s -- record_proof")),
+    (3.0, _SEND.format("record_proof")),
     (11.25, _END),
     (11.5, "--> Starting operation: Drain: the old workers finish \n"),
-    (12.0, _SEND.format("sh -s -- legacy")),
+    (12.0, _SEND.format("legacy")),
     (12.5, _END),
-    (13.5, _SEND.format("sh -s -- legacy")),
+    (13.5, _SEND.format("legacy")),
     (14.0, _END),
     (15.0, "--> Disconnecting from hosts...\n"),
 )
@@ -295,7 +297,7 @@ VERBOSE = """\
 [misp-el]     >>> sudo -H -n sh -c 'printf '"'"'user\\t%s\\n'"'"' "$(id -u)"'
 [misp-el]     user\t0
     [misp-el]     Loaded fact tasks.facts.Identity
-[misp-el]     >>> sudo -H -n sh -c 'sh -s -- system+misp'
+[misp-el]     >>> sudo -H -n sh -c 'sh -c '"'"'eval "$(cat)"'"'"' -- system+misp'
 [misp-el]     @system
 [misp-el]     busy\t
 [misp-el]      two
@@ -306,7 +308,7 @@ VERBOSE = """\
 def test_answers_are_read_by_the_command_as_a_fake_host_gets_it() -> None:
     assert fake.answers(VERBOSE) == {
         "printf 'user\\t%s\\n' \"$(id -u)\"": ["user\t0"],
-        "sh -s -- system+misp": ["@system", "busy\t", " two", "[PHP Modules]"],
+        "sh -c 'eval \"$(cat)\"' -- system+misp": ["@system", "busy\t", " two", "[PHP Modules]"],
     }
 
 

@@ -80,7 +80,11 @@ def test_a_probe_is_valid_shell(subjects: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert script.label == "+".join(subjects)
     body = script.rpartition(PROBES)[2]
-    assert re.findall(r"^echo @\w+; probe_(\w+)$", body, re.MULTILINE) == list(subjects)
+    by_shell, _, by_php = body.partition("\ngather\n")
+    found = [re.findall(r"^echo @\w+; probe_(\w+)$", part, re.M) for part in (by_shell, by_php)]
+    asks_php = scripts._TOPICS.keys()
+    assert found[0] == [subject for subject in subjects if subject not in asks_php]
+    assert found[1] == [subject for subject in subjects if subject in asks_php]
 
 
 def test_the_first_question_to_a_host_is_valid_shell_and_says_who_and_what() -> None:
@@ -241,7 +245,7 @@ def test_a_script_is_its_text_where_it_is_sent() -> None:
 
 def test_a_command_of_a_step_has_the_script_on_standard_input_and_its_name_as_argument() -> None:
     command = run("apply_workers", target(), group_text="the text", other="21")
-    assert command.get_raw_value() == "sh -s -- apply_workers"
+    assert command.get_raw_value() == "sh -c 'eval \"$(cat)\"' -- apply_workers"
     sent = command.connector_arguments["_stdin"]
     assert isinstance(sent, Script)
     assert _within(sent, 'printf %s "$group_text$other"') == "the text21"

@@ -35,6 +35,7 @@ FARTHEST_FROM_LINE = 0.1
 INVENTORY = "lab/bench/fake_hosts.py"
 VARIABLE = "MISP_BENCH_FAKES"
 TIME_LIMIT = 600.0
+WITHOUT_REST = ("--data", "misp_url=null", "--data", "misp_api_key=null")
 
 NOTES = (
     "Fake hosts take no time to answer and are not asked over HTTPS (misp_url), so this is the "
@@ -102,7 +103,8 @@ def _in_words(line: Line, unit: str) -> str:
 
 def _recorded(lab: Lab, host: LabHost) -> dict[str, list[str]]:
     with step(f"what {host.name} answers"):
-        done = run.pyinfra(lab, "deploy.py", "-y", "-vvv", *deploy.limits([host])).check()
+        flags = ("-y", "-vvv", *WITHOUT_REST, *deploy.limits([host]))
+        done = run.pyinfra(lab, "deploy.py", *flags).check()
     found = answers(done.stderr)
     if not found:
         raise LabError(f"The log shows no answer of {host.name}.")
