@@ -269,6 +269,11 @@ def test_fake_hosts_are_judged_by_the_largest_size_and_by_the_line() -> None:
     assert not bent.met
 
 
+def test_twenty_slow_fake_hosts_may_take_three_times_as_long_as_one() -> None:
+    assert fake.beside_one({1: 1.0, 20: 3.0}).met
+    assert not fake.beside_one({1: 1.0, 20: 3.1}).met
+
+
 def test_idle_workers_may_send_one_command_a_second() -> None:
     host: Any = SimpleNamespace(name="misp-el", spec=SimpleNamespace(data={}))
     found = {"megabytes": 50.0, "cpu_seconds_a_second": 0.0, "redis_commands_a_second": 1.01}
@@ -333,14 +338,14 @@ def test_the_inventory_of_fake_hosts_has_as_many_of_each_kind_as_are_written(
     tmp_path: Path,
 ) -> None:
     written = tmp_path / "fakes.json"
-    written.write_text(
-        json.dumps([{"count": 2, "answers": {"a": []}}, {"count": 1, "answers": {}}])
-    )
+    kinds = ({"count": 2, "delay": 0.5, "answers": {"a": []}}, {"count": 1, "delay": 0})
+    written.write_text(json.dumps([{"answers": {}, **kind} for kind in kinds]))
     shown = subprocess.run(
         [
             sys.executable,
             "-c",
-            f"import runpy; print(len(runpy.run_path({fake.INVENTORY!r})['misp']))",
+            f"import runpy; hosts = runpy.run_path({fake.INVENTORY!r})['misp']; "
+            "print([data['fake_delay'] for _, data in hosts])",
         ],
         cwd=REPOSITORY,
         env={**os.environ, fake.VARIABLE: str(written)},
@@ -348,7 +353,7 @@ def test_the_inventory_of_fake_hosts_has_as_many_of_each_kind_as_are_written(
         text=True,
         check=True,
     )
-    assert shown.stdout == "3\n"
+    assert shown.stdout == "[0.5, 0.5, 0]\n"
 
 
 # --- what is no good run -------------------------------------------------------------------------

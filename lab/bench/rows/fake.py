@@ -18,7 +18,7 @@ from lab import run
 from lab.bench import deploy
 from lab.bench.measure import Line, Sample, fit, watched
 from lab.bench.options import Options
-from lab.bench.verdict import Figure, Section
+from lab.bench.verdict import Figure, Section, ratio
 from lab.console import heading, step
 from lab.directory import REPORTS_VARIABLE
 from lab.errors import LabError
@@ -37,9 +37,15 @@ VARIABLE = "MISP_BENCH_FAKES"
 TIME_LIMIT = 600.0
 WITHOUT_REST = ("--data", "misp_url=null", "--data", "misp_api_key=null")
 
+FLEET, MOST_OF_ONE_HOST = 20, 3.0
+ANSWER_SECONDS = 0.3
+"""How long a host on processors of its own takes for each answer, as long as its look does."""
+
 NOTES = (
     "Fake hosts take no time to answer and are not asked over HTTPS (misp_url), so this is the "
     "controller's part only. Half of them answer as the Debian host, half as the EL-like one.",
+    f"Twenty of them beside one: each answers after {ANSWER_SECONDS:g} s, as a host would that "
+    "shares no processor with the controller. What SSH itself takes of the controller is left out.",
 )
 # What a run with -vvv prints of each command and its output; pyinfra's own words are indented.
 _COMMAND = re.compile(r"^(?P<prefix>\[[^\]]+\] +)>>> (?P<command>.*)$")
@@ -51,18 +57,22 @@ def measured(lab: Lab, options: Options) -> Section:
     answers = [_recorded(lab, host) for host in lab]
     sizes = QUICK_SIZES if options.quick else SIZES
     samples: dict[int, list[Sample]] = {size: [] for size in sizes}
+    slow: dict[int, list[Sample]] = {size: [] for size in (1, FLEET)}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         for number in range(1, options.pairs + 1):
             for size in sizes:
                 with step(f"{size} fake hosts, {number} of {options.pairs}"):
                     samples[size].append(_run(answers, size, Path(folder)))
-    seconds = {size: median(one.seconds for one in found) for size, found in samples.items()}
+            for size, found in slow.items():
+                with step(f"{size} slow fake hosts, {number} of {options.pairs}"):
+                    found.append(_run(answers, size, Path(folder), ANSWER_SECONDS))
+    seconds, slow_seconds = _medians(samples), _medians(slow)
     megabytes = {size: median(one.megabytes for one in found) for size, found in samples.items()}
     return Section(
         "fake",
         "Fake hosts",
-        figures=judged(seconds, megabytes),
-        details={"seconds": seconds, "megabytes": megabytes},
+        figures=[*judged(seconds, megabytes), beside_one(slow_seconds)],
+        details={"seconds": seconds, "megabytes": megabytes, "slow_seconds": slow_seconds},
         notes=NOTES,
     )
 
@@ -97,6 +107,16 @@ def judged(seconds: Mapping[int, float], megabytes: Mapping[int, float]) -> list
     ]
 
 
+def beside_one(seconds: Mapping[int, float]) -> Figure:
+    """Judge the time of a fleet of slow fakes against that of one of them."""
+    name = f"{FLEET} fake hosts / one, each {ANSWER_SECONDS:g} s an answer"
+    return ratio(name, seconds[FLEET], seconds[1], MOST_OF_ONE_HOST)
+
+
+def _medians(samples: Mapping[int, list[Sample]]) -> dict[int, float]:
+    return {size: median(one.seconds for one in found) for size, found in samples.items()}
+
+
 def _in_words(line: Line, unit: str) -> str:
     return f"fit: {line.base:.2f} {unit} + {line.slope:.4f} {unit} a host"
 
@@ -126,12 +146,15 @@ def answers(log: str) -> dict[str, list[str]]:
     return found
 
 
-def _run(recorded: list[dict[str, list[str]]], size: int, folder: Path) -> Sample:
+def _run(
+    recorded: list[dict[str, list[str]]], size: int, folder: Path, delay: float = 0.0
+) -> Sample:
     parts = [
         size // len(recorded) + (index < size % len(recorded)) for index in range(len(recorded))
     ]
     fakes = [
-        {"count": count, "answers": found} for count, found in zip(parts, recorded, strict=True)
+        {"count": count, "delay": delay, "answers": found}
+        for count, found in zip(parts, recorded, strict=True)
     ]
     written, output = folder / "fakes.json", folder / "output.json"
     written.write_text(json.dumps(fakes))
