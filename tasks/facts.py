@@ -95,11 +95,6 @@ def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
     return seen
 
 
-def view_subjects(target: Target) -> tuple[str, ...]:
-    """MISP's own view by its command line, where its web tier is not to be asked for the same."""
-    return () if misp_rest.is_to_be_asked(target) else ("view",)
-
-
 def forget(keeps: Collection[str] = ()) -> None:
     """To be called for every change of the host; what it `keeps` are subjects it cannot touch.
 

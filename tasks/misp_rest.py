@@ -26,11 +26,6 @@ class View:
     is_server_error: bool = False
 
 
-def is_to_be_asked(target: Target) -> bool:
-    """Whether there are a URL and a key."""
-    return bool(target.settings.misp_url and target.secrets.api_key)
-
-
 def view(target: Target) -> View | None:
     """Ask MISP's web tier for its workers; `None` without URL and key.
 

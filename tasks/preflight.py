@@ -22,7 +22,7 @@ gc.freeze()
 
 SUBJECTS = ("system", "misp", "php", "web", "settings", "redis", "supervisor", "selinux", "legacy")
 # What the steps will ask: one look serves a host that is migrated already.
-LATER = ("packages", "libraries", "rpc", "workers", "proof")
+LATER = ("packages", "libraries", "rpc", "workers", "proof", "view")
 OLDEST_MISP = (2, 4, 151)
 OLDEST_SUPERVISOR = (3, 3, 3)  # CVE-2017-11610
 EXTENSIONS = ("redis", "posix", "curl")
@@ -46,7 +46,7 @@ def examine() -> Target | None:
 
 def _examine() -> Target:
     asked = _asked()
-    answer = facts.ask(asked, *SUBJECTS, *LATER, *facts.view_subjects(asked))
+    answer = facts.ask(asked, *SUBJECTS, *LATER)
     target = with_answers(asked, answer)
     _report_versions(target, answer)
     for warning in _warnings(target, answer):

@@ -28,13 +28,15 @@ def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
 
     Jobs, view and a first look at what the old workers have left come while the new ones grow old.
     """
-    answer = facts.ask(target, "proof", "redis", *facts.view_subjects(target))
+    answer = facts.ask(target, "proof", "redis", "view")
     moves = answer.record("redis").get("former")  # in a dry run; else the workers have moved by now
     is_proven = answer.one("proven") and answer.one("proven") == answer.one("evidence")
-    if is_proven and not moves and not _faults_of_proven(target, answer):
-        _report(target)
-        host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
-        return
+    if is_proven and not moves:
+        faults = _faults(target, answer) + misp_rest.faults(target, facts.rest_view(target))
+        if not faults:
+            _report(target)
+            host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
+            return
     yield guarded(run("wait_until_stable", target, stable_seconds=str(STARTED_SECONDS)), target)
     workers = json.dumps(target.worker_counts)
     yield guarded(run("prove", target, workers_json=workers, job_timeout=str(JOB_TIMEOUT)), target)
@@ -52,23 +54,7 @@ def _report(target: Target) -> None:
     reporting.proven(state, host, len(target.process_names))
 
 
-def _faults_of_proven(target: Target, answer: Answer) -> list[str]:
-    """One view is enough where both were proven: the web tier's if it can be asked, else cake's.
-
-    It is the same code with the same settings, and MISP's command line takes as long to start as
-    all other questions together.
-    """
-    if misp_rest.is_to_be_asked(target):
-        over_rest = misp_rest.faults(target, facts.rest_view(target))
-        return _wrong_workers(target, answer) + over_rest
-    return _faults(target, answer)
-
-
 def _faults(target: Target, answer: Answer) -> list[str]:
-    seen = parse.wrong_misp_view(answer.record("get_workers"), target.worker_counts)
-    return _wrong_workers(target, answer) + seen
-
-
-def _wrong_workers(target: Target, answer: Answer) -> list[str]:
     status = parse.supervisor_status(answer.all("status"))
-    return parse.wrong_workers(status, target.process_names, render.GROUP)
+    faults = parse.wrong_workers(status, target.process_names, render.GROUP)
+    return faults + parse.wrong_misp_view(answer.record("get_workers"), target.worker_counts)

@@ -114,8 +114,7 @@ def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> 
     asked = {"topics": "", "needs_status": "no", "waits_for_lock": "yes"}
     values = {**variables(target), **asked, **extra}
     lines = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
-    # In a function, so that the shell has read all of it before the first command runs: a command
-    # that reads standard input would otherwise swallow the rest of the script.
+    # In a function, so that nothing runs of a script that was cut off on its way.
     parts = (_text(f"{part}.sh") for part in PARTS)
     whole = "\n".join([*lines, _php(), *parts, body])
     return Script(label, f"main() {{\n{whole}\n}}\nmain </dev/null\n")

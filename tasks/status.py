@@ -12,9 +12,7 @@ from tasks.acquaintance import RefusedError, asked_target, with_answers
 from tasks.parse import Answer
 from tasks.target import Target
 
-SUBJECTS = (
-    *("system", "misp", "php", "settings", "redis", "supervisor", "legacy", "proof", "view"),
-)
+SUBJECTS = ("system", "misp", "php", "settings", "redis", "supervisor", "legacy", "proof", "view")
 OF_A_RUN = ("new_backend", "run_state")  # the last one: a script at work is not waited for
 DISK_KB = 100_000  # a worker that cannot write its log or a job's file is of no use
 LIVING = ("active", "activating", "reloading")

@@ -1,6 +1,6 @@
 # Common part of every script that runs on a host, as root. POSIX sh: dash on Debian, bash on RHEL.
 # tasks/scripts.py puts assignments of the variables used here in front, and wraps all of it into a
-# function so that no command can read the script itself from standard input.
+# function, so that nothing runs of a script that was cut off on its way.
 # shellcheck shell=sh disable=SC2154  # variables are assigned in front of this text
 
 umask 022

@@ -339,8 +339,10 @@ resque_processes() {
     grep -lsa 'bin/resque' /proc/[0-9]*/cmdline 2>/dev/null | while IFS= read -r file; do
         file=${file%/cmdline}
         read -r comm 2>/dev/null <"$file/comm" || continue
-        case $comm in
-            *php* | resque*) printf '%s\n' "${file#/proc/}" ;;
+        case $comm in *php* | resque*) ;; *) continue ;; esac # without a process, for the many shells
+        arguments=$(tr '\0' ' ' 2>/dev/null <"$file/cmdline")
+        case ${arguments%% *} in # a script's own shell has the script's name
+            *php*) printf '%s\n' "${file#/proc/}" ;;
         esac
     done
 }
@@ -369,7 +371,7 @@ queues_of() {
 # PIDs that may be this MISP's, but that root may not look at (a container without SYS_PTRACE).
 hidden_processes() {
     for pid in $(resque_processes); do
-        [ -e "/proc/$pid/cwd" ] || [ ! -d "/proc/$pid" ] || printf '%s\n' "$pid"
+        readlink "/proc/$pid/cwd" >/dev/null 2>&1 || [ ! -d "/proc/$pid" ] || printf '%s\n' "$pid"
     done
 }
 

@@ -19,7 +19,7 @@ OS_RELEASE = {
     "rhel": ['ID="rocky"', 'ID_LIKE="rhel centos fedora"', 'VERSION_ID="9.4"'],
 }
 WEB_USER = {"debian": "www-data", "rhel": "apache"}
-EXAMINE = "+".join((*preflight.SUBJECTS, *preflight.LATER))  # "+view" behind it, or not
+EXAMINE = "+".join((*preflight.SUBJECTS, *preflight.LATER))
 PROGRAMS = render.programs(DEFAULT_WORKERS, scheduler=False)
 WANTED = {
     "redis_host": "127.0.0.1",
@@ -191,7 +191,7 @@ def look(values: dict[str, Any], later: dict[str, list[str]]) -> list[str]:
     """The answer to preflight's one look: every subject's part of it."""
     placed = {key: subject for subject, keys in SUBJECT_OF.items() for key in keys}
     printed: list[str] = []
-    for subject in (*EXAMINE.split("+"), "view"):
+    for subject in EXAMINE.split("+"):
         # What is asked of no step by itself may stand anywhere.
         mine = {k: v for k, v in values.items() if placed.get(k, "system") == subject}
         printed += [f"@{subject}", *lines(**mine), *later.get(subject, [])]

@@ -165,40 +165,33 @@ def with_page(pyinfra: Pyinfra, page: str, answers: Answers) -> Run:
     return pyinfra({"one": data}, "-y", "-vv", KEY="K" * 40, NO_PROXY="*")
 
 
-def test_a_converged_hosts_web_tier_is_asked_once_and_its_command_line_not_at_all(
-    pyinfra: Pyinfra, page: str
-) -> None:
+def test_a_converged_hosts_web_tier_is_asked_once(pyinfra: Pyinfra, page: str) -> None:
     run = with_page(pyinfra, page, converged("debian"))
     assert (run.exit_code, Page.asked) == (0, 1), run.output
     assert run.actions("one") == []
-    assert run.commands["one"][-1].endswith(f"-- {EXAMINE}")
 
 
-def test_without_a_web_tier_to_ask_a_converged_hosts_command_line_is_asked(
-    pyinfra: Pyinfra,
-) -> None:
-    answers = converged("debian")
-    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
-    assert run.commands["one"][-1].endswith(f"-- {EXAMINE}+view")
-    look = next(key for key in answers if EXAMINE in key)
-    answers[look] = [line for line in answers[look] if not line.startswith("get_workers")]
-    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
-    assert run.actions("one")[:2] == ["wait_until_stable", "prove"]
-
-
-def test_a_proof_asks_web_tier_and_command_line(pyinfra: Pyinfra, page: str) -> None:
+def test_a_proof_asks_the_web_tier_too(pyinfra: Pyinfra, page: str) -> None:
     run = with_page(pyinfra, page, migrating("debian"))
     assert run.exit_code == 0, run.output
     assert Page.asked == 2  # before the first change, and for the proof
-    assert any(command.endswith("-- proof+legacy+view") for command in run.commands["one"])
+
+
+def test_what_the_command_line_says_against_a_proof_has_it_made_anew(
+    pyinfra: Pyinfra, page: str
+) -> None:
+    answers = converged("debian")
+    look = next(key for key in answers if EXAMINE in key)
+    answers[look] = [line for line in answers[look] if not line.startswith("get_workers")]
+    run = with_page(pyinfra, page, answers)
+    assert run.actions("one")[:2] == ["wait_until_stable", "prove"]
 
 
 def test_what_the_web_tier_says_against_a_proof_has_it_made_anew(
     pyinfra: Pyinfra, page: str
 ) -> None:
     Page.shown = get_workers(supervisord_status=False)
-    answers = {**converged("debian"), "-- proof": ["@proof", *lines(status=RUNNING)]}
-    run = with_page(pyinfra, page, answers)
+    run = with_page(pyinfra, page, converged("debian"))
     assert run.exit_code == 1
     assert "over REST" in run.output
     assert run.actions("one")[:2] == ["wait_until_stable", "prove"]

@@ -6,9 +6,13 @@ import ast
 import hashlib
 import json
 import logging
+import os
 import re
 import shlex
+import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +22,7 @@ from hypothesis import strategies as st
 
 from tasks import facts, preflight, render, scripts, status
 from tasks.commands import run
-from tasks.scripts import PARTS, REMOTE, Script, action, probe
+from tasks.scripts import PARTS, REMOTE, RUNNER, Script, action, probe
 from tasks.secret import Secret
 from tasks.settings import Secrets
 from tests.unit.samples import API_KEY, REDIS_PASSWORD, SUPERVISOR_PASSWORD, target
@@ -45,7 +49,11 @@ NASTY = (
 
 def _sh(text: str) -> str:
     done = subprocess.run(
-        ["sh", "-s"], input=text, capture_output=True, encoding="utf-8", check=False
+        [*shlex.split(RUNNER), "name"],
+        input=text,
+        capture_output=True,
+        encoding="utf-8",
+        check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
@@ -340,3 +348,24 @@ def test_the_youngest_worker_is_as_old_as_its_process(status: str, is_old: bool)
     assert (
         _within(action("record_proof", target()), f"{said} || true", library=True) != ""
     ) is is_old
+
+
+def test_an_old_worker_is_its_php_and_no_shell_around_it(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "resque").touch()
+    for name in ("php", "wrapped"):
+        (tmp_path / name).mkdir()
+    php, wrapper = tmp_path / "php" / "php8.2", tmp_path / "wrapped" / "php"
+    shutil.copy(shutil.which("tail") or "", php)  # it stays, as a worker does
+    wrapper.write_text(f'#!/bin/sh\n{php} "$@"\nexit\n')
+    wrapper.chmod(0o755)
+    with subprocess.Popen([wrapper, "-f", "./bin/resque"], cwd=tmp_path) as shell:
+        children = Path(f"/proc/{shell.pid}/task/{shell.pid}/children")
+        while not (worker := children.read_text().strip()):
+            time.sleep(0.01)
+        try:
+            found = _within(probe(target()), "resque_processes", library=True).split()
+        finally:
+            os.kill(int(worker), signal.SIGTERM)
+    assert worker in found
+    assert str(shell.pid) not in found

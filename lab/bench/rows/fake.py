@@ -35,7 +35,6 @@ FARTHEST_FROM_LINE = 0.1
 INVENTORY = "lab/bench/fake_hosts.py"
 VARIABLE = "MISP_BENCH_FAKES"
 TIME_LIMIT = 600.0
-WITHOUT_REST = ("--data", "misp_url=null", "--data", "misp_api_key=null")
 
 FLEET, MOST_OF_ONE_HOST = 20, 3.0
 ANSWER_SECONDS = 0.3
@@ -123,8 +122,7 @@ def _in_words(line: Line, unit: str) -> str:
 
 def _recorded(lab: Lab, host: LabHost) -> dict[str, list[str]]:
     with step(f"what {host.name} answers"):
-        flags = ("-y", "-vvv", *WITHOUT_REST, *deploy.limits([host]))
-        done = run.pyinfra(lab, "deploy.py", *flags).check()
+        done = run.pyinfra(lab, "deploy.py", "-y", "-vvv", *deploy.limits([host])).check()
     found = answers(done.stderr)
     if not found:
         raise LabError(f"The log shows no answer of {host.name}.")
