@@ -63,16 +63,18 @@ _NO_WORKER = (
     f"app/Console/worker/start.sh as the web user), {_OR_CONVERT}"
 )
 _AT_THE_LIMIT = (
-    "run again later, raise drain_timeout, or (for what waits) set on_leftover_jobs to convert"
+    "Run again later, raise drain_timeout, or (for what waits) set on_leftover_jobs to convert"
 )
 
 
 # MISP decides where a job goes each time, by the settings that its process has (AppModel.php).
-_ARRIVED = (
-    "jobs that no old job can have enqueued: something still uses the old backend, by settings "
-    "from before. That is a PHP of the web tier with a cached config.php that this run does not "
-    "know of, another host's MISP on the same Redis, or a cake command that ran all along"
+_STALE = (
+    "something still uses the old backend, by settings from before: a PHP of the web tier with a "
+    "cached config.php that this run does not know of, another host's MISP on the same Redis, or a "
+    "cake command that ran all along"
 )
+_ARRIVED = f"jobs that no old job can have enqueued: {_STALE}"
+_KEPT_COMING = f"jobs kept coming: if its own jobs do not enqueue them, {_STALE}"
 
 
 def _limit(target: Target) -> int:
@@ -94,7 +96,7 @@ def _worked_off_or_converted(target: Target) -> Generator[PyinfraCommand, None, 
             yield FunctionCommand(_wait_for_running_jobs, [target], {})
         else:
             return
-    yield fail(f"jobs reach the old backend as fast as they are converted. {_BOTH_RUN}")
+    yield fail(f"{_KEPT_COMING}. They come as fast as they are converted. {_BOTH_RUN}")
 
 
 def _wait_for_quiet(state: State, host: Host, target: Target) -> bool:
@@ -167,13 +169,14 @@ def _waited(
 ) -> str | None:
     """Look until `is_done` was seen for long enough; else why that was given up and what to do."""
     end, next_report = time.monotonic() + limit, 0.0
-    seen = arrivals = 0
+    seen = arrivals = came = 0
     before: Mapping[str, Any] = {"error": "not looked yet"}
     for look in _looks(target):
         if parse.arrived(before, look.legacy) and arrivals < len(QUIET_LOOKS) - 1:
             arrivals += 1
             if arrivals > 1:
                 logger.warning(f"{host.print_prefix}old backend: {_ARRIVED}")
+        came += parse.came(before, look.legacy)
         before = look.legacy
         backlog = parse.backlog(look.legacy)
         seen = seen + 1 if "error" not in look.legacy and is_done(look) else 0
@@ -183,8 +186,9 @@ def _waited(
         if standstill and (stuck := standstill.reason(look)):
             return f"the old backend has {backlog}, and {stuck}, {_OR_CONVERT}"
         if now >= end and (arrivals > 1 or not seen):
-            left = ", and ".join(filter(None, [backlog, _ARRIVED if arrivals > 1 else None]))
-            return f"drain limit of {limit} s reached with {left or 'work'}: {_AT_THE_LIMIT}"
+            source = _ARRIVED if arrivals > 1 else _KEPT_COMING if came else None
+            left = ", and ".join(filter(None, [backlog, source]))
+            return f"drain limit of {limit} s reached with {left or 'work'}. {_AT_THE_LIMIT}"
         if backlog and now >= next_report:
             logger.info(f"{host.print_prefix}old backend: {backlog}")
             next_report = now + REPORT_SECONDS

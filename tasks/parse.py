@@ -262,7 +262,12 @@ def arrived(before: Mapping[str, Any], now: Mapping[str, Any]) -> int:
 
     Only known where the first look saw no work: then no old job can have enqueued another one.
     """
-    if "error" in now or backlog(before):
+    return 0 if backlog(before) else came(before, now)
+
+
+def came(before: Mapping[str, Any], now: Mapping[str, Any]) -> int:
+    """How many jobs were put into the old lists between two looks, by whatever."""
+    if "error" in before or "error" in now:
         return 0
     return max(0, _ever(now) - _ever(before))
 

@@ -45,14 +45,14 @@ def test_a_writer_with_old_settings_is_named_and_loses_nothing(lab: Lab) -> None
         limit = ("--data", f"drain_timeout={LIMIT}")
         stopped = run.apply(lab, "--limit", "stale", *limit, "--data", f"on_leftover_jobs={policy}")
         assert stopped.exit_code == 1
-        assert f"drain limit of {LIMIT} s reached" in stopped.stderr
-        assert "something still uses the old backend, by settings from before" in stopped.stderr
+        # Which check refuses is a matter of moments: whether a look finds a job of the writer's.
+        assert "by settings from before: a PHP of the web tier" in stopped.stderr
         assert observe.old_workers_live(host)
     host.exec("touch /run/stale-writer.stop")
     run.apply(lab, "--limit", "stale").check()
-    sent = [e["number"] for e in misp.ledger(host) if e["backend"] == "resque" and e.get("number")]
-    assert sent == list(range(5001, 5001 + len(sent)))
-    assert len(sent) >= LIMIT
+    done = sorted(e["number"] for e in misp.ledger(host) if (e.get("number") or 0) > 5000)
+    assert done == list(range(5001, 5001 + len(done)))
+    assert len(done) >= LIMIT
     assert verify.check_old_service(host).ok
 
 
