@@ -27,7 +27,7 @@ REMOTE = Path(__file__).resolve().parent / "remote"
 # read it from SSH byte by byte (31 ms of processor time a script; 14 ms this way).
 RUNNER = "sh -c 'eval \"$(cat)\"' --"
 # Functions; the other *.sh are actions.
-PARTS = ("lib", "originals", "launchers", "probes", "web", "jobs", "restore")
+PARTS = ("lib", "workers", "originals", "launchers", "probes", "web", "jobs", "restore")
 LIBRARIES = (
     "supervisorphp/supervisor:^4.0",  # 5.1 dropped constants that MISP uses (MISP #10006)
     "guzzlehttp/guzzle",
@@ -169,16 +169,17 @@ def _platform_variables(system: Platform) -> dict[str, str]:
     }
 
 
+_MISP = ("misp", "places", "redis")
 # Each becomes a shell variable, an argument of `php -r` that holds no secret.
 _PROGRAMS = {
-    "php_misp": ("misp", "resque", "rpc", "libraries", "ask"),
-    "php_canary": ("misp", "canary"),
-    "php_list_old_jobs": ("misp", "resque", "jobs", "list_old_jobs"),
-    "php_convert_jobs": ("misp", "resque", "jobs", "jobs_table", "convert_jobs"),
-    "php_move_jobs": ("misp", "resque", "jobs", "move_jobs"),
-    "php_move_queues": ("misp", "resque", "jobs", "move_queues"),
-    "php_freeze_workers": ("misp", "resque", "jobs", "freeze_workers"),
-    "php_forget_old_workers": ("misp", "resque", "forget_old_workers"),
+    "php_misp": (*_MISP, "resque", "rpc", "libraries", "ask"),
+    "php_canary": (*_MISP, "canary"),
+    "php_list_old_jobs": (*_MISP, "resque", "jobs", "list_old_jobs"),
+    "php_convert_jobs": (*_MISP, "resque", "jobs", "jobs_table", "convert_jobs"),
+    "php_move_jobs": (*_MISP, "resque", "jobs", "move_jobs"),
+    "php_move_queues": (*_MISP, "resque", "jobs", "move_queues"),
+    "php_freeze_workers": (*_MISP, "resque", "jobs", "freeze_workers"),
+    "php_forget_old_workers": (*_MISP, "resque", "forget_old_workers"),
     "php_set_settings": ("set_settings",),
 }
 
