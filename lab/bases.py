@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from docker.errors import DockerException, ImageNotFound
@@ -182,12 +183,17 @@ def _digest(parts: list[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
+def registry_memory() -> Path:
+    """The file in which a registry's answers are remembered."""
+    return state_dir() / "registry.json"
+
+
 class Registry:
     """Whether images can be had, asked once quickly and remembered for an hour."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._memory = state_dir() / "registry.json"
+        self._memory = registry_memory()
 
     def offers(self, image: str) -> bool:
         """Tell whether IMAGE is in the engine already or a registry that has it answers."""

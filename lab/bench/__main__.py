@@ -42,6 +42,7 @@ BY_THEMSELVES: Mapping[str, Callable[[Options], Section]] = {
     "cold": rehearsals.cold,
 }
 ROWS = (*ON_CONVERGED, *BY_THEMSELVES)
+FEWEST_PAIRS = 5  # that README shows
 _ERRORS = (LabError, DockerException, subprocess.TimeoutExpired)
 
 
@@ -98,7 +99,11 @@ def _options(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--publish", action="store_true", help="also put the figures into README.md and docs/"
     )
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    is_whole = set(options.rows) == set(ROWS) and options.pairs >= FEWEST_PAIRS
+    if options.publish and (options.quick or not is_whole):
+        parser.error(f"--publish takes all rows, {FEWEST_PAIRS} runs of each or more, no --quick")
+    return options
 
 
 def _rows(text: str) -> list[str]:

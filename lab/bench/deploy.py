@@ -66,6 +66,13 @@ def check_nothing_planned(done: run.Run, hosts: Sequence[str]) -> None:
 
 
 def count_round_trips(lab: Lab, *options: str) -> dict[str, int]:
-    """Run it again, not timed, and count its round trips per host."""
+    """Run it again, not timed, and count its round trips per host.
+
+    Raises:
+        LabError: when the log does not show any of a host's.
+    """
     done = run.pyinfra(lab, "deploy.py", *options, "--debug").check()
-    return timeline.round_trips(done.stderr)
+    trips = timeline.round_trips(done.stderr)
+    if silent := sorted({host.name for host in lab} - trips.keys()):
+        raise LabError(f"The deploy's log shows no command on {', '.join(silent)}.")
+    return trips

@@ -11,9 +11,12 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from lab.console import step
 from lab.errors import LabError
+
+Peer = TypeVar("Peer")
 
 
 @dataclass(frozen=True)
@@ -139,7 +142,7 @@ def take_turns(
     return {name: Summary(tuple(found)) for name, found in samples.items()}
 
 
-def turns(peers: Sequence[str], pairs: int) -> Iterable[tuple[str, ...]]:
+def turns(peers: Sequence[Peer], pairs: int) -> Iterable[tuple[Peer, ...]]:
     """Give the order of the peers in each round: another one begins each time.
 
     A machine that grows slower or faster meanwhile then favours nobody.

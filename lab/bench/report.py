@@ -7,6 +7,7 @@ import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from datetime import date
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -76,9 +77,11 @@ class Report:
 
     def _about(self) -> str:
         origins = {at for section in self.sections for at in section.hosts.values()}
+        made_with = ", ".join(f"{name} {version}" for name, version in _controller().items())
         return (
-            f"Medians of {self.options.pairs} runs of each in turns, on {os.cpu_count()} processors"
-            f" that controller and hosts share. Hosts: {'; '.join(sorted(origins))}."
+            f"Medians of {self.options.pairs} runs of each in turns, where nothing else is said. "
+            f"Measured on {date.today():%Y-%m-%d}. Controller and hosts share their processors. "
+            f"Controller: {made_with}. Hosts: {'; '.join(sorted(origins))}."
         )
 
     def write(self, folder: Path = FOLDER) -> None:

@@ -40,7 +40,7 @@ class Figure:
     @property
     def cells(self) -> tuple[str, str, str, str, str]:
         """Name, value, target, verdict and parts, as a table shows them."""
-        target = "" if self.target is None else f"<= {self.target:g} {self.unit}".rstrip()
+        target = "" if self.target is None else f"<= {self.target:.4g} {self.unit}".rstrip()
         return (
             self.name,
             f"{_number(self.value)} {self.unit}".rstrip(),

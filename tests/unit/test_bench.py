@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import subprocess
 import sys
@@ -227,7 +228,7 @@ def test_what_is_waited_by_design_is_allowed_on_top_of_the_guides_part() -> None
     assert (own.value, own.target, own.met) == (15, 15.0, True)
     assert "(15.0" not in own.parts and "1.25 x the guide" in own.parts
     assert (ansible.value, ansible.met) == (0.5, True)
-    assert "proof and drain wait 0.17 x" in ansible.parts
+    assert "proof and drain wait 10.0 s" in ansible.parts
 
 
 def test_the_longest_wait_of_all_runs_counts_and_the_median_of_the_first_jobs() -> None:
@@ -242,12 +243,13 @@ def test_the_longest_wait_of_all_runs_counts_and_the_median_of_the_first_jobs() 
 
 def test_a_fleet_is_judged_against_one_of_its_hosts_and_by_host() -> None:
     times = {
-        fleet.ONE: {fleet.DEPLOY: _summary(2), fleet.FLOOR: _summary(1)},
+        "a": {fleet.DEPLOY: _summary(1), fleet.FLOOR: _summary(1)},
+        "b": {fleet.DEPLOY: _summary(3), fleet.FLOOR: _summary(1)},
         "20 hosts": {fleet.DEPLOY: _summary(7), fleet.FLOOR: _summary(5)},
     }
-    against_one, cpu = fleet.judged(times, 20)
+    against_one, cpu = fleet.judged(times)
     assert (against_one.value, against_one.met) == (3.5, False)
-    assert "the floor's is 5.00" in against_one.parts
+    assert "the floor: 5.00 s / 1.00 s = 5.00 x" in against_one.parts
     assert cpu.value == pytest.approx(0.7 / 20)
 
 
@@ -255,23 +257,32 @@ def test_a_fleet_has_two_families_and_a_worker_for_each_queue() -> None:
     hosts = fleet.specs(20)
     assert len({host.name for host in hosts}) == 20
     assert [host.family for host in hosts].count("debian") == 10
+    assert {host.family for host in hosts[: len(fleet.FAMILIES)]} == {"debian", "rhel"}
     assert {sum(host.data["misp_workers"].values()) for host in hosts} == {5}
 
 
 def test_fake_hosts_are_judged_by_the_largest_size_and_by_the_line() -> None:
     seconds = {50: 5.0, 100: 10.0, 200: 20.0, 400: 41.0}
-    time, memory, straight, _ = fake.judged(seconds, dict.fromkeys(seconds, 99.0))
+    time, memory, straight, even, _ = fake.judged(seconds, dict.fromkeys(seconds, 99.0))
     assert (time.value, time.met) == (41.0, False)
     assert "s a host" in time.parts
     assert (memory.value, memory.met) == (99.0, True)
-    assert straight.met
+    assert straight.met and even.met
     bent = fake.judged({50: 1.0, 100: 4.0, 200: 16.0, 400: 39.0}, seconds)[2]
     assert not bent.met
 
 
-def test_twenty_slow_fake_hosts_may_take_three_times_as_long_as_one() -> None:
-    assert fake.beside_one({1: 1.0, 20: 3.0}).met
-    assert not fake.beside_one({1: 1.0, 20: 3.1}).met
+def test_a_growth_that_bends_is_seen_where_a_line_still_fits() -> None:
+    bent = {size: 2 + 0.02 * size + 2e-5 * size**2 for size in (50, 100, 200, 400)}
+    _, _, straight, even, _ = fake.judged(bent, bent)
+    assert (straight.met, even.met) == (True, False)
+    assert fake.bend({50: 3.0, 100: 3.0, 200: 3.0, 400: 4.0}) == math.inf
+    assert fake.bend({50: 3.0, 200: 6.0, 400: 10.0}) == pytest.approx(1.0)
+
+
+def test_twenty_slow_fake_hosts_are_compared_with_one_and_not_judged() -> None:
+    figure = fake.beside_one({1: 1.0, 20: 3.1})
+    assert (figure.value, figure.met) == (3.1, None)
 
 
 def test_idle_workers_may_send_one_command_a_second() -> None:
@@ -499,6 +510,17 @@ def test_a_row_that_fails_is_reported_and_the_others_go_on(monkeypatch: pytest.M
     assert [figure.met for figure in done.figures] == [True]
 
 
+@pytest.mark.parametrize(
+    "options", [["--rows", "fake"], ["--pairs", "4"], ["--quick"]], ids=["rows", "pairs", "quick"]
+)
+def test_less_than_a_whole_bench_is_not_published_and_not_begun(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command_line.main(["--publish", *options])
+    assert "--publish takes all rows" in capsys.readouterr().err
+
+
 def test_an_unknown_row_is_refused_and_the_known_ones_are_named(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -527,7 +549,7 @@ def test_only_tags_of_the_lab_are_removed_and_newer_ones_first() -> None:
     ]
 
 
-def test_an_image_in_use_stays_and_the_others_go(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_image_in_use_stays_the_others_go_and_nothing_cold_is_measured() -> None:
     removed: list[str] = []
     asked: list[object] = []
 
@@ -542,7 +564,7 @@ def test_an_image_in_use_stays_and_the_others_go(capsys: pytest.CaptureFixture[s
 
     client = SimpleNamespace(images=SimpleNamespace(list=listed, remove=remove), close=lambda: None)
     engine: Any = SimpleNamespace(client=lambda: client)
-    rehearsals.remove_images(engine)
+    with pytest.raises(LabError, match=f"In use, .*{IMAGE_PREFIX}/host:02"):
+        rehearsals.remove_images(engine)
     assert asked == [{"label": f"{LABEL}=image"}]
     assert removed == [f"{IMAGE_PREFIX}/host:03", f"{IMAGE_PREFIX}/host:01"]
-    assert f"{IMAGE_PREFIX}/host:02" in capsys.readouterr().err

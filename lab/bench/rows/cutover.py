@@ -30,7 +30,8 @@ SPECS = (
 NOTES = (
     f"{PACE:g} jobs a second, one into every queue; each eleventh takes 1 to 3 s, the others none, "
     "and the old backend has one worker for a queue, so some wait for another job, not for the "
-    "cut-over. The first job of a new worker is one that the deploy or the web tier enqueued.",
+    "cut-over. The first new job is one that came through the web tier: the deploy's "
+    "own test jobs do not count. The longest wait is that of all runs, no median.",
 )
 
 

@@ -40,7 +40,8 @@ NOTES = (
     "The guide's commands and the playbook prove nothing by a job, kill what an old worker is at "
     "(systemctl stop), and do not go back when something fails. The guide's commands also look at "
     "nothing beforehand, do not wait for old jobs, and let a worker count as running after 1 s "
-    "where the deploy's group file and the playbook's say 5 s (startsecs).",
+    "where the deploy's group file and the playbook's say 5 s (startsecs). These seconds are in "
+    "their times; the playbook looks at the old queues meanwhile.",
     "What proof and drain wait by design: the proof lets the new workers grow 8 s old (the test "
     "jobs, MISP's view and a first look at the old backend come meanwhile, and cost nothing); how "
     "long the drain slept between its looks is read from the log of each run.",
@@ -130,18 +131,18 @@ def judged(base: str, by: dict[str, Summary], waits: list[dict[str, float]]) -> 
     by_design = median(sum(wait.values()) for wait in waits)
     limit = MOST_OF_GUIDE * guide + by_design
     parts = (
-        f"limit {MOST_OF_GUIDE:g} x {guide:.1f} s + {by_design:.1f} s that proof and drain wait; "
-        f"the deploy without these is {(own - by_design) / guide:.2f} x the guide"
+        f"limit {MOST_OF_GUIDE:g} x {guide:.1f} s of the guide + {by_design:.1f} s that proof and "
+        f"drain wait; it took {(own - by_design) / guide:.2f} x the guide and these"
     )
     return [
-        Figure(f"deploy, fresh {base}", own, round(limit, 1), "s", parts),
+        Figure(f"deploy, fresh {base}", own, limit, "s", parts),
         Figure(
             f"deploy / ansible, fresh {base}",
             own / ansible,
             MOST_OF_ANSIBLE,
             "x",
-            f"{own:.1f} s / {ansible:.1f} s; without what proof and drain wait "
-            f"{(own - by_design) / ansible:.2f} x",
+            f"{own:.1f} s, of which proof and drain wait {by_design:.1f} s / {ansible:.1f} s, of "
+            f"which the workers take 5 s to be RUNNING",
         ),
     ]
 

@@ -23,6 +23,8 @@ TICKS_A_SECOND = 100  # of /proc, on every Linux that the lab runs on
 NOTES = (
     "Memory is what the processes of the group have for themselves plus their part of what they "
     "share (PSS); the workers' code is the stub's, MISP's own takes more (about 60 MB a worker).",
+    "The stub's workers wait in BLPOP for 30 s at a time, as MISP's do. MISP's scheduler (from "
+    "2.5.18), one more process, is not among the idle ones.",
 )
 
 # Each worker's shell and PHP: PID, PSS in kB, and the clock ticks that it has run. In brackets, or

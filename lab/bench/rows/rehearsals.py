@@ -11,9 +11,10 @@ from typing import Any
 
 from docker.errors import DockerException
 
+from lab.bases import registry_memory
 from lab.bench.options import Options
 from lab.bench.verdict import Figure, Section
-from lab.console import heading, say, step
+from lab.console import heading, step
 from lab.engine import IMAGE_PREFIX, LABEL, Engine, require
 from lab.errors import LabError
 from lab.paths import REPOSITORY
@@ -40,13 +41,19 @@ def cold(options: Options) -> Section:
     heading("Rehearsal, cold")
     with step("removing the images that the lab has built"):
         remove_images(require())
+        registry_memory().unlink(missing_ok=True)
     with step("rehearsal"):
         taken = _rehearse()
     figure = Figure("rehearsal, cold", taken, MOST_SECONDS_COLD, "s")
     return Section("cold", "Rehearsal with no image built", [figure], notes=NOTES)
 
 
-NOTES = ("A cold rehearsal is measured once: most of it is the network's and the archive's time.",)
+NOTES = (
+    "A rehearsal is `python -m lab.rehearsal`: what `./noxw -s rehearse` does before it (its "
+    "Python environment) and around it (an engine installed or started) is not in it. A cold one "
+    "has none of the lab's images; it is measured once, as most of it is the network's and the "
+    "archive's time.",
+)
 
 
 def _each(taken: list[float]) -> str:
@@ -70,7 +77,11 @@ def _rehearse() -> float:
 
 
 def remove_images(engine: Engine) -> None:
-    """Remove the lab's own images, and only these; an image in use stays and is named."""
+    """Remove the lab's own images, and only these.
+
+    Raises:
+        LabError: when one is in use: the next rehearsal would not be cold.
+    """
     with contextlib.closing(engine.client()) as client:
         kept = []
         # Newest first: a base is in use by the images that stand on it.
@@ -80,7 +91,7 @@ def remove_images(engine: Engine) -> None:
             except DockerException:
                 kept.append(tag)
     if kept:
-        say(f"In use, so that the next rehearsal is not quite cold: {', '.join(kept)}")
+        raise LabError(f"In use, so no cold rehearsal can be measured: {', '.join(kept)}")
 
 
 def own_tags(images: list[Any]) -> list[str]:
