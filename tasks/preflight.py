@@ -76,7 +76,9 @@ def _examine_for_rollback() -> Target | None:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
     problems = [
-        problem for check in (_system, _legacy_to_go_back_to) for problem in check(target, answer)
+        problem
+        for check in (_system, _legacy_to_go_back_to, _restart_to_go_back)
+        for problem in check(target, answer)
     ]
     if not answer.one("kept"):
         problems.append(
@@ -114,6 +116,23 @@ def _legacy_to_go_back_to(target: Target, answer: Answer) -> Iterator[str]:
         )
     elif "error" in legacy:
         yield f"the old workers' Redis cannot be used: {legacy['error']}"
+
+
+def _restart_to_go_back(target: Target, answer: Answer) -> Iterator[str]:
+    """Another program under supervisord may have come, or consent gone, since the migration."""
+    was_active = answer.words("daemon_before")[:1] == ["active"]
+    foreign = _foreign_programs(answer)
+    will_restart = was_active and bool(answer.one("rpc_kept"))
+    if foreign and will_restart and not target.settings.allow_foreign_restart:
+        yield (
+            f"supervisord also runs {', '.join(foreign)}, and taking its RPC back takes a restart "
+            "of all of them: set allow_foreign_restart to true when that is acceptable"
+        )
+
+
+def _foreign_programs(answer: Answer) -> list[str]:
+    status = parse.supervisor_status(answer.all("status"))
+    return parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
 
 
 def _refuse(problems: list[str]) -> None:
@@ -336,8 +355,13 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
         yield from _existing_rpc(target, answer)
     elif target.settings.supervisor_transport == "tcp":
         yield from _port_holder(target, answer)
-    status = parse.supervisor_status(answer.all("status"))
-    foreign = parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
+    if others := sorted({*answer.words("worker_user")} - {target.web_user}):
+        yield (
+            f"workers run as {', '.join(others)}, not as {target.web_user}, who could not stop "
+            "them without a job in their hands: supervisorctl stop 'misp-workers:*' while no job "
+            "runs, then run again"
+        )
+    foreign = _foreign_programs(answer)
     will_restart = target.settings.rotate_password or not _speaks_rpc(answer)
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield (
@@ -420,7 +444,21 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
         )
     for unit in answer.all("no_unit"):
         yield f"there is no unit {unit}: correct legacy_service, or leave it out"
-    if unknown := _odd_units(target, answer):
+    supervisor = f"{target.platform.supervisor_unit}.service"
+    if (target.settings.legacy_service or "").removesuffix(".service") + ".service" == supervisor:
+        yield (
+            "legacy_service is supervisord's own unit, which the new workers need: leave it out, a "
+            "program of supervisord's that starts the old workers is found by its command"
+        )
+    unknown = _odd_units(target, answer)
+    if supervisor in unknown:
+        unknown.remove(supervisor)
+        yield (
+            "old workers run under supervisord in a program that does not start them by a command "
+            "of MISP's: stop it while no job runs, take it out of supervisord's files, and start "
+            "app/Console/worker/start.sh as the web user instead"
+        )
+    if unknown:
         yield (
             f"old workers run in {', '.join(unknown)}, which does not start them by a command of "
             "MISP's: name it with legacy_service, so that the migration can stop and restore them"

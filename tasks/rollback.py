@@ -12,8 +12,8 @@ from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from tasks import facts
-from tasks.commands import run
+from tasks import facts, parse, render
+from tasks.commands import run, telling
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -58,7 +58,11 @@ def _wait_for_new_workers(state: State, host: Host, target: Target) -> bool:
     while time.monotonic() < limit:
         answer = facts.ask(target, "new_backend", "workers", fresh=True)
         waiting = int(answer.record("waiting").get("waiting") or 0)
-        can_finish = any(" RUNNING " in line for line in answer.all("status"))
+        status = parse.supervisor_status(answer.all("status"))
+        can_finish = any(
+            name.startswith(f"{render.GROUP}:") and process.state == "RUNNING"
+            for name, process in status.items()
+        )
         if not can_finish or not (waiting or answer.all("busy_worker")):
             return True
         logger.info(
@@ -75,4 +79,4 @@ def everything_put_back(target: Target) -> Generator[PyinfraCommand, None, None]
     if not facts.ask(target, "originals").one("kept"):
         host.noop("nothing to put back")
         return
-    yield run("put_back", target)
+    yield telling(run("put_back", target))

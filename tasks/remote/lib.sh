@@ -172,6 +172,13 @@ see_process() { # PID: $parent and $started, its start time
     started=${20}
 }
 
+# A container on this machine may have a MISP of its own, at the same path and with the same user. Its
+# processes show here too. Where root may not look at a process's namespace it counts as this system's.
+is_in_a_container() { # PID
+    # shellcheck disable=SC3013  # dash and bash have -ef, which starts no process
+    [ -e "/proc/$1/ns/pid" ] && ! [ "/proc/$1/ns/pid" -ef /proc/self/ns/pid ]
+}
+
 now_ticks() { # a process born now tells the time
     sh -c 'sed "s/.*) //" /proc/$$/stat | cut -d" " -f20'
 }

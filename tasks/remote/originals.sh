@@ -40,7 +40,8 @@ append() { # FILE LINE
 restore_original() { # PATH: as it was, or gone if it was not there
     if [ -e "$originals/saved$1" ]; then
         rm -rf "${1:?}.misp-workers-new"
-        cp -a "$originals/saved$1" "$1.misp-workers-new" || die "could not put $1 back"
+        # Over a link that whoever may write here has put there meanwhile, never through it.
+        cp -aT --remove-destination "$originals/saved$1" "$1.misp-workers-new" || die "could not put $1 back"
         # Old workers and the web tier run from app/Vendor meanwhile.
         if [ ! -d "$1" ] || ! exchange "$1.misp-workers-new" "$1"; then
             rm -rf "${1:?}.misp-workers-old"

@@ -145,6 +145,7 @@ probe_web() {
             apache2 | httpd) grep -q 'libphp' "$directory/maps" 2>/dev/null || continue ;;
             *) continue ;;
         esac
+        is_in_a_container "$pid" && continue
         see_process "$pid" || continue
         say web "$(stat -c %U "$directory" 2>/dev/null)" "$started" "$(unit_of "$pid")"
     done
@@ -203,6 +204,17 @@ probe_supervisor() {
     done
     say daemon_pid "$daemon"
     say_status
+    say_owners
+}
+
+say_owners() { # of the workers that run
+    set --
+    while read -r name _ _ pid _; do
+        case $name$pid in misp-workers:*[0-9],) set -- "$@" "/proc/${pid%,}" ;; esac
+    done <<LINES
+${status_lines:-}
+LINES
+    [ $# -eq 0 ] || say worker_user "$(stat -c %U "$@" 2>/dev/null)"
 }
 
 listening_sockets() { # PORT: their inodes
@@ -342,7 +354,7 @@ resque_processes() {
         case $comm in *php* | resque*) ;; *) continue ;; esac # without a process, for the many shells
         arguments=$(tr '\0' ' ' 2>/dev/null <"$file/cmdline")
         case ${arguments%% *} in # a script's own shell has the script's name
-            *php*) printf '%s\n' "${file#/proc/}" ;;
+            *php*) is_in_a_container "${file#/proc/}" || printf '%s\n' "${file#/proc/}" ;;
         esac
     done
 }
@@ -378,7 +390,9 @@ hidden_processes() {
 probe_originals() {
     [ -d "$originals" ] && say kept yes
     launchers_are_out && say launchers out
+    is_kept "$rpc_file" && say rpc_kept yes
     [ -f "$originals/units" ] || return 0
+    say daemon_before "$(sed -n "s/^$supervisor_unit\.service //p" "$originals/units")"
     grep -v "^$supervisor_unit.service " "$originals/units" | while read -r unit active enabled; do
         say unit_before "$unit" "$active" "$enabled"
         say unit_now "$unit" "$(systemctl is-active "$unit" 2>/dev/null)" "$(systemctl is-enabled "$unit" 2>/dev/null)"

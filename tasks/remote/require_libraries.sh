@@ -16,7 +16,7 @@ put_back() { # all three as they were; what was not there before goes away
     for name in composer.json composer.lock Vendor; do
         # The broken one goes first, to make room: it may be a full disk that broke it.
         rm -rf "${app:?}/$name"
-        [ ! -e "$backup/$name" ] || cp -a "$backup/$name" "$app/$name" ||
+        [ ! -e "$backup/$name" ] || cp -aT --remove-destination "$backup/$name" "$app/$name" ||
             die "could not put $app/$name back: its copy is in $backup/$name. Make room and run again"
     done
     drop_backup

@@ -46,13 +46,26 @@ restore_supervisor() {
     [ -f "$originals/units" ] || return 0
     line=$(grep "^$supervisor_unit.service " "$originals/units") || return 0
     case $line in
-        *' active '*) restart_supervisor || die "could not restart $supervisor_unit" ;;
-        *) systemctl stop "$supervisor_unit" ;;
+        *' active '*) # without a file of ours it never had to read anything anew
+            ! is_kept "$rpc_file" || restart_supervisor || die "could not restart $supervisor_unit"
+            ;;
+        *)
+            others=$(programs_of_others)
+            if [ -n "$others" ]; then # which somebody has put there since
+                printf '%s goes on, since it also runs %s: its RPC ends when it is restarted\n' "$supervisor_unit" "$others"
+                return 0
+            fi
+            systemctl stop "$supervisor_unit"
+            ;;
     esac
     case $line in
         *' enabled') ;;
         *) systemctl disable "$supervisor_unit" >/dev/null 2>&1 ;;
     esac
+}
+
+programs_of_others() {
+    ctl status 2>/dev/null | awk '$1 !~ /^misp-workers:/ && $2 ~ /RUNNING|STARTING|BACKOFF/ { printf "%s%s", comma, $1; comma = ", " }'
 }
 
 restore_libraries() { # unless they were changed since, as by an update of MISP

@@ -24,10 +24,13 @@ start_again() { # what ran before, or does at boot; a unit that remains after ex
 
 [ -z "$(hidden_processes)" ] || die "root may not look at these processes, which may be old workers: $(hidden_processes | tr '\n' ' ')"
 make_state_dir
-often="If that comes again and again, something enqueues there by settings from before: a PHP of the web tier with a cached config.php, another host's MISP on the same Redis, or a cake command that ran all along"
+often() { # where it is a job, and not a Redis that does not answer
+    case $left in *'"error"'*) ;; *) printf '%s' "$causes" ;; esac
+}
+causes="If that comes again and again, something enqueues there by settings from before: a PHP of the web tier with a cached config.php, another host's MISP on the same Redis, or a cake command that ran all along"
 counted=tasks # where jobs are converted, MISP's scheduled tasks stay behind
 [ "$on_leftover_jobs" != convert ] || counted=
-! old_work_left "$counted" || die "drain limit: the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it. $often"
+! old_work_left "$counted" || die "drain limit: the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it. $(often)"
 for unit in $units; do
     keep_unit "$unit"
     hold_unit "$unit"
@@ -47,7 +50,7 @@ done
 if [ "$on_leftover_jobs" = convert ] && old_work_left; then convert_old_jobs; fi
 if old_work_left "$counted"; then
     start_again
-    die "drain limit: a job reached the old backend while its workers stopped: $left. They were started again; run again to wait for it. $often"
+    die "drain limit: a job reached the old backend while its workers stopped: $left. They were started again; run again to wait for it. $(often)"
 fi
 for unit in $units; do
     systemctl stop "$unit" || die "could not stop $unit"

@@ -110,21 +110,23 @@ has_term_pending() { grep -qs '^ShdPnd:.*[4-7c-f]...$' "/proc/$1/status"; } # PI
 # PIDs of the new backend's jobs, by the one variable that BackgroundJob.php leaves them.
 jobs_of_misp() {
     grep -lsa 'BACKGROUND_JOB_ID=' /proc/[0-9]*/environ 2>/dev/null | while IFS= read -r file; do
+        pid=${file#/proc/}
+        ! is_in_a_container "${pid%/environ}" || continue
         case "$(readlink "${file%/environ}/cwd" 2>/dev/null)/" in
-            "$misp_root"/* | "$real_root"/*) file=${file%/environ}; printf '%s ' "${file#/proc/}" ;;
+            "$misp_root"/* | "$real_root"/*) printf '%s ' "${pid%/environ}" ;;
         esac
     done
 }
 
 # Workers of a supervisord that was killed: Debian's unit leaves them (KillMode=process), they go on
-# taking jobs, and nobody counts, logs or stops them. A job does not have supervisor's variables.
+# taking jobs, and nobody counts, logs or stops them. A job does not have supervisor's variables. They
+# belong to PID 1 then, as those of another MISP's supervisord, or of one in a container, do not.
 stray_workers() { # PIDs, one a line
-    daemon=${daemon:-$(daemon_pid)}
     grep -lsa 'SUPERVISOR_GROUP_NAME=misp-workers' /proc/[0-9]*/environ 2>/dev/null | while IFS= read -r file; do
         pid=${file#/proc/}
         pid=${pid%/environ}
         see_process "$pid" || continue
-        [ "$parent" = "$daemon" ] || printf '%s\n' "$pid"
+        [ "$parent" -ne 1 ] || is_in_a_container "$pid" || printf '%s\n' "$pid"
     done
 }
 

@@ -13,6 +13,7 @@ from lab.lab import Lab
 from lab.waiting import wait_for
 from tests.e2e import observe
 
+CONSENT = ("--data", "allow_foreign_restart=true")
 LONG_JOB = 401
 MARK = "#misp-workers-migration# "
 
@@ -35,12 +36,12 @@ def live(lab: Lab) -> Story:
     for host in lab:
         wait_for(partial(observe.old_workers_live, host), 20, f"{host.name}: the old workers")
     before = on_each(lab, observe.snapshot)
-    planned = run.plan(lab, "--data", "allow_foreign_restart=true")
+    planned = run.plan(lab, *CONSENT)
     looked_at = on_each(lab, observe.snapshot)
     jobs = {host.name: misp.enqueue(host, 3, first=101, seconds=0.5) for host in lab}
     for host in lab:  # it runs when supervisord is restarted, and when the drain begins
         jobs[host.name] += misp.enqueue(host, 1, queues=("prio",), first=LONG_JOB, seconds=20)
-    first = run.apply(lab, "--data", "allow_foreign_restart=true")
+    first = run.apply(lab, *CONSENT)
     second = run.apply(lab)
     return Story(lab, before, jobs, planned, looked_at, first, second)
 
@@ -71,9 +72,9 @@ def check_restart(host: LabHost) -> None:
 
 def check_rollback(lab: Lab) -> None:
     """A rollback succeeds on every host, and a second one finds nothing to do."""
-    planned = run.plan(lab, deploy="rollback.py")
+    planned = run.plan(lab, *CONSENT, deploy="rollback.py")
     assert planned.ok, planned.stderr
-    done = run.apply(lab, deploy="rollback.py")
+    done = run.apply(lab, *CONSENT, deploy="rollback.py")
     assert done.ok, done.stderr
     again = run.apply(lab, deploy="rollback.py")
     assert again.exit_code == 0, again.stderr

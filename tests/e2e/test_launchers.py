@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from lab import misp
+from lab import misp, run
 from lab.lab import Lab
 from lab.topology import HostSpec
 from lab.waiting import wait_for
-from tests.e2e import round_trip, secrecy
+from tests.e2e import observe, round_trip, secrecy
 from tests.e2e.round_trip import Story
 
 RC_LOCAL = HostSpec("rc-local", "debian-12", launcher="rc-local", waiting_jobs=0)
@@ -88,6 +88,14 @@ def test_a_restart_of_the_host_does_not_bring_them_back(story: Story, name: str)
     round_trip.check_restart(host)
     if name == RC_LOCAL.name:  # its other lines still run
         wait_for(lambda: host.exec("ls /run/rc-local-ran", check=False).exit_code == 0, 20, "it")
+
+
+def test_a_rollback_restarts_a_bystander_only_with_consent(story: Story) -> None:
+    lab = story.lab
+    refused = run.apply(lab, "--limit", PROGRAM.name, deploy="rollback.py")
+    assert refused.exit_code == 1
+    assert "supervisord also runs bystander, and taking its RPC back takes a" in refused.stderr
+    assert observe.faults(lab[PROGRAM.name]) == []
 
 
 def test_rollback_brings_all_of_them_back(story: Story) -> None:

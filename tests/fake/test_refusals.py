@@ -95,11 +95,22 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
             },
             "old workers run in wrapped.service, which does not start them",
         ),
+        (
+            {"started_in": ["supervisor.service"]},
+            "old workers run under supervisord in a program that does not start them",
+        ),
         ({"legacy": {"error": "NOAUTH"}}, "the old workers' Redis cannot be asked"),
+        ({"worker_user": "root www-data"}, "workers run as root, not as www-data"),
     ],
 )
 def test_preflight_refuses(pyinfra: Pyinfra, changes: dict[str, Any], message: str) -> None:
     assert message in refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
+
+
+@pytest.mark.parametrize("service", ["supervisor", "supervisor.service"])
+def test_the_unit_of_the_new_workers_is_not_retired(pyinfra: Pyinfra, service: str) -> None:
+    data = {"fake_responses": migrating("debian"), "legacy_service": service}
+    assert "legacy_service is supervisord's own unit" in refused(pyinfra, data)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,16 @@ from pathlib import Path
 import pytest
 
 from tasks import commands, summary
-from tests.fake.answers import EXAMINE, QUIET, Answers, converged, lines, migrating
+from tests.fake.answers import (
+    BLOCK,
+    EXAMINE,
+    QUIET,
+    Answers,
+    converged,
+    lines,
+    migrating,
+    settings,
+)
 from tests.fake.conftest import ROOT, Run
 from tests.fake.test_order import broken
 
@@ -219,6 +228,34 @@ def test_a_rollback_has_a_report_too(
     one = reports()["one"]
     assert (one.deploy, one.outcome) == ("rollback", outcome), run.output
     assert one.step.startswith("RPC")
+
+
+@pytest.mark.parametrize(
+    ("originals", "consent", "outcome"),
+    [
+        (("daemon_before\tactive enabled", "rpc_kept\tyes"), False, summary.REFUSED),
+        (("daemon_before\tactive enabled", "rpc_kept\tyes"), True, summary.DONE),
+        (("daemon_before\tinactive disabled", "rpc_kept\tyes"), False, summary.DONE),
+        (("daemon_before\tactive enabled",), False, summary.DONE),
+    ],
+)
+def test_a_rollback_that_restarts_what_is_somebody_elses_needs_consent(
+    pyinfra: Pyinfra, reports: Reports, originals: tuple[str, ...], consent: bool, outcome: str
+) -> None:
+    status = "gunicorn   RUNNING   pid 9, uptime 1:00:00"
+    look = migrating("debian", status=[status], settings=settings(BLOCK))[f"-- {EXAMINE}"]
+    answers = {
+        "id -u": migrating("debian")["id -u"],
+        f"-- {ROLLBACK}": [*look, "@originals", "kept\tyes", *originals],
+        "-- originals": ["@originals", "kept\tyes"],
+    }
+    data = {"fake_responses": answers, "allow_foreign_restart": consent}
+    run = pyinfra({"one": data}, "-y", "-vv", deploy="rollback.py")
+    assert reports()["one"].outcome == outcome, run.output
+    is_said = (
+        "supervisord also runs gunicorn, and taking its RPC back takes a restart" in run.output
+    )
+    assert is_said == (outcome == summary.REFUSED)
 
 
 def test_a_host_that_cannot_be_reached_is_reported_with_the_others(tmp_path: Path) -> None:
