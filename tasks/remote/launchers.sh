@@ -10,23 +10,27 @@ mark='#misp-workers-migration# '
 unmark="s,^(: )?$mark,,"
 
 legacy_launchers() { # "line FILE" and "program:NAME FILE": what would start this MISP's old workers
+    lines=$(grep -lsE "^[^#]*($starting)" /etc/rc.local /etc/rc.d/rc.local /etc/crontab /etc/cron.d/* \
+        /var/spool/cron/crontabs/* /var/spool/cron/*)
     # Each file once: EL's /etc/rc.local is a link.
-    grep -lsE "^[^#]*($starting)" /etc/rc.local /etc/rc.d/rc.local /etc/crontab /etc/cron.d/* \
-        /var/spool/cron/crontabs/* /var/spool/cron/* |
-        while IFS= read -r file; do readlink -f "$file"; done | sort -u | sed 's/^/line /'
+    [ -z "$lines" ] || printf '%s\n' "$lines" | while IFS= read -r file; do
+        printf 'line %s\n' "$(readlink -f "$file")"
+    done | sort -u
     legacy_program_files
 }
 
 legacy_program_files() { # "program:NAME FILE"
-    in_supervisor_files awk -v start="^[^;#]*($starting|bin/resque)" '
+    in_supervisor_files "$group_file" awk -v start="^[^;#]*($starting|bin/resque)" '
         FNR == 1 { name = "" }
         /^\[/ { name = match($0, /^\[program:[^]]+\]/) ? substr($0, 10, RLENGTH - 10) : "" }
         name != "" && $0 ~ start && !(name in seen) { seen[name]; print "program:" name " " FILENAME }'
 }
 
-in_supervisor_files() { # COMMAND...: with each file that is not ours as a further argument
+in_supervisor_files() { # FILE COMMAND...: with each file but that one as a further argument
+    but=$1
+    shift
     for file in "$supervisor_conf" "$supervisor_include_dir"/*"$supervisor_include_suffix"; do
-        if [ -f "$file" ] && [ "$file" != "$group_file" ]; then set -- "$@" "$file"; fi
+        if [ -f "$file" ] && [ "$file" != "$but" ]; then set -- "$@" "$file"; fi
     done
     "$@" </dev/null
 }
@@ -72,7 +76,7 @@ is_sound() { # FILE, its new text on standard input: bash, which MISP's start.sh
 }
 
 is_in_group() { # PROGRAM
-    in_supervisor_files awk -v name="$1" '
+    in_supervisor_files "$group_file" awk -v name="$1" '
         FNR == 1 { inside = 0 }
         /^\[/ { inside = /^\[group:/ }
         inside && /^programs[[:space:]]*[=:]/ {

@@ -15,9 +15,24 @@ say() { # KEY VALUE...: one line of a probe's answer
     key=$1
     shift
     case $* in
-        *"$newline"* | *"$tab"*) set -- "$(printf '%s' "$*" | tr '\n\t' '  ')" ;;
+        *"$newline"* | *"$tab"*) set -- "$(one_line "$*")" ;;
     esac
     printf '%s\t%s\n' "$key" "$*"
+}
+
+one_line() ( # TEXT: its lines and tabs with blanks between them
+    set -f
+    IFS=$newline$tab
+    # shellcheck disable=SC2086  # split on purpose
+    set -- $1
+    IFS=' '
+    printf '%s' "$*"
+)
+
+# A process costs a busy host a millisecond or two, and the shell can read a line by itself.
+first_line() { # FILE: into $line; status 1 where there is none
+    line=
+    IFS= read -r line 2>/dev/null <"$1" || [ -n "$line" ]
 }
 
 die() {
@@ -27,22 +42,20 @@ die() {
 
 config_php=$misp_root/app/Config/config.php
 # shellcheck disable=SC2034  # for the scripts behind this one
-real_root=$(readlink -f "$misp_root")
-if [ -z "$web_user" ]; then
-    web_user=$(stat -c %U "$config_php" 2>/dev/null)
-    # shellcheck disable=SC2034  # for the scripts behind this one
-    web_group=$(id -gn "$web_user" 2>/dev/null)
-fi
+real_root=$(cd "$misp_root" 2>/dev/null && pwd -P) || real_root=$misp_root
+web_user=${web_user:-$(stat -c %U "$config_php" 2>/dev/null)}
+# shellcheck disable=SC2034  # for the scripts behind this one
+web_group=${web_group:-$(id -gn "$web_user" 2>/dev/null)}
+IFS=: read -r _ _ web_uid web_gid _ web_home _ <<ENTRY
+$(getent passwd "$web_user")
+ENTRY
 
 # MISP's own code and configuration run as the web user and never as root: config.php is PHP that
 # the web user can write. setpriv, unlike sudo and runuser, writes no command line to the journal.
 as_web_user() {
-    entry=$(getent passwd "$web_user") || return 1
-    IFS=: read -r _ _ web_uid web_gid _ web_home _ <<ENTRY
-$entry
-ENTRY
-    setpriv --reuid "$web_uid" --regid "$web_gid" --init-groups -- \
-        env HOME="${web_home:-/nonexistent}" USER="$web_user" LOGNAME="$web_user" "$@"
+    [ -n "$web_uid" ] || return 1
+    HOME=${web_home:-/nonexistent} USER=$web_user LOGNAME=$web_user \
+        setpriv --reuid "$web_uid" --regid "$web_gid" --init-groups -- "$@"
 }
 
 # Where the new backend is or was, as a JSON list, first where its workers are. A former place has its
@@ -58,8 +71,8 @@ write_places() { # TOPIC: what PHP says of them
 }
 
 misp_input() { # members of PHP's input: where MISP is, and where its queues are
-    known=$(cat "$redis_places" 2>/dev/null)
-    printf '"root":"%s","desired":%s,"redis_places":%s' "$misp_root" "$desired_json" "${known:-[]}"
+    first_line "$redis_places" || line='[]'
+    printf '"root":"%s","desired":%s,"redis_places":%s' "$misp_root" "$desired_json" "$line"
 }
 
 # PHP code as an argument, its data (which may hold secrets) on standard input.
@@ -88,7 +101,6 @@ section_of() { # FILE SECTION KEY: a value from a supervisor file, read as super
         /^[[:space:]]*[;#]/ { next }
         /^\[/ {
             inside = (index($0, "[" section "]") == 1 || index($0, "[" section ":") == 1)
-            if (inside) seen = 1
             next
         }
         inside && match($0, /[=:]/) {
@@ -99,17 +111,13 @@ section_of() { # FILE SECTION KEY: a value from a supervisor file, read as super
             gsub(/^[[:space:]]+|[[:space:]]+$/, "", value)
             result = value
         }
-        END { if (!seen) exit 1; print result }
+        END { print result }
     ' "$1" 2>/dev/null
 }
 
 # An [inet_http_server] that is not ours: in the main file or in another include file.
 foreign_inet_file() {
-    for file in "$supervisor_conf" "$supervisor_include_dir"/*"$supervisor_include_suffix"; do
-        [ "$file" != "$rpc_file" ] && [ -f "$file" ] || continue
-        section_of "$file" inet_http_server port >/dev/null && printf '%s\n' "$file" && return 0
-    done
-    return 1
+    in_supervisor_files "$rpc_file" awk '/^\[inet_http_server[]:]/ { print FILENAME; exit }' 2>/dev/null
 }
 
 # The password that supervisord shall ask for and MISP shall send, into $password_in_use; it is
@@ -146,7 +154,17 @@ given_password() { # the first three of these, or none because a socket has none
 
 ask_rpc() { misp_value rpc; } # with the password in use: "200 PID", "401", "0 REASON"
 
-json_text() { printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g'; }
+json_text() {
+    case $1 in
+        *[\\\"]*) printf '%s' "$1" | sed 's/\\/\\\\/g; s/"/\\"/g' ;;
+        *) printf '%s' "$1" ;;
+    esac
+}
+
+sha256() { # of standard input
+    digest=$(sha256sum)
+    printf '%s\n' "${digest%% *}"
+}
 
 daemon_pid() { systemctl show -p MainPID --value "$supervisor_unit" 2>/dev/null; }
 

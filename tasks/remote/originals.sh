@@ -91,4 +91,4 @@ is_as_it_was() { # PATH
     if [ -e "$originals/saved$1" ]; then [ "$(digest "$originals/saved$1")" = "$(digest "$1")" ]; else [ ! -e "$1" ]; fi
 }
 
-digest() { sha256sum 2>/dev/null <"$1" | cut -d' ' -f1; }
+digest() { sha256 2>/dev/null <"$1"; } # FILE

@@ -22,22 +22,26 @@ gather() {
         see_packages
         see_daemon
     fi
-    misp_answers=$(cat <&4)
-    knows_password || password_in_use=$(misp_answer password)
+    take_answers "$(cat <&4)"
+    knows_password || password_in_use=${answer_password:-}
     if [ "$needs_status" = yes ]; then see_status; fi
 }
 
-misp_answer() ( # TOPIC: its lines; an action has gathered nothing and asks
+take_answers() { # PHP's "TOPIC<TAB>ANSWER" lines: into $answer_TOPIC, as many lines as it has
     set -f
-    answers=${misp_answers-$(misp "$1" 2>/dev/null)}
     IFS=$newline
-    for line in $answers; do
-        case $line in "$1$tab"*) printf '%s\n' "${line#*"$tab"}" ;; esac
+    for line in $1; do
+        topic=${line%%"$tab"*}
+        case $topic in '' | *[!a-z_]*) continue ;; esac
+        eval "answer_$topic=\${answer_$topic:+\$answer_$topic\$newline}\${line#*\"\$tab\"}"
     done
-)
+    unset IFS
+    set +f
+}
 
 see_inet_server() { # an [inet_http_server] that is not ours is the one to be asked
-    inet_file=$(foreign_inet_file) || return 0
+    inet_file=$(foreign_inet_file)
+    [ -n "$inet_file" ] || return 0
     inet_address=$(section_of "$inet_file" inet_http_server port)
     rpc_port=${inet_address##*:}
     rpc_user=$(section_of "$inet_file" inet_http_server username)
@@ -75,32 +79,49 @@ daemon_was_active() { [ "${daemon_state%% *}" = active ]; }
 see_status() {
     daemon_was_active || return 0
     status_lines='{"error"'
-    [ "$(misp_answer rpc)" != "200 $daemon" ] || status_lines=$(misp_answer status)
+    ! rpc_is_the_daemons || status_lines=${answer_status:-}
     case $status_lines in '{"error"'*) status_lines=$(ctl status 2>/dev/null) ;; esac
     [ -z "$status_lines" ] || old_programs=$(legacy_programs)
 }
+
+rpc_is_the_daemons() { [ "${answer_rpc:-}" = "200 $daemon" ]; }
 
 say_status() {
     say_each status "${status_lines:-}"
     say_each old_program "${old_programs:-}"
 }
 
-say_each() ( # KEY LINES
+say_each() { # KEY LINES
     set -f
     IFS=$newline
     for line in $2; do printf '%s\t%s\n' "$1" "$line"; done
-)
+    unset IFS
+    set +f
+}
 
 probe_system() {
-    say user "$(id -u)"
     say busy "$(lock_holder)"
-    read -r init </proc/1/comm && say init "$init"
-    say memory_kb "$(awk '/^MemAvailable:/ { print $2 }' /proc/meminfo)"
-    say disk_kb "$(df -Pk "$misp_root/app/tmp" 2>/dev/null | awk 'NR == 2 { print $4 }')"
-    say disk_var_kb "$(df -Pk /var/log /var/lib 2>/dev/null | awk 'NR > 1 { print $4 }' | sort -n | head -n 1)"
+    first_line /proc/1/comm && say init "$line"
+    while read -r name kb _; do
+        if [ "$name" = MemAvailable: ]; then say memory_kb "$kb" && break; fi
+    done </proc/meminfo
+    say disk_kb "$(free_kb "$misp_root/app/tmp")"
+    say disk_var_kb "$(free_kb /var/log /var/lib)"
     for tool in setpriv flock; do
         command -v "$tool" >/dev/null 2>&1 && say tool "$tool"
     done
+}
+
+free_kb() { # PATH...: the least of what is free there
+    df -Pk "$@" 2>/dev/null | {
+        read -r _ # the heading
+        least=
+        while read -r _ _ _ free _; do
+            case $free in '' | *[!0-9]*) continue ;; esac
+            if [ "$free" -lt "${least:-$((free + 1))}" ]; then least=$free; fi
+        done
+        printf '%s' "$least"
+    }
 }
 
 probe_misp() {
@@ -114,16 +135,15 @@ probe_misp() {
     elif command -v composer >/dev/null 2>&1; then
         say composer composer
     fi
-    group=${web_group:-$(id -gn "$web_user" 2>/dev/null)}
-    [ -z "$group" ] || say web_user "$web_user" "$group"
+    [ -z "$web_group" ] || say web_user "$web_user" "$web_group"
 }
 
 # A job gets no PATH from its worker, so bash's own default decides which php it finds.
 see_php() { # $php, $php_version, $extensions
     php=$(PATH=/usr/local/bin:/usr/bin:/bin command -v php) || return 1
     if [ "$php" = "$(command -v php)" ]; then # the one that was asked already
-        php_version=$(misp_answer php_version)
-        extensions=$(misp_answer extension)
+        php_version=${answer_php_version:-}
+        extensions=${answer_extension:-}
     fi
     php_version=${php_version:-$("$php" -v 2>&1 </dev/null | sed -n 's/^PHP \([0-9][0-9.]*\).*/\1/p' | head -n 1)}
     extensions=${extensions:-$("$php" -m 2>/dev/null </dev/null)}
@@ -137,25 +157,41 @@ probe_php() {
 }
 
 probe_web() {
-    for directory in /proc/[0-9]*; do
+    # shellcheck disable=SC2046  # a list of words; one process for all of what may be hundreds
+    set -- $(web_directories)
+    [ $# -eq 0 ] || stat -c '%n %U' "$@" 2>/dev/null | while read -r directory user; do
         pid=${directory#/proc/}
-        read -r comm 2>/dev/null <"$directory/comm" || continue
-        case $comm in
-            php-fpm*) ;;
-            apache2 | httpd) grep -q 'libphp' "$directory/maps" 2>/dev/null || continue ;;
-            *) continue ;;
-        esac
         is_in_a_container "$pid" && continue
         see_process "$pid" || continue
-        say web "$(stat -c %U "$directory" 2>/dev/null)" "$started" "$(unit_of "$pid")"
+        say web "$user" "$started" "$(unit_of "$pid")"
     done
-    [ -f "$state_dir/settings-changed" ] && say settings_changed "$(cat "$state_dir/settings-changed")"
-    [ -f "$state_dir/web-reloaded" ] && say web_reloaded "$(cat "$state_dir/web-reloaded")"
-    say boot "$(cat /proc/sys/kernel/random/boot_id)"
+    say_line settings_changed "$state_dir/settings-changed"
+    say_line web_reloaded "$state_dir/web-reloaded"
+    say_line boot /proc/sys/kernel/random/boot_id
 }
 
-unit_of() { # PID: its systemd unit, from its control group
-    sed -n 's|.*/\([^/]*\.service\)\(/.*\)\{0,1\}$|\1|;T;p;q' "/proc/$1/cgroup" 2>/dev/null
+web_directories() { # /proc/PID of PHP-FPM's processes, and of Apache's if PHP is a module in them
+    for directory in /proc/[0-9]*; do
+        first_line "$directory/comm" || continue
+        case $line in
+            php-fpm*) printf '%s\n' "$directory" ;;
+            apache2 | httpd) set -- "$@" "$directory/maps" ;;
+        esac
+    done
+    [ $# -eq 0 ] || grep -ls libphp "$@" | sed 's,/maps$,,'
+}
+
+say_line() { # KEY FILE: its first line, nothing where there is no file
+    ! first_line "$2" || say "$1" "$line"
+}
+
+unit_of() { # PID: the innermost systemd unit in the names of its control groups
+    while IFS= read -r line; do
+        while case $line in */*) true ;; *) false ;; esac do
+            case $line in *.service) printf '%s\n' "${line##*/}" && return 0 ;; esac
+            line=${line%/*}
+        done
+    done 2>/dev/null <"/proc/$1/cgroup"
 }
 
 probe_packages() {
@@ -170,15 +206,19 @@ probe_packages() {
 supervisor_version() {
     command -v supervisord >/dev/null 2>&1 || return 0
     if [ -z "${version_here:-}" ]; then
-        version_here=$(printf '%s\n' "$packages_here" | awk -v name="$supervisor_package" '$1 == name && $2 == "installed" { print $3 }')
+        while read -r name installed version; do
+            case $name,$installed in "$supervisor_package,installed") version_here=$version ;; esac
+        done <<PACKAGES
+$packages_here
+PACKAGES
         version_here=${version_here:-$(supervisord --version 2>/dev/null)}
     fi
     say supervisor_version "$version_here"
 }
 
 probe_libraries() {
-    say_each class "$(misp_answer class)"
-    say libraries "$(misp_answer libraries)"
+    say_each class "${answer_class:-}"
+    say libraries "${answer_libraries:-}"
     [ -d "$state_dir/composer-backup" ] && say composer_unfinished yes
     return 0
 }
@@ -188,20 +228,15 @@ probe_supervisor() {
     [ -f "$supervisor_conf" ] && say conf "$supervisor_conf"
     say unit_state "$daemon_state"
     say include "$(section_of "$supervisor_conf" include files)"
-    say_each group_elsewhere "$(in_supervisor_files \
+    say_each group_elsewhere "$(in_supervisor_files "$group_file" \
         grep -lsE '^\[(group:misp-workers|program:(default|prio|email|cache|update|scheduler))\]')"
     [ -f "$group_file" ] && say group_root "$(section_of "$group_file" program:default directory)"
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
     if [ -n "$inet_file" ]; then
         say inet_elsewhere "$inet_file" "$inet_address" "$rpc_user"
-        daemon_was_active && knows_password && say inet_answer "$(misp_answer rpc)"
+        daemon_was_active && knows_password && say inet_answer "${answer_rpc:-}"
     fi
-    sockets=$(listening_sockets "$rpc_port")
-    [ -z "$sockets" ] || say listening yes
-    for pid in $(holders "$sockets"); do
-        read -r comm 2>/dev/null <"/proc/$pid/comm"
-        say listener "$pid" "$comm" "$(unit_of "$pid")"
-    done
+    say_listeners
     say daemon_pid "$daemon"
     say_status
     say_owners
@@ -215,6 +250,21 @@ say_owners() { # of the workers that run
 ${status_lines:-}
 LINES
     [ $# -eq 0 ] || say worker_user "$(stat -c %U "$@" 2>/dev/null)"
+}
+
+say_listeners() { # on the RPC's port; to look for its holder takes a look at every open file
+    if [ "$supervisor_transport" = tcp ] && rpc_is_the_daemons; then
+        holding=$daemon
+    else
+        sockets=$(listening_sockets "$rpc_port")
+        [ -n "$sockets" ] || return 0
+        holding=$(holders "$sockets")
+    fi
+    say listening yes
+    for pid in $holding; do
+        first_line "/proc/$pid/comm"
+        say listener "$pid" "$line" "$(unit_of "$pid")"
+    done
 }
 
 listening_sockets() { # PORT: their inodes
@@ -234,14 +284,15 @@ probe_rpc() {
     if knows_password; then
         say password known
         [ -f "$rpc_file" ] && [ "$(rpc_text)" = "$(cat "$rpc_file")" ] && say file current
-        say answer "$(misp_answer rpc)"
+        say answer "${answer_rpc:-}"
     fi
     say daemon_pid "$daemon"
     say_status
 }
 
 rpc_text() { # the include file as it should be; the hash is in no command's arguments
-    hash=$(printf %s "$password_in_use" | sha1sum | cut -d' ' -f1)
+    hash=$(printf %s "$password_in_use" | sha1sum)
+    hash=${hash%% *}
     case $rpc_template in
         *"$password_token"*)
             printf '%s' "${rpc_template%%"$password_token"*}$hash${rpc_template#*"$password_token"}"
@@ -251,25 +302,25 @@ rpc_text() { # the include file as it should be; the hash is in no command's arg
 }
 
 probe_settings() {
-    say settings "$(misp_answer settings)"
+    say settings "${answer_settings:-}"
     [ -s "$state_dir/pending-password" ] && say pending yes
     return 0
 }
 
 probe_redis() {
-    say redis "$(misp_answer redis)"
+    say redis "${answer_redis:-}"
 }
 
 probe_workers() {
-    [ -f "$group_file" ] && say file "$(stat -c '%U:%G %a' "$group_file")" "$(sha256sum <"$group_file" | cut -d' ' -f1)"
+    [ -f "$group_file" ] && say file "$(stat -c '%U:%G %a' "$group_file")" "$(digest "$group_file")"
     say log_dir "$(stat -c '%U:%G %a' "$log_dir" 2>/dev/null)"
-    say applied "$(cat "$state_dir/workers-applied" 2>/dev/null)"
-    stray_workers | while IFS= read -r pid; do say stray "$pid"; done
+    say_line applied "$state_dir/workers-applied"
+    say_each stray "$(stray_workers)"
     say_status
 }
 
 probe_proof() {
-    say proven "$(cat "$state_dir/proven" 2>/dev/null)"
+    say_line proven "$state_dir/proven"
     say evidence "$(evidence)"
     say_status
 }
@@ -277,7 +328,7 @@ probe_proof() {
 probe_view() {
     read -r viewer <&3 || viewer=
     # MISP waits for Redis as long as PHP lets it: no use to wait with it when Redis is silent.
-    case $(misp_answer redis) in
+    case ${answer_redis:-} in
         '{"error"'*) [ -z "$viewer" ] || kill "$viewer" ;;
         *) say get_workers "$(cat <&3)" ;;
     esac
@@ -294,15 +345,14 @@ evidence() {
     see_php
     {
         cat "$group_file" "$misp_root/VERSION.json"
-        misp_answer evidence
-        printf '%s\n' "$php_version"
-    } 2>/dev/null | sha256sum | cut -d' ' -f1
+        printf '%s\n%s\n' "$answer_evidence" "$php_version"
+    } 2>/dev/null | sha256
 }
 
 probe_selinux() {
     mode=$(getenforce 2>/dev/null || echo Absent)
     say mode "$mode"
-    say built "$(cat "$state_dir/selinux-module" 2>/dev/null)"
+    say_line built "$state_dir/selinux-module"
     case $mode in Absent | Disabled) return 0 ;; esac
     semodule -l 2>/dev/null | grep -q '^misp-workers-httpd' && say module loaded
     say cake_label "$(stat -c %C "$misp_root/app/Console/cake" 2>/dev/null | cut -d: -f3)"
@@ -311,16 +361,17 @@ probe_selinux() {
 }
 
 probe_legacy() {
-    say legacy "$(misp_answer legacy)"
+    say legacy "${answer_legacy:-}"
     legacy_units | while IFS= read -r unit; do
         see_unit "$unit"
         say unit "$unit" "$unit_state"
         [ "$is_there" = yes ] || say no_unit "$unit"
         [ -e "/run/systemd/system/$unit.d/50-misp-workers.conf" ] && say stopping "$unit"
     done
-    processes=$(legacy_processes)
+    candidates=$(resque_processes)
+    processes=$(of_this_misp "$candidates")
     say_each process "$processes"
-    hidden_processes | while IFS= read -r line; do say hidden_process "$line"; done
+    say_each hidden_process "$(hidden_among "$candidates")"
     legacy_launchers | while read -r kind file; do
         say launcher "$file"
         why=$(why_unfit "$kind" "$file")
@@ -336,12 +387,15 @@ probe_legacy() {
 start_script="worker/start(_dynamic)?\.sh|CakeResque"
 
 legacy_units() { # by what ExecStart runs, under whatever name
+    set -- /etc/systemd/system/*.service /run/systemd/system/*.service \
+        /usr/local/lib/systemd/system/*.service /usr/lib/systemd/system/*.service
+    [ -L /lib ] || set -- "$@" /lib/systemd/system/*.service # else it is the one before
     {
         [ -z "$legacy_service" ] || printf '%s\n' "${legacy_service%.service}.service"
-        grep -sE "^[[:space:]]*ExecStart=.*($start_script)" /etc/systemd/system/*.service \
-            /run/systemd/system/*.service /usr/local/lib/systemd/system/*.service \
-            /usr/lib/systemd/system/*.service /lib/systemd/system/*.service |
-            grep -F -e "$misp_root/" -e "$real_root/" | sed 's|:.*||; s|.*/||'
+        grep -HsE "^[[:space:]]*ExecStart=.*($start_script)" "$@" | while IFS= read -r line; do
+            file=${line%%:*}
+            case $line in *"$misp_root/"* | *"$real_root/"*) printf '%s\n' "${file##*/}" ;; esac
+        done
     } | sort -u
 }
 
@@ -361,8 +415,10 @@ resque_processes() {
 
 # "PID PARENT QUEUES" of this MISP's, by their working directory and environment: their command line
 # names neither MISP nor a queue.
-legacy_processes() {
-    for pid in $(resque_processes); do
+legacy_processes() { of_this_misp "$(resque_processes)"; }
+
+of_this_misp() { # PIDS
+    for pid in $1; do
         case "$(readlink "/proc/$pid/cwd" 2>/dev/null)/" in
             "$misp_root"/* | "$real_root"/*)
                 see_process "$pid"
@@ -381,8 +437,10 @@ queues_of() {
 }
 
 # PIDs that may be this MISP's, but that root may not look at (a container without SYS_PTRACE).
-hidden_processes() {
-    for pid in $(resque_processes); do
+hidden_processes() { hidden_among "$(resque_processes)"; }
+
+hidden_among() { # PIDS
+    for pid in $1; do
         readlink "/proc/$pid/cwd" >/dev/null 2>&1 || [ ! -d "/proc/$pid" ] || printf '%s\n' "$pid"
     done
 }
@@ -401,7 +459,7 @@ probe_originals() {
 }
 
 probe_new_backend() {
-    say waiting "$(misp_answer redis)"
+    say waiting "${answer_redis:-}"
     busy_workers | while IFS= read -r name; do say busy_worker "$name"; done
 }
 

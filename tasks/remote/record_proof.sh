@@ -1,8 +1,7 @@
 # Remember what was proven, once its workers have stayed, so that the next run need not prove it again.
 # shellcheck shell=sh disable=SC2154
 
-# shellcheck disable=SC2034  # for evidence
-misp_answers=$(misp evidence php_version extension)
+take_answers "$(misp evidence php_version extension)"
 proven=$(evidence)
 wait_until_stable "$stable_seconds"
 make_state_dir

@@ -79,7 +79,6 @@ def examined(family: str, **changes: Any) -> dict[str, Any]:
     """The answer to preflight of a host that can be migrated, still on the old workers."""
     user = WEB_USER[family]
     return {
-        "user": "0",
         "init": "systemd",
         "memory_kb": 4_000_000,
         "disk_kb": 9_000_000,

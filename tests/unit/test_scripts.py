@@ -32,6 +32,8 @@ LIB = (REMOTE / "lib.sh").read_text(encoding="utf-8")
 PROBES = "\n".join((REMOTE / f"{part}.sh").read_text(encoding="utf-8") for part in PARTS[1:])
 ACTIONS = sorted(path.stem for path in REMOTE.glob("*.sh") if path.stem not in PARTS)
 SUBJECTS = re.findall(r"^probe_(\w+)\(\)", PROBES, re.MULTILINE)
+PHP = "\n".join(path.read_text(encoding="utf-8") for path in REMOTE.glob("*.php"))
+TOPICS = re.findall(r"^function topic_(\w+)", PHP, re.MULTILINE)
 NASTY = (
     "it's",
     'say "x"',
@@ -181,6 +183,7 @@ def test_every_variable_of_a_script_is_assigned_somewhere() -> None:
         assigned |= {
             word for reads in re.findall(r"\bread -r ([\w ]+)", text) for word in reads.split()
         }
+        assigned |= {f"answer_{topic}" for topic in ("", *TOPICS)}  # by take_answers
         used = set(re.findall(r"\$\{?#?([a-z_]\w+)", text))
         assert used
         assert used - assigned == set()
@@ -293,12 +296,64 @@ def test_the_host_fills_the_rpc_file_with_the_hash_of_its_password() -> None:
 
 
 def test_a_proof_is_recorded_for_what_the_next_look_sees() -> None:
-    def evidence(answer: str, gathered: str = "") -> str:
+    def evidence(answer: str, *topics: str) -> str:
         misp = f"misp() {{ printf '%s\\t{answer}\\n' \"$@\"; }}"
-        return _within(probe(target()), f"{misp}\n{gathered}\nevidence", library=True)
+        asked = f'take_answers "$(misp {" ".join(topics)})"'
+        return _within(probe(target()), f"{misp}\n{asked}\nevidence", library=True)
 
-    look = "misp_answers=$(misp php_version extension evidence)"
-    assert evidence("one") == evidence("one", look) != evidence("another", look)
+    look = evidence("one", "class", "evidence", "extension", "php_version")
+    assert re.search("misp ([a-z_ ]+)", action_text("record_proof"))
+    record = re.findall(r"misp ([a-z_ ]+)", action_text("record_proof"))[0].split()
+    assert evidence("one", *record) == look != evidence("another", *record)
+
+
+def test_answers_of_php_become_variables_and_nothing_else_does() -> None:
+    said = "\n".join(
+        [
+            "class\tA yes",
+            "Warning: something; with\ttabs",
+            "x=1; touch here\tno",
+            "class\tB * no",
+            'settings\t{"a": "$(id) `id` \\" \\\\"}',
+            "rpc\t",
+        ]
+    )
+    show = 'printf "%s|" "$answer_class" "$answer_settings" "$answer_rpc" "${answer_Warning-none}"'
+    shown = _within(
+        probe(target()), f"take_answers {shlex.quote(said)}\n{show}\nset -- *\n", library=True
+    )
+    assert shown == 'A yes\nB * no|{"a": "$(id) `id` \\" \\\\"}||none|'
+
+
+@pytest.mark.parametrize(
+    ("groups", "unit"),
+    [
+        ("0::/system.slice/php8.2-fpm.service", "php8.2-fpm.service"),
+        ("0::/system.slice/system-x.slice/x@1.service/worker", "x@1.service"),
+        ("0::/user.slice/user@1.service/app.slice/own.service", "own.service"),
+        ("12:cpu:/\n1:name=systemd:/system.slice/cron.service\n0::/", "cron.service"),
+        ("0::/init.scope", ""),
+        ("0::/", ""),
+    ],
+)
+def test_a_process_belongs_to_the_innermost_unit_of_its_control_group(
+    tmp_path: Path, groups: str, unit: str
+) -> None:
+    (tmp_path / "cgroup").write_text(f"{groups}\n")
+    body = PROBES.replace("/proc/$1/cgroup", f"{tmp_path}/cgroup")
+    said = _sh(f"{body}\nunit_of 1")
+    assert said.strip() == unit
+
+
+def test_the_least_free_space_counts_and_a_missing_path_does_not() -> None:
+    least = _within(probe(target()), "free_kb / /proc /nowhere", library=True)
+    assert least.isdigit()
+    assert _within(probe(target()), "free_kb /nowhere", library=True) == ""
+
+
+def test_a_value_over_several_lines_is_said_on_one() -> None:
+    said = _within(probe(target()), "say key 'a\n* b\tc' d", library=True)
+    assert said == "key\ta * b c d\n"
 
 
 @pytest.mark.parametrize(
