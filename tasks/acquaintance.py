@@ -12,6 +12,11 @@ from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os
 from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
 from tasks.target import Target
 
+ROOT_IS_NO_WEB_USER = (
+    "config.php belongs to root, as after a cake command that root ran, or misp_web_user is root. "
+    "MISP runs as its web user alone: give app/Config and app/tmp back to that one (chown)"
+)
+
 
 class RefusedError(Exception):
     """This host is not fit; `problems` has one sentence for each reason."""
@@ -67,13 +72,15 @@ def _platform() -> Platform:
 def with_answers(asked: Target, answer: Answer) -> Target:
     """The target with what the host says of itself."""
     web_user, web_group = [*answer.words("web_user"), "", ""][:2]
+    stored = answer.record("settings")
     changes: dict[str, object] = {
         "web_user": web_user,
         "web_group": web_group,
         "composer": answer.one("composer"),
         "version": parse.misp_version(answer.one("version")),
-        "redis": answer.record("settings").get("wanted") or {},
-        "database_mode": answer.record("settings").get("database_mode", False),
+        "redis": stored.get("wanted") or {},
+        "database_mode": stored.get("database_mode", False),
+        "is_on": (stored.get("block") or {}).get("enabled") is True,
     }
     if asked.settings.supervisor_transport == "unix":
         # Before the package is there, its file is not either; the RPC step needs the real path.

@@ -18,7 +18,7 @@ from tasks.target import Target
 REMEMBERED_SECONDS = 30.0
 
 # Left to the host by the first look, which asks before they are known.
-_SETTLED_BY_THE_HOST = {"web_user", "web_group", "composer", "packages"}
+_SETTLED_BY_THE_HOST = {"web_user", "web_group", "composer", "packages", "backend_before"}
 # So are these where the host has an RPC of its own or a socket; but only one subject needs them.
 _OF_THE_RPC = {"rpc_port", "rpc_user", "rpc_socket", "rpc_template"}
 

@@ -15,7 +15,6 @@ from pyinfra.context import host
 
 from tasks import facts, parse
 from tasks.commands import fail, failed, run, telling
-from tasks.parse import Answer
 from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
@@ -44,7 +43,7 @@ def drained(target: Target) -> Generator[PyinfraCommand, None, None]:
     legacy = answer.record("legacy")
     if legacy.get("held"):
         yield telling(run("finish_conversion", target))
-    if not _is_alive(answer) and not parse.waiting(legacy):
+    if not parse.old_workers_live(answer) and not parse.waiting(legacy):
         host.noop("no old worker is left to wait for")
     elif target.settings.on_leftover_jobs == "convert":
         yield from _worked_off_or_converted(target)
@@ -203,24 +202,9 @@ def retired(target: Target) -> Generator[PyinfraCommand, None, None]:
     signals whatever has their PIDs by now.
     """
     answer = facts.ask(target, "legacy")
-    if _is_alive(answer):
+    if parse.old_workers_live(answer):
         yield telling(run("retire", target))
     elif answer.record("legacy").get("stale"):
         yield run("forget_old_workers", target)
     else:
         host.noop("the old workers are retired")
-
-
-def _is_alive(answer: Answer) -> bool:
-    """Old workers run, or something would start them: now, on demand or at the next boot."""
-    if answer.all("process") or answer.all("hidden_process") or answer.all("stopping"):
-        return True
-    if answer.all("launcher"):
-        return True
-    for line in answer.all("unit"):
-        words = line.split()
-        if words[1] not in ("inactive", "failed", "unknown"):
-            return True
-        if len(words) > 2 and words[2] in ("enabled", "enabled-runtime", "linked"):
-            return True
-    return False

@@ -8,7 +8,7 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from tasks import facts
+from tasks import facts, parse
 from tasks.commands import run
 from tasks.target import Target
 
@@ -20,11 +20,7 @@ def present(target: Target) -> Generator[PyinfraCommand, None, None]:
     They are looked for by loading their classes: composer.json names them on MISP 2.5 whether they
     are installed or not, and MISP's own update resets it.
     """
-    answer = facts.ask(target, "libraries")
-    classes = [line.rsplit(" ", 1) for line in answer.all("class")]
-    missing = [name for name, found in classes if found != "yes"]
-    is_complete = answer.one("libraries") == "done"
-    if is_complete and not missing and not answer.one("composer_unfinished"):
+    if parse.has_libraries(facts.ask(target, "libraries")):
         host.noop("the PHP libraries load")
         return
     yield run("require_libraries", target, keeps=("rpc",))

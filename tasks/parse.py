@@ -140,6 +140,12 @@ def foreign_programs(
     return sorted(names)
 
 
+def has_libraries(answer: Answer) -> bool:
+    """Whether all classes load, and no run of Composer's is to be finished first."""
+    is_complete = answer.one("libraries") == "done" and not answer.one("composer_unfinished")
+    return is_complete and all(line.endswith(" yes") for line in answer.all("class"))
+
+
 def wrong_settings(
     stored: Mapping[str, Any], wanted: Mapping[str, Any], *, strict: bool
 ) -> list[str]:
@@ -233,6 +239,21 @@ def impatience(settings: Mapping[str, Any]) -> str | None:
         f"{_POP_SECONDS} s for a job, so idle workers would end all the time: set "
         "default_socket_timeout = 60 in the php.ini of the command line"
     )
+
+
+def old_workers_live(answer: Answer) -> bool:
+    """Old workers run, or something would start them: now, on demand or at the next boot."""
+    if answer.all("process") or answer.all("hidden_process") or answer.all("stopping"):
+        return True
+    if answer.all("launcher"):
+        return True
+    for line in answer.all("unit"):
+        words = line.split()
+        if words[1] not in ("inactive", "failed", "unknown"):
+            return True
+        if len(words) > 2 and words[2] in ("enabled", "enabled-runtime", "linked"):
+            return True
+    return False
 
 
 def backlog(legacy: Mapping[str, Any]) -> str | None:

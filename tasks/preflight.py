@@ -12,7 +12,7 @@ from pyinfra import logger
 from pyinfra.context import host, state
 
 from tasks import facts, misp_rest, parse, render, reporting
-from tasks.acquaintance import RefusedError, asked_target, with_answers
+from tasks.acquaintance import ROOT_IS_NO_WEB_USER, RefusedError, asked_target, with_answers
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -26,7 +26,9 @@ LATER = ("packages", "libraries", "rpc", "workers", "proof", "view")
 OLDEST_MISP = (2, 4, 151)
 OLDEST_SUPERVISOR = (3, 3, 3)  # CVE-2017-11610
 EXTENSIONS = ("redis", "posix", "curl")
-WORKER_KB = 43_000  # resident memory of an idle worker (MISP #9832)
+# Of an idle worker: what it has for itself (21 of MISP 2.5.1 share the rest), and all that is
+# resident, as it is once a worker has run something (MISP #9832).
+WORKER_OWN_KB, WORKER_KB = 12_000, 43_000
 DISK_KB = 200_000  # room for Composer's packages, their saved copy and logs
 
 
@@ -75,9 +77,17 @@ def _examine_for_rollback() -> Target | None:
     if not answer.one("kept") and not is_on:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
+    if _was_never_on_the_old_one(answer):
+        raise RefusedError(
+            [
+                "MISP used the new backend already when the migration first ran here, and no old "
+                "workers ran: there is nothing to go back to, so all stays as it is. What the "
+                f"migration replaced is kept in {target.state_dir}/originals/saved"
+            ]
+        )
     problems = [
         problem
-        for check in (_system, _legacy_to_go_back_to, _restart_to_go_back)
+        for check in (_system, _web_user_to_go_back, _legacy_to_go_back_to, _restart_to_go_back)
         for problem in check(target, answer)
     ]
     if not answer.one("kept"):
@@ -88,6 +98,13 @@ def _examine_for_rollback() -> Target | None:
     if problems:
         raise RefusedError(problems)
     return target
+
+
+def _was_never_on_the_old_one(answer: Answer) -> bool:
+    recorded = answer.all("unit_before") or answer.one("launchers")
+    return (
+        answer.one("backend_before") == "on" and not recorded and not parse.old_workers_live(answer)
+    )
 
 
 def _asked() -> Target:
@@ -105,6 +122,11 @@ def _report_versions(target: Target, answer: Answer) -> None:
         php=answer.one("php_version"),
         supervisor=answer.one("supervisor_version"),
     )
+
+
+def _web_user_to_go_back(target: Target, _: Answer) -> Iterator[str]:
+    if target.web_user == "root":
+        yield ROOT_IS_NO_WEB_USER
 
 
 def _legacy_to_go_back_to(target: Target, answer: Answer) -> Iterator[str]:
@@ -153,9 +175,14 @@ def _problems(target: Target, answer: Answer) -> Iterator[str]:
             f"{target.settings.misp_root} is no directory here: set misp_root to where MISP is "
             "installed"
         )
-        checks: tuple[Check, ...] = (_system, _php)
+        checks: tuple[Check, ...] = (_system, _room, _php)
+    elif target.web_user == "root":  # as whom none of MISP's code was run, so little is known
+        checks = (_system, _room, _misp, _php, _web_user, _port_holder)
     else:
-        checks = (_system, _misp, _php, _web_user, _settings, _redis, _supervisor, _legacy, _rest)
+        checks = (
+            *(_system, _room, _misp, _libraries, _php, _web_user, _web_tier),
+            *(_settings, _redis, _supervisor, _legacy, _rest),
+        )
     for check in checks:
         yield from check(target, answer)
 
@@ -168,15 +195,10 @@ def _system(target: Target, answer: Answer) -> Iterator[str]:
     for tool in ("setpriv", "flock"):
         if tool not in answer.all("tool"):
             yield f"{tool} is missing: install util-linux"
-    memory = answer.one("memory_kb")
-    status = parse.supervisor_status(answer.all("status"))
-    running = sum(status[name].pid > 0 for name in target.process_names if name in status)
-    more = len(target.process_names) - running
-    if memory.isdigit() and int(memory) < WORKER_KB * more:
-        yield (
-            f"{int(memory) // 1024} MiB of memory are free, {more} more workers take about "
-            f"{WORKER_KB * more // 1024} MiB: lower the counts in misp_workers or add memory"
-        )
+
+
+def _room(target: Target, answer: Answer) -> Iterator[str]:
+    yield from _memory(target, answer, WORKER_OWN_KB)
     for key, place in (
         ("disk_kb", f"{target.settings.misp_root}/app/tmp"),
         ("disk_var_kb", "/var/log and /var/lib"),
@@ -185,6 +207,18 @@ def _system(target: Target, answer: Answer) -> Iterator[str]:
         if free.isdigit() and int(free) < DISK_KB:
             needed_mb, free_mb = DISK_KB // 1024, int(free) // 1024
             yield f"{free_mb} MiB are free in {place}, {needed_mb} are needed: make room"
+
+
+def _memory(target: Target, answer: Answer, worker_kb: int) -> Iterator[str]:
+    memory = answer.one("memory_kb")
+    status = parse.supervisor_status(answer.all("status"))
+    running = sum(status[name].pid > 0 for name in target.process_names if name in status)
+    more = len(target.process_names) - running
+    if memory.isdigit() and int(memory) < worker_kb * more:
+        yield (
+            f"{int(memory) // 1024} MiB of memory are free, {more} more workers take about "
+            f"{worker_kb * more // 1024} MiB: lower the counts in misp_workers or add memory"
+        )
 
 
 def _misp(target: Target, answer: Answer) -> Iterator[str]:
@@ -202,13 +236,18 @@ def _misp(target: Target, answer: Answer) -> Iterator[str]:
         yield f"{root}/app/Config/config.php is missing: finish MISP's own installation first"
     if not answer.one("cake"):
         yield f"{root}/app/Console/cake is missing or cannot be executed"
-    if not answer.one("composer"):
-        yield (
-            f"Composer is neither {root}/app/composer.phar nor on the PATH: MISP ships it, so "
-            "check the installation"
-        )
+    elif not answer.one("cake_php"):
+        yield f"{root}/app/Console/cake.php, which MISP's settings are set by, is missing"
     if target.settings.misp_scheduler and target.version < (2, 5, 18):
         yield f"misp_scheduler needs MISP 2.5.18, this is {_dotted(target.version)}: leave it out"
+
+
+def _libraries(target: Target, answer: Answer) -> Iterator[str]:
+    if not answer.one("composer") and not parse.has_libraries(answer):
+        yield (
+            f"Composer is neither {target.settings.misp_root}/app/composer.phar nor on the PATH: "
+            "MISP ships it, so check the installation"
+        )
 
 
 def _php(target: Target, answer: Answer) -> Iterator[str]:
@@ -241,20 +280,30 @@ def _web_user(target: Target, answer: Answer) -> Iterator[str]:
             yield f"the web user {wanted} does not exist on this host: set misp_web_user"
         return
     if target.web_user == "root":
-        yield (
-            "config.php belongs to root, so MISP's web user cannot change its settings: give the "
-            "file back to the web user (chown), or set misp_web_user"
-        )
-    elif owner != target.web_user:
+        yield ROOT_IS_NO_WEB_USER
+        return
+    if owner != target.web_user:
         yield (
             f"config.php belongs to {owner}, not to {target.web_user}: MISP must own it to save "
             "its settings (chown), or misp_web_user is wrong"
         )
     serving = {line.split()[0] for line in answer.all("web")} - {"root"}
-    if serving and target.web_user not in serving:
+    if serving and target.web_user not in serving and not target.settings.misp_web_user:
         yield (
             f"PHP serves the web as {', '.join(sorted(serving))}, but config.php belongs to "
-            f"{owner}: MISP would call its workers' user wrong. Make them agree"
+            f"{owner}: MISP would call its workers' user wrong. Make them agree or, where only "
+            f"MISP's own pool sleeps, set misp_web_user to {target.web_user}"
+        )
+
+
+def _web_tier(target: Target, answer: Answer) -> Iterator[str]:
+    """Whether what serves MISP can be told to read its settings again, see remote/web.sh."""
+    is_off = (answer.record("settings").get("block") or {}).get("enabled") is not True
+    units = {" ".join(line.split()[2:]) for line in answer.all("web")}
+    if is_off and f"{target.platform.supervisor_unit}.service" in units:
+        yield (
+            "PHP serves the web from under supervisord, which cannot reload one program alone, and "
+            "has to be restarted: run PHP-FPM or Apache from a unit of its own"
         )
 
 
@@ -330,7 +379,8 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
     if not is_ours and redis.get("waiting"):
         yield (
             f"{redis['waiting']} job(s) already wait in database {database}, namespace "
-            f"{namespace}, though {_whose(is_migrated)}: empty it or choose another one"
+            f"{namespace}, though {_whose(is_migrated)}. If they are this MISP's own, set its "
+            "SimpleBackgroundJobs.enabled to true again, and they are done; else choose another one"
         )
 
 
@@ -351,10 +401,9 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
             "as root (CVE-2017-11610), so update it"
         )
     yield from _include_files(target, answer)
-    if target.rpc_elsewhere:
-        yield from _existing_rpc(target, answer)
-    elif target.settings.supervisor_transport == "tcp":
-        yield from _port_holder(target, answer)
+    yield from (
+        _existing_rpc(target, answer) if target.rpc_elsewhere else _port_holder(target, answer)
+    )
     if others := sorted({*answer.words("worker_user")} - {target.web_user}):
         yield (
             f"workers run as {', '.join(others)}, not as {target.web_user}, who could not stop "
@@ -375,7 +424,10 @@ def _include_files(target: Target, answer: Answer) -> Iterator[str]:
     platform, root = target.platform, target.settings.misp_root
     ours = platform.include_file(render.GROUP)
     folder = PurePosixPath(platform.supervisor_conf).parent
-    patterns = [str(folder / pattern) for pattern in answer.words("include")]
+    patterns = [
+        str(folder / pattern.replace("%(here)s", str(folder)))
+        for pattern in answer.words("include")
+    ]
     if answer.one("conf") and not any(fnmatch(ours, pattern) for pattern in patterns):
         yield (
             f"{platform.supervisor_conf} does not include {ours}: add "
@@ -386,6 +438,11 @@ def _include_files(target: Target, answer: Answer) -> Iterator[str]:
         yield (
             f"{file} has a group misp-workers, or a program named after a queue of MISP's, of its "
             f"own: rename it or take it out, as {ours} will have these names"
+        )
+    for section in answer.all("group_section"):
+        yield (
+            f"{ours} also has {section}, which would be lost when this run writes the file: move "
+            "it to a file of its own (a scheduler of MISP's own: take it out, as the group gets it)"
         )
     if answer.one("group_root") not in ("", root):
         yield (
@@ -411,7 +468,10 @@ def _existing_rpc(target: Target, answer: Answer) -> Iterator[str]:
             f"stop every program, so make it port=127.0.0.1:{target.rpc_port} and restart it"
         )
     is_active = answer.words("unit_state")[:1] == ["active"]
-    if is_active and answer.one("inet_answer") != f"200 {answer.one('daemon_pid')}":
+    is_answering = answer.one("inet_answer") == f"200 {answer.one('daemon_pid')}"
+    # supervisord runs since before the section came, and is to be restarted; see rpc.py.
+    is_unread = answer.one("inet_answer").startswith("0 ") and not answer.one("listening")
+    if is_active and not is_answering and not is_unread:
         yield (
             f"supervisord does not answer on port {target.rpc_port} with the credentials that MISP "
             f"would have (answer: {answer.one('inet_answer') or 'none'}): if the password in "
@@ -427,6 +487,8 @@ def _speaks_rpc(answer: Answer) -> bool:
 
 
 def _port_holder(target: Target, answer: Answer) -> Iterator[str]:
+    if target.rpc_elsewhere or target.settings.supervisor_transport != "tcp":
+        return
     if not answer.one("listening") or _speaks_rpc(answer):
         return
     holders = [" ".join(line.split()[1:]) for line in answer.all("listener")]
@@ -470,6 +532,12 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
             "root, so give it that capability"
         )
     legacy = answer.record("legacy")
+    if answer.all("process") and legacy.get("installed") is False:
+        yield (
+            f"old workers live, but {target.settings.misp_root}/app/Plugin/CakeResque/Config/"
+            "config.php is missing, which says in which Redis their jobs wait: put it back (MISP "
+            "has one in INSTALL/setup/config.php), with the Redis that they use"
+        )
     if answer.all("process") and "error" in legacy:
         yield (
             f"the old workers' Redis cannot be asked how many jobs wait: {legacy['error']}. See "
@@ -502,6 +570,8 @@ def _rest(target: Target, answer: Answer) -> Iterator[str]:
 
 
 def _warnings(target: Target, answer: Answer) -> Iterator[str]:
+    if not any(_room(target, answer)):
+        yield from _memory(target, answer, WORKER_KB)
     words = answer.words("config")
     if len(words) == 3 and int(words[2], 8) & 0o004:
         yield (

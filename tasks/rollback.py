@@ -50,7 +50,7 @@ def jobs_returned(target: Target) -> Generator[PyinfraCommand, None, None]:
         host.noop("no new lists to empty")
         return
     yield FunctionCommand(_wait_for_new_workers, [target], {})
-    yield run("move_back", target)
+    yield telling(run("move_back", target))
 
 
 def _wait_for_new_workers(state: State, host: Host, target: Target) -> bool:

@@ -131,6 +131,7 @@ def variables(target: Target) -> dict[str, str]:
         "web_user": target.web_user,
         "web_group": target.web_group,
         "state_dir": target.state_dir,
+        "backend_before": "on" if target.is_on else "off",
         "log_dir": render.LOG_DIR,
         "legacy_service": settings.legacy_service or "",
         "drain_timeout": str(settings.drain_timeout),

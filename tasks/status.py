@@ -8,7 +8,7 @@ from pyinfra import logger
 from pyinfra.context import host, state
 
 from tasks import facts, misp_rest, parse, render
-from tasks.acquaintance import RefusedError, asked_target, with_answers
+from tasks.acquaintance import ROOT_IS_NO_WEB_USER, RefusedError, asked_target, with_answers
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -89,6 +89,8 @@ def _misp(target: Target, answer: Answer) -> Iterator[str]:
         yield f"{root} is no directory here: set misp_root to where MISP is installed"
     elif not answer.one("config"):
         yield f"{root}/app/Config/config.php is missing: finish MISP's own installation first"
+    elif target.web_user == "root":
+        yield ROOT_IS_NO_WEB_USER
     elif not answer.one("php_version"):
         yield "no php runs MISP's jobs here: install it, or link it into /usr/bin"
     elif error := answer.record("settings").get("error"):

@@ -35,6 +35,7 @@ class Target:
     selinux_reason: str = ""
     redis: dict[str, str | int] = field(default_factory=dict)  # wanted, without the password
     database_mode: bool = False
+    is_on: bool = False  # whether MISP uses the new backend when the run begins
     state_dir: str = STATE_DIR
 
     def __repr__(self) -> str:

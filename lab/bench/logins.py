@@ -58,7 +58,7 @@ def floor(hosts: Sequence[LabHost]) -> None:
 
 
 def _ask(host: LabHost) -> None:
-    done = _log_in(host, "sudo -n sh -s", "floor.sh", _variables(host))
+    done = _log_in(host, "sudo -n sh -s", _program("floor.sh", _variables(host)))
     probe, _, view = done.stdout.partition(f"{_MARKER}\n")
     if "RUNNING" not in probe or not _is_good(view):
         raise LabError(f"{host.name} does not answer as a converged host:\n{done.stderr[-2000:]}")
@@ -77,10 +77,15 @@ def migrate(host: LabHost, php_unit: str) -> None:
     Raises:
         LabError: when one of them failed.
     """
-    done = _log_in(host, "sh -s", "guide.sh", {**_variables(host), "php_unit": php_unit})
+    done = _log_in(host, "sh -s", guide(host, php_unit))
     if done.returncode:
         tail = f"{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
         raise LabError(f"{host.name}: the guide's commands failed:\n{tail}")
+
+
+def guide(host: LabHost, php_unit: str) -> str:
+    """Give the guide's commands for this host, as a script for sh on standard input."""
+    return _program("guide.sh", {**_variables(host), "php_unit": php_unit})
 
 
 def _variables(host: LabHost) -> dict[str, str]:
@@ -94,13 +99,11 @@ def _variables(host: LabHost) -> dict[str, str]:
     }
 
 
-def _log_in(
-    host: LabHost, shell: str, script: str, variables: Mapping[str, str]
-) -> subprocess.CompletedProcess[str]:
+def _log_in(host: LabHost, shell: str, script: str) -> subprocess.CompletedProcess[str]:
     login = [*shlex.split(host.ssh_command), "-o", "BatchMode=yes"]
     return subprocess.run(
         [*login, shell],
-        input=_program((HERE / script).read_text(encoding="utf-8"), variables),
+        input=script,
         capture_output=True,
         text=True,
         timeout=TIME_LIMIT,
@@ -108,7 +111,8 @@ def _log_in(
     )
 
 
-def _program(body: str, variables: Mapping[str, str]) -> str:
+def _program(script: str, variables: Mapping[str, str]) -> str:
+    body = (HERE / script).read_text(encoding="utf-8")
     lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
     # In a function, so that no command reads the script as its own standard input.
     return "\n".join(["main() {", *lines, body, "}", "main </dev/null", ""])

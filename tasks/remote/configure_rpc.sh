@@ -13,7 +13,9 @@ if [ "$rotate" = yes ] || ! find_password; then
 fi
 
 previous=$state_dir/rpc-previous
+is_held=no
 put_back() {
+    [ "$is_held" = no ] || restore_original "$group_file"
     [ "$write_rpc_file" = yes ] || return 0
     if [ -f "$previous" ]; then mv -f "$previous" "$rpc_file"; else rm -f "$rpc_file"; fi
     [ "$rotate" = no ] || rm -f "$state_dir/pending-password"
@@ -23,6 +25,15 @@ if [ "$write_rpc_file" = yes ]; then
     [ ! -f "$rpc_file" ] || [ -f "$previous" ] || cp -p "$rpc_file" "$previous"
     printf '%s\n' "$(rpc_text)" | write_file "$rpc_file" 0600 || die "could not write $rpc_file"
 fi
+
+# A worker group that somebody put there by hand: with settings that are yet to come its workers would
+# crash and be started without end. The workers' step writes it anew.
+hold_group() {
+    if [ ! -f "$group_file" ] || backend_is_on; then return 0; fi
+    keep_original "$group_file"
+    rm -f "$group_file"
+    is_held=yes
+}
 
 answers() {
     answer=$(ask_rpc)
@@ -47,6 +58,7 @@ if daemon_is_active; then
         # says 0): `reread` reads the same files and stops nothing.
         if complaint=$(ctl reread 2>&1) && ! printf '%s' "$complaint" | grep -q '^ERROR'; then
             stop_idle_workers
+            hold_group
             restart_supervisor
         else
             put_back
@@ -54,6 +66,7 @@ if daemon_is_active; then
         fi
     fi
 else
+    hold_group
     systemctl reset-failed "$supervisor_unit" 2>/dev/null
     systemctl start "$supervisor_unit"
 fi
@@ -64,7 +77,6 @@ if ! wait_for_answer; then
     die "supervisord does not answer on its RPC: '$answer', its pid is $(daemon_pid); its journal is above. Nothing of its configuration was changed"
 fi
 rm -f "$previous"
-# With settings that are yet to come no worker lives for long: whether they run is for a later step.
-if [ -f "$group_file" ] && backend_is_on && ! wait_until_running; then
+if [ -f "$group_file" ] && ! wait_until_running; then
     printf 'not every worker runs after a minute: see supervisorctl status\n' >&2
 fi

@@ -128,7 +128,7 @@ take_out_launchers() {
 }
 
 record_launcher() { # LINE
-    install -d -m 0700 "$originals"
+    make_originals
     grep -qsxF "$1" "$originals/launchers" || append "$originals/launchers" "$1"
 }
 

@@ -43,7 +43,7 @@ die() {
 config_php=$misp_root/app/Config/config.php
 # shellcheck disable=SC2034  # for the scripts behind this one
 real_root=$(cd "$misp_root" 2>/dev/null && pwd -P) || real_root=$misp_root
-web_user=${web_user:-$(stat -c %U "$config_php" 2>/dev/null)}
+web_user=${web_user:-$(stat -Lc %U "$config_php" 2>/dev/null)}
 # shellcheck disable=SC2034  # for the scripts behind this one
 web_group=${web_group:-$(id -gn "$web_user" 2>/dev/null)}
 IFS=: read -r _ _ web_uid web_gid _ web_home _ <<ENTRY
@@ -53,7 +53,7 @@ ENTRY
 # MISP's own code and configuration run as the web user and never as root: config.php is PHP that
 # the web user can write. setpriv, unlike sudo and runuser, writes no command line to the journal.
 as_web_user() {
-    [ -n "$web_uid" ] || return 1
+    [ "${web_uid:-0}" -ne 0 ] || return 1
     HOME=${web_home:-/nonexistent} USER=$web_user LOGNAME=$web_user \
         setpriv --reuid "$web_uid" --regid "$web_gid" --init-groups -- "$@"
 }
@@ -97,21 +97,30 @@ misp_value() { # TOPIC: its answer, if that is one line
 
 section_of() { # FILE SECTION KEY: a value from a supervisor file, read as supervisor reads it
     # KEY = VALUE or KEY: VALUE, keys in any case; a server section may carry a name behind a colon.
+    # A line that is indented more than its key goes on with the value.
     awk -v section="$2" -v key="$3" '
+        function trimmed(text) {
+            sub(/[[:space:]][;#].*$/, "", text)
+            gsub(/^[[:space:]]+|[[:space:]]+$/, "", text)
+            return text
+        }
         /^[[:space:]]*[;#]/ { next }
         /^\[/ {
             inside = (index($0, "[" section "]") == 1 || index($0, "[" section ":") == 1)
+            name = ""
             next
         }
-        inside && match($0, /[=:]/) {
-            name = tolower(substr($0, 1, RSTART - 1)); gsub(/[[:space:]]/, "", name)
-            if (name != key) next
-            value = substr($0, RSTART + 1)
-            sub(/[[:space:]][;#].*$/, "", value)
-            gsub(/^[[:space:]]+|[[:space:]]+$/, "", value)
-            result = value
+        { match($0, /^[[:space:]]*/); indent = RLENGTH }
+        name != "" && indent > indent_of_key {
+            if (inside && name == key) result = result " " trimmed($0)
+            next
         }
-        END { print result }
+        match($0, /[=:]/) {
+            name = tolower(substr($0, 1, RSTART - 1)); gsub(/[[:space:]]/, "", name)
+            indent_of_key = indent
+            if (inside && name == key) result = trimmed(substr($0, RSTART + 1))
+        }
+        END { sub(/^ /, "", result); print result }
     ' "$1" 2>/dev/null
 }
 
@@ -251,7 +260,7 @@ login_session() { # PID of what started this script: sshd's process for the conn
     pid=$$
     while [ "$pid" -gt 1 ]; do
         case $(cat "/proc/$pid/comm") in
-            sh | dash | bash | sudo | su | doas | env) pid=$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f2) ;;
+            *sh | sudo | su | doas | env) pid=$(sed 's/.*) //' "/proc/$pid/stat" | cut -d' ' -f2) ;;
             *) break ;;
         esac
     done

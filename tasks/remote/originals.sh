@@ -7,8 +7,7 @@
 originals=$state_dir/originals
 
 keep_original() { # PATH...: to be called before a change; only the first call keeps anything
-    make_state_dir
-    install -d -m 0700 "$originals" "$originals/saved"
+    make_originals
     for path in "$@"; do
         if is_kept "$path"; then
             continue
@@ -26,9 +25,18 @@ keep_original() { # PATH...: to be called before a change; only the first call k
 
 is_kept() { [ -e "$originals/saved$1" ] || grep -qsxF "$1" "$originals/absent"; }
 
-keep_unit() { # UNIT: whether it runs and whether it starts at boot
+make_originals() { # with what nobody can tell later: whether MISP was on the new backend already
     make_state_dir
-    install -d -m 0700 "$originals"
+    if [ ! -d "$originals" ]; then
+        rm -rf "$originals.new"
+        install -d -m 0700 "$originals.new" "$originals.new/saved"
+        append "$originals.new/backend" "$backend_before"
+        mv "$originals.new" "$originals"
+    fi
+}
+
+keep_unit() { # UNIT: whether it runs and whether it starts at boot
+    make_originals
     grep -qs "^$1 " "$originals/units" ||
         append "$originals/units" "$1 $(systemctl is-active "$1" 2>/dev/null) $(systemctl is-enabled "$1" 2>/dev/null || true)"
 }

@@ -64,7 +64,7 @@ function is_among($place, $others, $same)
 
 function shown_place($at)
 {
-    return "{$at["redis_host"]}:{$at["redis_port"]}, database {$at["redis_database"]}, namespace {$at["redis_namespace"]}";
+    return "{$at["redis_host"]}:{$at["redis_port"]}, database {$at["redis_database"]}, namespace " . ($at["redis_namespace"] === "" ? "(none)" : $at["redis_namespace"]);
 }
 
 function wanted_place($in)
@@ -77,7 +77,12 @@ function stored_place($in) // null: MISP does not use the new backend
 {
     $config = settings($in);
     $block = block_of($config, "SimpleBackgroundJobs");
-    return empty($block["enabled"]) ? null : wanted_redis(array(), $block, block_of($config, "MISP"));
+    if (empty($block["enabled"])) {
+        return null;
+    }
+    // Without a namespace MISP's keys begin with the colon behind it.
+    $namespace = isset($block["redis_namespace"]) ? (string)$block["redis_namespace"] : "";
+    return array("redis_namespace" => $namespace) + wanted_redis(array(), $block, block_of($config, "MISP"));
 }
 
 // Where MISP's new backend is or was, each once: what this host remembers (redis_places in lib.sh), first

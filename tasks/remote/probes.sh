@@ -127,13 +127,14 @@ free_kb() { # PATH...: the least of what is free there
 probe_misp() {
     [ -d "$misp_root" ] && say root "$misp_root"
     [ -f "$misp_root/VERSION.json" ] && say version "$(cat "$misp_root/VERSION.json")"
-    [ -f "$config_php" ] && say config "$(stat -c '%U %G %a' "$config_php")"
+    [ -f "$config_php" ] && say config "$(stat -Lc '%U %G %a' "$config_php")"
     [ -x "$misp_root/app/Console/cake" ] && say cake "$misp_root/app/Console/cake"
     [ -d "$misp_root/app/tmp/logs" ] && say logs "$(stat -c '%U' "$misp_root/app/tmp/logs")"
+    [ -f "$misp_root/app/Console/cake.php" ] && say cake_php yes
     if [ -f "$misp_root/app/composer.phar" ]; then
         say composer "php composer.phar"
-    elif command -v composer >/dev/null 2>&1; then
-        say composer composer
+    elif composer_here=$(PATH=$PATH:/usr/local/bin command -v composer); then # which sudo may leave out
+        say composer "$composer_here"
     fi
     [ -z "$web_group" ] || say web_user "$web_user" "$web_group"
 }
@@ -230,7 +231,10 @@ probe_supervisor() {
     say include "$(section_of "$supervisor_conf" include files)"
     say_each group_elsewhere "$(in_supervisor_files "$group_file" \
         grep -lsE '^\[(group:misp-workers|program:(default|prio|email|cache|update|scheduler))\]')"
-    [ -f "$group_file" ] && say group_root "$(section_of "$group_file" program:default directory)"
+    if [ -f "$group_file" ]; then
+        say group_root "$(as_misp_root "$(section_of "$group_file" program:default directory)")"
+        say_each group_section "$(odd_group_sections)"
+    fi
     say socket "$(section_of "$supervisor_conf" unix_http_server file)"
     if [ -n "$inet_file" ]; then
         say inet_elsewhere "$inet_file" "$inet_address" "$rpc_user"
@@ -240,6 +244,31 @@ probe_supervisor() {
     say daemon_pid "$daemon"
     say_status
     say_owners
+}
+
+as_misp_root() { # DIRECTORY: in the words of the inventory, if it is the same one
+    if [ "$1" != "$misp_root" ] && [ -n "$1" ] && [ "$(readlink -f "$1")" = "$real_root" ]; then
+        printf '%s' "$misp_root"
+    else
+        printf '%s' "$1"
+    fi
+}
+
+odd_group_sections() { # in the group's file: what is neither the group nor one of its programs
+    awk '
+        /^\[/ { head = $0; sub(/\].*/, "]", head); heads[++count] = head }
+        head == "[group:misp-workers]" && /^programs[[:space:]]*[=:]/ {
+            listed = $0
+            sub(/^[^=:]*[=:]/, "", listed); sub(/[[:space:]][;#].*/, "", listed); gsub(/[[:space:]]/, "", listed)
+        }
+        END {
+            for (i = 1; i <= count; i++) {
+                name = heads[i]
+                is_program = sub(/^\[program:/, "", name) && sub(/\]$/, "", name)
+                if (heads[i] != "[group:misp-workers]" && !(is_program && index("," listed ",", "," name ",")))
+                    print heads[i]
+            }
+        }' "$group_file" 2>/dev/null
 }
 
 say_owners() { # of the workers that run
@@ -447,6 +476,7 @@ hidden_among() { # PIDS
 
 probe_originals() {
     [ -d "$originals" ] && say kept yes
+    say_line backend_before "$originals/backend"
     launchers_are_out && say launchers out
     is_kept "$rpc_file" && say rpc_kept yes
     [ -f "$originals/units" ] || return 0

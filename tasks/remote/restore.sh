@@ -36,9 +36,16 @@ backend_is_on() { misp evidence 2>/dev/null | grep -q '"enabled":true'; }
 remove_workers() {
     is_kept "$group_file" || return 0
     stop_idle_workers
-    restore_original "$group_file"
+    if [ -e "$originals/saved$group_file" ] && ! backend_is_on; then set_group_aside; else restore_original "$group_file"; fi
     if daemon_is_active; then ctl update misp-workers >&2; fi
     rm -f "$state_dir/workers-applied" "$state_dir/proven" "$state_dir/workers-previous"
+}
+
+# A worker group from before the migration: while the new backend is off its workers crash without end.
+set_group_aside() {
+    cp -aT --remove-destination "$originals/saved$group_file" "$group_file.before-migration" || die "could not write $group_file.before-migration"
+    rm -f "$group_file"
+    printf 'the worker group from before the migration is in %s.before-migration: without the new backend its workers cannot run\n' "$group_file"
 }
 
 restore_supervisor() {

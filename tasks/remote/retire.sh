@@ -22,6 +22,15 @@ start_again() { # what ran before, or does at boot; a unit that remains after ex
     put_launchers_back
 }
 
+php_processes_in() { # UNIT: their PIDs
+    for directory in /proc/[0-9]*; do
+        first_line "$directory/comm" || continue
+        case $line in php*) ;; *) continue ;; esac
+        pid=${directory#/proc/}
+        if [ "$(unit_of "$pid")" = "$1" ] && ! is_in_a_container "$pid"; then printf '%s ' "$pid"; fi
+    done
+}
+
 [ -z "$(hidden_processes)" ] || die "root may not look at these processes, which may be old workers: $(hidden_processes | tr '\n' ' ')"
 make_state_dir
 often() { # where it is a job, and not a Redis that does not answer
@@ -46,6 +55,13 @@ while [ -n "$(legacy_processes)" ]; do
         die "drain limit of $drain_timeout s reached, old workers still run: $(legacy_processes | tr '\n' ';'). They leave after their job; run again then"
     fi
     sleep 0.2
+done
+for unit in $units; do
+    strangers=$(php_processes_in "$unit")
+    if [ -n "$strangers" ]; then
+        start_again
+        die "$unit also runs PHP processes that are no workers as CakeResque starts them (php ./bin/resque): $strangers. They would live on, so the old workers were started again; stop these by hand first"
+    fi
 done
 if [ "$on_leftover_jobs" = convert ] && old_work_left; then convert_old_jobs; fi
 if old_work_left "$counted"; then

@@ -11,8 +11,9 @@ reload_web() {
         changed "$ticks"
     fi
     for unit in $(web_processes | awk '{ print $3 }' | sort -u); do
-        systemctl reload "$unit" || die "could not reload $unit"
+        reload_unit "$unit" || die "could not reload $unit"
     done
+    reload_masters
     tries=0
     while [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ -n "$(old_children)" ]; do
         tries=$((tries + 1))
@@ -23,8 +24,32 @@ reload_web() {
     cat "$state_dir/settings-changed" | write_file "$state_dir/web-reloaded" 0600
 }
 
+reload_unit() { # UNIT: one that somebody wrote by hand may know no reload
+    case $(systemctl show -p CanReload --value "$1") in
+        no) systemctl restart "$1" ;;
+        *) systemctl reload "$1" ;;
+    esac
+}
+
+# Those that no unit has started, by the signal that a unit's reload sends.
+reload_masters() {
+    for directory in $(web_directories); do
+        pid=${directory#/proc/}
+        if is_in_a_container "$pid" || ! see_process "$pid" || [ -n "$(unit_of "$pid")" ]; then continue; fi
+        first_line "$directory/comm"
+        name=$line
+        first_line "/proc/$parent/comm"
+        [ "$line" != "$name" ] || continue # a child
+        case $name in
+            php-fpm*) kill -USR2 "$pid" ;;
+            *) kill -USR1 "$pid" ;;
+        esac
+    done
+}
+
 web_processes() { probe_web | awk -F '\t' '$1 == "web" { print $2 }'; }
 
 old_children() { # units with PHP processes of the web user from before the change
-    web_processes | awk -v user="$web_user" -v ticks="$ticks" '$1 == user && $2 <= ticks { print $3 }' | sort -u
+    web_processes | awk -v user="$web_user" -v ticks="$ticks" '
+        $1 == user && $2 <= ticks { print NF > 2 ? $3 : "(no unit)" }' | sort -u
 }

@@ -100,6 +100,17 @@ def test_a_host_that_will_not_do(
         assert message in refused(lab)
 
 
+def test_of_a_misp_whose_settings_are_roots_nothing_runs_as_root(lab: Lab, host: LabHost) -> None:
+    tripwire = 'if (posix_geteuid() === 0) { touch("/run/ran-as-root"); }'
+    spoil = f"cp -p {CONFIG} {CONFIG}.kept && echo '{tripwire}' >>{CONFIG} && chown root {CONFIG}"
+    with spoiled(host, spoil, BACK.format(CONFIG)):
+        assert "config.php belongs to root" in refused(lab)
+        assert "config.php belongs to root" in refused(lab, "--data", "misp_web_user=root")
+        assert host.exec("ls /run/ran-as-root", check=False).exit_code != 0
+        host.exec(["php", "-r", f"include '{CONFIG}';"])
+        assert host.exec("rm /run/ran-as-root").exit_code == 0  # which a run as root would leave
+
+
 def test_several_faults_are_named_at_once(lab: Lab, host: LabHost) -> None:
     with spoiled(host, f"chown root {CONFIG}", f"chown www-data {CONFIG}"):
         printed = refused(lab, "--data", "supervisor_port=443")

@@ -88,6 +88,7 @@ def examined(family: str, **changes: Any) -> dict[str, Any]:
         "version": {"major": 2, "minor": 5, "hotfix": 1},
         "config": f"{user} {user} 640",
         "cake": "/var/www/MISP/app/Console/cake",
+        "cake_php": "yes",
         "composer": "php composer.phar",
         "web_user": f"{user} {user}",
         "php": "/usr/bin/php",

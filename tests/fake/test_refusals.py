@@ -36,6 +36,10 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ({"php_version": []}, "does not say its version"),
         ({"extension": ["posix", "curl"]}, "PHP lacks the extension(s) redis"),
         ({"composer": []}, "Composer is neither"),
+        ({"cake_php": []}, "app/Console/cake.php, which MISP's settings are set by, is missing"),
+        ({"web": "www-data 9 supervisor.service"}, "web from under supervisord, which cannot"),
+        ({"group_section": "[program:mail]"}, "misp-workers.conf also has [program:mail]"),
+        ({"legacy": {"installed": False}}, "old workers live, but /var/www/MISP/app/Plugin/Cake"),
         ({"init": "bash"}, "PID 1 is bash"),
         ({"busy": "ann@desk has been at work"}, "ann@desk has been at work: wait"),
         ({"tool": ["setpriv"]}, "flock is missing"),
@@ -43,7 +47,7 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ({"settings": settings(redis_password_settable=False)}, "password begins with -"),
         ({"settings": settings(savable=False)}, "www-data may not write config.php or its direct"),
         ({"settings": settings(read_timeout=30)}, "gives up on Redis after 30 s while a worker"),
-        ({"memory_kb": 500_000}, "lower the counts in misp_workers"),
+        ({"memory_kb": 200_000}, "21 more workers take about 246 MiB: lower the counts"),
         ({"disk_kb": 1000}, "make room"),
         ({"settings": {"error": "cannot be read by www-data"}}, "config.php cannot be read"),
         ({"settings": settings(background_jobs=False)}, "MISP.background_jobs is false"),
@@ -105,6 +109,46 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
 )
 def test_preflight_refuses(pyinfra: Pyinfra, changes: dict[str, Any], message: str) -> None:
     assert message in refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
+
+
+UNREAD = {
+    "inet_elsewhere": "/etc/supervisord.conf 127.0.0.1:9001 boss",
+    "inet_answer": "0 Failed to connect to 127.0.0.1 port 9001",
+    "unit_state": "active enabled",
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "data", "note"),
+    [
+        ({"memory_kb": 500_000}, {}, "note: 488 MiB of memory are free, 21 more workers take"),
+        ({"web": "nginx 100 php-fpm.service"}, {"misp_web_user": "www-data"}, ""),
+        ({"include": "%(here)s/conf.d/*.conf", "conf": "x"}, {}, ""),
+        (UNREAD, {}, "note: the [inet_http_server] in /etc/supervisord.conf is used as it is"),
+    ],
+    ids=["little memory", "a pool that sleeps", "files below %(here)s", "RPC not read yet"],
+)
+def test_what_will_do_is_not_refused(
+    pyinfra: Pyinfra, changes: dict[str, Any], data: dict[str, Any], note: str
+) -> None:
+    answers = migrating("debian", **changes)
+    run = pyinfra({"one": {"fake_responses": answers, **data}}, "--dry")
+    assert (run.exit_code, "refused" in run.output) == (0, False)
+    assert note in run.output
+
+
+def test_composer_is_needed_only_where_a_class_is_missing(pyinfra: Pyinfra) -> None:
+    run = pyinfra({"one": {"fake_responses": converged("debian", composer=[])}}, "-y")
+    assert (run.exit_code, run.actions("one")) == (0, [])
+
+
+def test_of_a_misp_whose_settings_are_roots_nothing_but_that_is_said(pyinfra: Pyinfra) -> None:
+    """None of its code was run, so there are no answers that could be wrong as well."""
+    unasked: dict[str, Any] = {"settings": [], "redis": [], "legacy": []}
+    answers = migrating("debian", config="root root 640", web_user="root root", **unasked)
+    printed = refused(pyinfra, {"fake_responses": answers})
+    assert "  1. config.php belongs to root" in printed
+    assert "  2. " not in printed
 
 
 @pytest.mark.parametrize("service", ["supervisor", "supervisor.service"])

@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from supervisor.options import UnhosedConfigParser
 
 from tasks import facts, preflight, render, scripts, status
 from tasks.commands import run
@@ -380,6 +381,62 @@ def test_the_shell_reads_a_supervisor_file_as_supervisor_does(tmp_path: Path, se
     (server,) = (s for s in read(x=text).server_configs if s["section"] == "inet_http_server")
     assert (said["username"], said["password"]) == (server["username"], server["password"])
     assert int(said["port"].rpartition(":")[2]) == server["port"]
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        "files = conf.d/*.conf",
+        "files = conf.d/*.conf\n    more.d/*.ini\n    /srv/a.conf",
+        "files =\n  conf.d/*.conf ; the package's\n\tmore.d/*.ini",
+        "  files: conf.d/*.conf\n    more.d/*.ini",
+        "files=conf.d/*.conf\n; no part of it\nother=x",
+    ],
+)
+def test_the_shell_reads_a_value_over_several_lines(tmp_path: Path, files: str) -> None:
+    path = tmp_path / "x.conf"
+    path.write_text(f"[include]\n{files}\n[supervisord]\nfiles=none\n")
+    parser = UnhosedConfigParser()
+    parser.read_string(path.read_text())
+    said = _within(probe(target()), f"section_of {path} include files", library=True)
+    assert said.split() == parser.get("include", "files").split()
+
+
+GROUP = "[group:misp-workers]\nprograms = default, prio ; MISP's\n[program:default]\nx=1\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "odd"),
+    [
+        (GROUP, []),
+        (f"{GROUP}[program:prio]  ; five\n[program:mail]\n", ["[program:mail]"]),
+        (f"{GROUP}[inet_http_server]\nport=1\n", ["[inet_http_server]"]),
+        (f"{GROUP}[program:scheduler]\n", ["[program:scheduler]"]),
+        (f"[program:mail]\n{GROUP}[group:other]\n", ["[program:mail]", "[group:other]"]),
+    ],
+)
+def test_what_is_in_the_groups_file_and_not_of_the_group(
+    tmp_path: Path, text: str, odd: list[str]
+) -> None:
+    (tmp_path / "group.conf").write_text(text)
+    body = f"group_file={tmp_path}/group.conf\nodd_group_sections"
+    assert _within(probe(target()), body, library=True).splitlines() == odd
+    ours = target().group_text()
+    (tmp_path / "group.conf").write_text(ours)
+    assert _within(probe(target()), body, library=True) == ""
+
+
+def test_the_directory_of_the_group_is_compared_as_a_place(tmp_path: Path) -> None:
+    (tmp_path / "misp").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "misp")
+    script = probe(target({"misp_root": f"{tmp_path}/link"}))
+
+    def as_root(directory: str) -> str:
+        return _within(script, f"as_misp_root '{directory}'", library=True)
+
+    assert as_root(f"{tmp_path}/misp/") == as_root(f"{tmp_path}/link") == f"{tmp_path}/link"
+    assert as_root("/srv/other") == "/srv/other"
+    assert as_root("") == ""
 
 
 @pytest.mark.parametrize(

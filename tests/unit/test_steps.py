@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tasks import legacy, misp, proof, render, selinux, workers
+from tasks import misp, parse, proof, render, selinux, workers
 from tasks.parse import Answer
 from tasks.platforms import detect
 from tasks.settings import Secrets, from_host_data
@@ -181,7 +181,7 @@ class TestOldWorkers:
         ],
     )
     def test_whether_they_live_or_would_come_back(self, seen: dict[str, Any], alive: bool) -> None:
-        assert legacy._is_alive(answer(**seen)) is alive
+        assert parse.old_workers_live(answer(**seen)) is alive
 
 
 def test_the_names_of_the_guides_set() -> None:
