@@ -115,6 +115,11 @@ def misp_version(text: str) -> tuple[int, int, int]:
         return (0, 0, 0)
 
 
+def dotted(version: tuple[int, int, int]) -> str:
+    """`2.5.18` of (2, 5, 18)."""
+    return ".".join(str(part) for part in version)
+
+
 def wrong_workers(status: Mapping[str, Process], wanted: Iterable[str], group: str) -> list[str]:
     """What keeps the group from being exactly the wanted set, all RUNNING; empty: nothing."""
     wanted = set(wanted)

@@ -54,7 +54,7 @@ while [ -n "$(legacy_processes)" ]; do
     if [ "$(date +%s)" -ge "$limit" ]; then
         die "drain limit of $drain_timeout s reached, old workers still run: $(legacy_processes | tr '\n' ';'). They leave after their job; run again then"
     fi
-    sleep 0.2
+    sleep 0.05
 done
 for unit in $units; do
     strangers=$(php_processes_in "$unit")

@@ -14,12 +14,13 @@ reload_web() {
         reload_unit "$unit" || die "could not reload $unit"
     done
     reload_masters
-    tries=0
-    while [ "$boot" = "$(cat /proc/sys/kernel/random/boot_id)" ] && [ -n "$(old_children)" ]; do
-        tries=$((tries + 1))
+    first_line /proc/sys/kernel/random/boot_id
+    this_boot=$line
+    limit=$(($(date +%s) + 300))
+    while [ "$boot" = "$this_boot" ] && [ -n "$(old_children)" ]; do
         # A process that serves a long request leaves after it.
-        [ "$tries" -lt 1500 ] || die "after five minutes these still have PHP processes with the old settings: $(old_children | tr '\n' ' ')"
-        sleep 0.2
+        [ "$(date +%s)" -lt "$limit" ] || die "after five minutes these still have PHP processes with the old settings: $(old_children | tr '\n' ' ')"
+        sleep 0.05
     done
     cat "$state_dir/settings-changed" | write_file "$state_dir/web-reloaded" 0600
 }

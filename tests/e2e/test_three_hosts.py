@@ -5,18 +5,14 @@ is left alone until the second is mended.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from lab import run
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.paths import REPOSITORY
 from lab.topology import HostSpec
 from tests.e2e import cuts, observe
+from tests.e2e.project import command, summary
 
 pytestmark = pytest.mark.resilience
 
@@ -38,24 +34,6 @@ def broken(lab: Lab) -> LabHost:
     return host
 
 
-def summary(lab: Lab) -> tuple[int, str]:
-    """What `python -m tasks.summary` says of the newest run, and its status."""
-    return command(lab, "tasks.summary")
-
-
-def command(lab: Lab, *module: str) -> tuple[int, str]:
-    """The status of a command of the project, and what it says itself."""
-    done = subprocess.run(
-        [sys.executable, "-m", *module],
-        cwd=REPOSITORY,
-        env={**os.environ, **lab.environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return done.returncode, done.stdout
-
-
 @pytest.mark.parametrize("options", [(), ("--serial",)], ids=["side by side", "one by one"])
 def test_the_others_finish_and_the_summary_names_host_step_and_cause(
     lab: Lab, broken: LabHost, options: tuple[str, ...]
@@ -66,9 +44,8 @@ def test_the_others_finish_and_the_summary_names_host_step_and_cause(
     assert done.failed_hosts == (broken.name,)
     for name in GOOD:
         assert observe.faults(lab[name]) == []
-    code, table = summary(lab)
-    assert code == 1, table
-    lines = {line.split()[0]: line for line in table.splitlines()[2:]}
+    code, lines = summary(lab)
+    assert code == 1
     assert {name: lines[name].split()[1] for name in lines} == {
         FIRST.name: "done",
         BROKEN.name: "failed",

@@ -24,6 +24,8 @@ LAYERS = (
     ("scripts", "misp_rest", "reporting"),
     ("facts",),
     ("commands", "acquaintance"),
+    ("obstacles",),
+    ("notes",),
 )
 LOWER = {
     name: {lower for layer in LAYERS[:level] for lower in layer}
