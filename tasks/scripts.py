@@ -12,7 +12,7 @@ import platform
 import re
 import shlex
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
@@ -97,6 +97,7 @@ def probe(target: Target, *subjects: str) -> Script:
         target,
         {"topics": " ".join(topics), "needs_status": status, "waits_for_lock": waits},
         f"await_actions\n{body}\nexit 0",
+        programs=("php_misp",),  # a shell forks the quicker the less it holds
     )
 
 
@@ -110,13 +111,19 @@ def action(name: str, target: Target, **extra: str) -> Script:
     return _script(name, target, extra, "hold_lock\n" + _text(f"{name}.sh"))
 
 
-def _script(label: str, target: Target, extra: Mapping[str, str], body: str) -> Script:
+def _script(
+    label: str,
+    target: Target,
+    extra: Mapping[str, str],
+    body: str,
+    programs: Iterable[str] = (),
+) -> Script:
     asked = {"topics": "", "needs_status": "no", "waits_for_lock": "yes"}
     values = {**variables(target), **asked, **extra}
     lines = [f"{key}={shlex.quote(value)}" for key, value in values.items()]
     # In a function, so that nothing runs of a script that was cut off on its way.
     parts = (_text(f"{part}.sh") for part in PARTS)
-    whole = "\n".join([*lines, _php(), *parts, body])
+    whole = "\n".join([*lines, _php(*(programs or _PROGRAMS)), *parts, body])
     return Script(label, f"main() {{\n{whole}\n}}\nmain </dev/null\n")
 
 
@@ -186,12 +193,12 @@ _PROGRAMS = {
 
 
 @cache
-def _php() -> str:
-    """The PHP programs, put together on the host from pieces, which several of them share."""
-    pieces = dict.fromkeys(piece for pieces in _PROGRAMS.values() for piece in pieces)
+def _php(*programs: str) -> str:
+    """PHP programs, put together on the host from pieces, which several of them share."""
+    pieces = dict.fromkeys(piece for program in programs for piece in _PROGRAMS[program])
     lines = [f"code_{piece}={shlex.quote(_text(f'{piece}.php'))}" for piece in pieces]
-    for program, parts in _PROGRAMS.items():
-        lines.append(f"{program}={''.join(f'$code_{part}' for part in parts)}")
+    for program in programs:
+        lines.append(f"{program}={''.join(f'$code_{part}' for part in _PROGRAMS[program])}")
     return "\n".join(lines)
 
 

@@ -165,7 +165,14 @@ def test_values_of_the_target_are_under_the_names_that_scripts_use() -> None:
         "php_set_settings": (REMOTE / "set_settings.php").read_text(encoding="utf-8"),
     }
     printing = "\n".join(f"printf '%s\\0' \"${name}\"" for name in expected)
-    assert _within(probe(wanted), printing).split("\0")[:-1] == list(expected.values())
+    script = action("record_proof", wanted)
+    assert _within(script, printing).split("\0")[:-1] == list(expected.values())
+
+
+def test_a_look_has_the_php_that_it_runs_and_no_other() -> None:
+    look, step = probe(target(), *SUBJECTS), action("record_proof", target())
+    assert set(re.findall(r"^(php_\w+)=", look.partition(LIB)[0], re.M)) == {"php_misp"}
+    assert set(re.findall(r"^(php_\w+)=", step.partition(LIB)[0], re.M)) == set(scripts._PROGRAMS)
 
 
 def test_a_command_in_a_script_cannot_read_the_rest_of_it() -> None:
