@@ -10,7 +10,7 @@ make -C "$build" -f /usr/share/selinux/devel/Makefile misp-workers-httpd.pp >"$b
     { cat "$build/log" >&2; die "the SELinux module could not be built"; }
 
 if [ "$load_module" = yes ]; then
-    install -d -m 0700 "$originals"
+    make_originals
     [ -f "$originals/selinux" ] || printf '%s %s %s\n' "$(semodule -l | grep -q '^misp-workers-httpd' && echo loaded || echo absent)" \
         "$(matchpathcon -n "$real_root/app/Console/cake" | cut -d: -f3)" \
         "$(getsebool httpd_can_network_connect | sed 's/.*> //')" | write_file "$originals/selinux" 0600

@@ -104,7 +104,7 @@ section_of() { # FILE SECTION KEY: a value from a supervisor file, read as super
             gsub(/^[[:space:]]+|[[:space:]]+$/, "", text)
             return text
         }
-        /^[[:space:]]*[;#]/ { next }
+        /^[[:space:]]*([;#]|$)/ { next }
         /^\[/ {
             inside = (index($0, "[" section "]") == 1 || index($0, "[" section ":") == 1)
             name = ""
@@ -173,6 +173,11 @@ json_text() {
 sha256() { # of standard input
     digest=$(sha256sum)
     printf '%s\n' "${digest%% *}"
+}
+
+nap() { # between two looks: short at first, since most waits are
+    naps=$((${naps:-0} + 1))
+    if [ "$naps" -le 20 ]; then sleep 0.05; else sleep 0.25; fi
 }
 
 daemon_pid() { systemctl show -p MainPID --value "$supervisor_unit" 2>/dev/null; }

@@ -22,11 +22,12 @@ start_again() { # what ran before, or does at boot; a unit that remains after ex
     put_launchers_back
 }
 
-php_processes_in() { # UNIT: their PIDs
+strangers_in() { # UNIT: PIDs of PHP processes there that are no workers, nor have just ended
+    known=" $(legacy_processes | cut -d' ' -f1 | tr '\n' ' ')"
     for directory in /proc/[0-9]*; do
-        first_line "$directory/comm" || continue
-        case $line in php*) ;; *) continue ;; esac
+        first_line "$directory/comm" && [ -e "$directory/exe" ] || continue
         pid=${directory#/proc/}
+        case $line,$known in *" $pid "*) continue ;; php*) ;; *) continue ;; esac
         if [ "$(unit_of "$pid")" = "$1" ] && ! is_in_a_container "$pid"; then printf '%s ' "$pid"; fi
     done
 }
@@ -41,6 +42,10 @@ counted=tasks # where jobs are converted, MISP's scheduled tasks stay behind
 [ "$on_leftover_jobs" != convert ] || counted=
 ! old_work_left "$counted" || die "drain limit: the old backend has work again, or does not answer: $left. Nothing was stopped; run again to wait for it. $(often)"
 for unit in $units; do
+    strangers=$(strangers_in "$unit")
+    [ -z "$strangers" ] || die "$unit also runs PHP processes that are no workers as CakeResque starts them (php ./bin/resque): $strangers. They would live on, so nothing was stopped: see what they are, end them, and run again"
+done
+for unit in $units; do
     keep_unit "$unit"
     hold_unit "$unit"
 done
@@ -54,14 +59,7 @@ while [ -n "$(legacy_processes)" ]; do
     if [ "$(date +%s)" -ge "$limit" ]; then
         die "drain limit of $drain_timeout s reached, old workers still run: $(legacy_processes | tr '\n' ';'). They leave after their job; run again then"
     fi
-    sleep 0.05
-done
-for unit in $units; do
-    strangers=$(php_processes_in "$unit")
-    if [ -n "$strangers" ]; then
-        start_again
-        die "$unit also runs PHP processes that are no workers as CakeResque starts them (php ./bin/resque): $strangers. They would live on, so the old workers were started again; stop these by hand first"
-    fi
+    nap
 done
 if [ "$on_leftover_jobs" = convert ] && old_work_left; then convert_old_jobs; fi
 if old_work_left "$counted"; then

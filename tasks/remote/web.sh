@@ -10,8 +10,11 @@ reload_web() {
         ticks=$(now_ticks)
         changed "$ticks"
     fi
+    reloaded=' '
     for unit in $(web_processes | awk '{ print $3 }' | sort -u); do
-        reload_unit "$unit" || die "could not reload $unit"
+        can_reload "$unit" || continue
+        systemctl reload "$unit" || die "could not reload $unit"
+        reloaded="$reloaded$unit "
     done
     reload_masters
     first_line /proc/sys/kernel/random/boot_id
@@ -20,30 +23,31 @@ reload_web() {
     while [ "$boot" = "$this_boot" ] && [ -n "$(old_children)" ]; do
         # A process that serves a long request leaves after it.
         [ "$(date +%s)" -lt "$limit" ] || die "after five minutes these still have PHP processes with the old settings: $(old_children | tr '\n' ' ')"
-        sleep 0.05
+        nap
     done
     cat "$state_dir/settings-changed" | write_file "$state_dir/web-reloaded" 0600
 }
 
-reload_unit() { # UNIT: one that somebody wrote by hand may know no reload
-    case $(systemctl show -p CanReload --value "$1") in
-        no) systemctl restart "$1" ;;
-        *) systemctl reload "$1" ;;
-    esac
+# Not one that somebody wrote by hand without ExecReload, and not supervisord's, whose reload restarts all.
+can_reload() { # UNIT
+    [ "$1" != "$supervisor_unit.service" ] && [ "$(systemctl show -p CanReload --value "$1")" != no ]
 }
 
-# Those that no unit has started, by the signal that a unit's reload sends.
+# Those of no unit, or of one that cannot be reloaded, by the signal that a unit's reload sends. Never by a
+# restart: whatever else runs in such a unit would go with it, as old workers that MISP's page started.
 reload_masters() {
     for directory in $(web_directories); do
         pid=${directory#/proc/}
-        if is_in_a_container "$pid" || ! see_process "$pid" || [ -n "$(unit_of "$pid")" ]; then continue; fi
-        first_line "$directory/comm"
+        unit=$(unit_of "$pid")
+        case $reloaded in *" ${unit:-none} "*) continue ;; esac
+        if is_in_a_container "$pid" || ! see_process "$pid"; then continue; fi
+        first_line "$directory/comm" || continue
         name=$line
-        first_line "/proc/$parent/comm"
+        first_line "/proc/$parent/comm" || continue
         [ "$line" != "$name" ] || continue # a child
         case $name in
-            php-fpm*) kill -USR2 "$pid" ;;
-            *) kill -USR1 "$pid" ;;
+            php-fpm | php-fpm[0-9]*) kill -USR2 "$pid" ;;
+            apache2 | httpd) kill -USR1 "$pid" ;;
         esac
     done
 }
@@ -52,5 +56,5 @@ web_processes() { probe_web | awk -F '\t' '$1 == "web" { print $2 }'; }
 
 old_children() { # units with PHP processes of the web user from before the change
     web_processes | awk -v user="$web_user" -v ticks="$ticks" '
-        $1 == user && $2 <= ticks { print NF > 2 ? $3 : "(no unit)" }' | sort -u
+        $1 == user && $2 <= ticks { print (NF > 2 ? $3 : "(no unit)") }' | sort -u
 }

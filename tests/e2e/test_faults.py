@@ -116,7 +116,7 @@ BLACK_HOLE = (
     "[one.connect_ex(at) for one in c]; time.sleep(600)"
 )
 FPM_POOL = "/etc/php-fpm.d/www.conf"
-MEMINFO = "printf 'MemAvailable: 400000 kB\\n' >/run/meminfo && mount --bind /run/meminfo"
+MEMINFO = "printf 'MemAvailable: 200000 kB\\n' >/run/meminfo && mount --bind /run/meminfo"
 
 ON_DEBIAN = (
     Fault(
@@ -237,7 +237,7 @@ ON_EL = (
         "memory",
         f"{MEMINFO} /proc/meminfo",
         "umount /proc/meminfo; rm /run/meminfo",
-        "390 MiB of memory are free, 21 more workers take about 881 MiB",
+        "195 MiB of memory are free, 21 more workers take about 246 MiB",
     ),
     Fault(
         "another-misps-workers",

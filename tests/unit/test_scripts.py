@@ -469,6 +469,33 @@ def test_the_youngest_worker_is_as_old_as_its_process(status: str, is_old: bool)
     ) is is_old
 
 
+WEB = """\
+root 100 php8.2-fpm.service
+www-data 250 php8.2-fpm.service
+www-data 190 php8.2-fpm.service
+www-data 200 by-hand.service
+www-data 150
+zabbix 10 zabbix.service
+"""
+
+
+@pytest.mark.parametrize(
+    ("ticks", "units"),
+    [
+        (100, []),
+        (170, ["(no unit)"]),
+        (200, ["(no unit)", "by-hand.service", "php8.2-fpm.service"]),
+    ],
+)
+def test_what_serves_misp_since_before_its_settings_is_known(
+    tmp_path: Path, ticks: int, units: list[str]
+) -> None:
+    (tmp_path / "web").write_text(WEB)
+    body = f"web_processes() {{ cat {tmp_path}/web; }}\nticks={ticks}\ncd {tmp_path}\nold_children"
+    assert _within(probe(target()), body, library=True).splitlines() == units
+    assert [path.name for path in tmp_path.iterdir()] == ["web"]
+
+
 def test_an_old_worker_is_its_php_and_no_shell_around_it(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "resque").touch()
