@@ -122,6 +122,14 @@ def test_a_web_tier_that_no_unit_has_started_reads_the_new_settings(lab: Lab) ->
     assert verify.get_json(host, "/servers/getWorkers")
     deployed(lab, host)
     check_migrated(host)
+    # And one whose unit knows no reload; the new password shows what it has read.
+    host.exec(["systemctl", "stop", "by-hand.scope"])
+    host.exec(["systemd-run", "--quiet", "--unit", "no-reload", "php-fpm8.2", "--nodaemonize"])
+    wait_for(lambda: int(host.exec("pgrep -c php-fpm", check=False).stdout) > 1, 20, "PHP-FPM")
+    master = host.exec("pgrep -o php-fpm").stdout
+    run.apply(lab, "--limit", host.name, "--data", "rotate_password=true").check()
+    check_migrated(host)
+    assert host.exec("pgrep -o php-fpm").stdout == master
 
 
 def test_what_else_runs_in_the_old_workers_unit_keeps_them(lab: Lab) -> None:
