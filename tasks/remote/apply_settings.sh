@@ -3,15 +3,16 @@
 # shellcheck shell=sh disable=SC2154
 
 make_state_dir
-find_password || die "no supervisor password is known on this host: the RPC step has to come first"
-redis_password=$(misp_value redis_password)
-write_places places # afterwards nobody knows any more where the workers are, and where jobs may wait
+take_answers "$(misp password redis_password places)"
+given_password || password_in_use=${answer_password:-}
+knows_password || die "no supervisor password is known on this host: the RPC step has to come first"
+write_places "${answer_places:-}" # afterwards nobody knows any more where the workers are, and where jobs may wait
 # From here on every PHP process of the web tier may have settings that are no longer true.
 about_to_change "$config_php"
 changed unfinished
 
 printf '{"settings":%s,"supervisor_password":"%s","redis_password":"%s"}' "$settings_json" \
-    "$(json_text "$password_in_use")" "$(json_text "$redis_password")" |
+    "$(json_text "$password_in_use")" "$(json_text "${answer_redis_password:-}")" |
     (cd "$misp_root/app/Console" && php_as_web_user "$php_set_settings") || die "MISP's settings were not all taken, see above"
 
 left_by_us "$config_php"

@@ -30,14 +30,14 @@ fi
 # At once, so that these workers become idle, and then what came meanwhile.
 if [ "$moves" = yes ]; then
     rm -f "$state_dir/proven"
-    write_places places
+    write_places "$(misp_value places)"
     finish_conversion # which knows by marks in the former place what has arrived
     move_queues
 fi
 [ "$stops" = no ] || stop_idle_workers
 if [ "$moves" = yes ]; then
     (move_queues) || { ctl start 'misp-workers:*' >/dev/null 2>&1; exit 1; }
-    write_places place
+    write_places "$(misp_value place)"
 fi
 complaint=$(ctl update misp-workers 2>&1)
 refuse_faulty "$complaint"

@@ -62,10 +62,9 @@ as_web_user() {
 # password there too, until nothing waits in it any more.
 redis_places=$state_dir/redis-places
 
-write_places() { # TOPIC: what PHP says of them
-    places=$(misp_value "$1")
-    case $places in
-        '['*) printf '%s\n' "$places" | write_file "$redis_places" 0600 || die "could not write $redis_places" ;;
+write_places() { # PLACES, as PHP says them
+    case $1 in
+        '['*) printf '%s\n' "$1" | write_file "$redis_places" 0600 || die "could not write $redis_places" ;;
         *) die "where MISP's queues are cannot be told: its configuration cannot be read" ;;
     esac
 }

@@ -21,7 +21,7 @@ restore_launchers() { # the old workers, as they were started before
 # The file as it was if nobody else changed it since, else (and in the database) just `enabled` off.
 restore_settings() {
     backend_is_on || is_as_we_left_it "$config_php" || return 0
-    ! backend_is_on || write_places known_places # afterwards nobody knows where jobs may wait
+    ! backend_is_on || write_places "$(misp_value known_places)" # afterwards nobody knows where jobs may wait
     changed unfinished
     ! is_as_we_left_it "$config_php" || restore_original "$config_php"
     if backend_is_on; then
