@@ -35,7 +35,7 @@ def of_migration(target: Target, answer: Answer) -> Iterator[str]:
         checks = (_system, _room, _misp, _php, _web_user, _port_holder)
     else:
         checks = (
-            *(_system, _room, _misp, _libraries, _php, _web_user, _web_tier),
+            *(_system, _room, _misp, _libraries, _php, _web_user),
             *(_settings, _redis, _supervisor, _legacy, _rest),
         )
     for check in checks:
@@ -150,17 +150,6 @@ def _web_user(target: Target, answer: Answer) -> Iterator[str]:
             f"PHP serves the web as {', '.join(sorted(serving))}, but config.php belongs to "
             f"{owner}: MISP would call its workers' user wrong. Make them agree or, where only "
             f"MISP's own pool sleeps, set misp_web_user to {target.web_user}"
-        )
-
-
-def _web_tier(target: Target, answer: Answer) -> Iterator[str]:
-    """Whether what serves MISP can be told to read its settings again, see remote/web.sh."""
-    is_off = (answer.record("settings").get("block") or {}).get("enabled") is not True
-    units = {" ".join(line.split()[2:]) for line in answer.all("web")}
-    if is_off and f"{target.platform.supervisor_unit}.service" in units:
-        yield (
-            "PHP serves the web from under supervisord, which cannot reload one program alone, and "
-            "has to be restarted: run PHP-FPM or Apache from a unit of its own"
         )
 
 

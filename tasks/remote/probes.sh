@@ -175,7 +175,7 @@ web_directories() { # /proc/PID of PHP-FPM's processes, and of Apache's if PHP i
     for directory in /proc/[0-9]*; do
         first_line "$directory/comm" || continue
         case $line in
-            php-fpm*) printf '%s\n' "$directory" ;;
+            php-fpm | php-fpm[0-9]*) printf '%s\n' "$directory" ;;
             apache2 | httpd) set -- "$@" "$directory/maps" ;;
         esac
     done

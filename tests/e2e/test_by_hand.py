@@ -40,8 +40,12 @@ def follow_the_guide(host: LabHost, until: str = "") -> None:
 
 
 def deployed(lab: Lab, host: LabHost) -> run.Run:
-    """A deploy of this host alone, which must end well."""
-    return run.apply(lab, "--limit", host.name).check()
+    """A deploy of this host alone, which must end well and do what a dry run has said."""
+    planned = run.plan(lab, "--limit", host.name).check()
+    done = run.apply(lab, "--limit", host.name).check()
+    said = {one.name for one in planned.plan if one.change | one.conditional}
+    assert {one.name for one in done.changed} == said
+    return done
 
 
 def check_migrated(host: LabHost) -> None:
@@ -130,6 +134,22 @@ def test_a_web_tier_that_no_unit_has_started_reads_the_new_settings(lab: Lab) ->
     run.apply(lab, "--limit", host.name, "--data", "rotate_password=true").check()
     check_migrated(host)
     assert host.exec("pgrep -o php-fpm").stdout == master
+
+
+def test_php_under_supervisord_reads_new_settings_and_nothing_restarts(lab: Lab) -> None:
+    host = lab[UNIT_LESS.name]
+    host.exec(["systemctl", "stop", "no-reload"])
+    program = "[program:php]\ncommand=php-fpm8.2 --nodaemonize\n"
+    host.put("/etc/supervisor/conf.d/php.conf", program)
+    host.exec(["supervisorctl", "update", "php"])
+    wait_for(lambda: int(host.exec("pgrep -c php-fpm", check=False).stdout) > 1, 20, "PHP-FPM")
+    pids = "supervisorctl status | awk '{ print $1, $4 }'"
+    before, children = host.exec(pids).stdout, host.exec("pgrep php-fpm").stdout.split()
+    run.apply(lab, "--limit", host.name, "--data", "misp_max_job_history_ttl=90000").check()
+    assert host.exec(pids).stdout == before
+    now = host.exec("pgrep php-fpm").stdout.split()
+    assert set(now) & set(children) == {children[0]}  # the master
+    check_migrated(host)
 
 
 def test_what_else_runs_in_the_old_workers_unit_keeps_them(lab: Lab) -> None:

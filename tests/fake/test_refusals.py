@@ -37,7 +37,6 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ({"extension": ["posix", "curl"]}, "PHP lacks the extension(s) redis"),
         ({"composer": []}, "Composer is neither"),
         ({"cake_php": []}, "app/Console/cake.php, which MISP's settings are set by, is missing"),
-        ({"web": "www-data 9 supervisor.service"}, "web from under supervisord, which cannot"),
         ({"group_section": "[program:mail]"}, "misp-workers.conf also has [program:mail]"),
         ({"legacy": {"installed": False}}, "old workers live, but /var/www/MISP/app/Plugin/Cake"),
         ({"init": "bash"}, "PID 1 is bash"),
