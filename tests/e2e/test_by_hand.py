@@ -142,7 +142,8 @@ def test_php_under_supervisord_reads_new_settings_and_nothing_restarts(lab: Lab)
     program = "[program:php]\ncommand=php-fpm8.2 --nodaemonize\n"
     host.put("/etc/supervisor/conf.d/php.conf", program)
     host.exec(["supervisorctl", "update", "php"])
-    wait_for(lambda: int(host.exec("pgrep -c php-fpm", check=False).stdout) > 1, 20, "PHP-FPM")
+    runs = "supervisorctl status php | grep -q RUNNING"
+    wait_for(lambda: host.exec(runs, check=False).exit_code == 0, 20, "PHP-FPM")
     pids = "supervisorctl status | awk '{ print $1, $4 }'"
     before, children = host.exec(pids).stdout, host.exec("pgrep php-fpm").stdout.split()
     run.apply(lab, "--limit", host.name, "--data", "misp_max_job_history_ttl=90000").check()
