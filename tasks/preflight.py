@@ -62,8 +62,7 @@ def _examine_for_rollback() -> Target | None:
     answer = facts.ask(asked, *SUBJECTS, "originals", "new_backend")
     target = with_answers(asked, answer)
     _report_versions(target, answer)
-    is_on = (answer.record("settings").get("block") or {}).get("enabled") is True
-    if not answer.one("kept") and not is_on:
+    if not answer.one("kept") and not target.is_on:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
     if problems := list(obstacles.of_rollback(target, answer)):

@@ -258,6 +258,36 @@ def test_a_rollback_that_restarts_what_is_somebody_elses_needs_consent(
     assert is_said == (outcome == summary.REFUSED)
 
 
+@pytest.mark.parametrize(
+    ("originals", "legacy", "outcome"),
+    [
+        (("backend_before\ton",), {}, summary.REFUSED),
+        (("backend_before\toff",), {}, summary.DONE),
+        ((), {}, summary.DONE),  # kept by a version that did not write it down
+        (("backend_before\ton", "unit_before\told.service active enabled"), {}, summary.DONE),
+        (("backend_before\ton", "launchers\tout"), {}, summary.DONE),
+        (("backend_before\ton",), {"process": "77 76 default"}, summary.DONE),
+    ],
+)
+def test_a_host_that_never_had_old_workers_is_not_brought_back_to_them(
+    pyinfra: Pyinfra,
+    reports: Reports,
+    originals: tuple[str, ...],
+    legacy: dict[str, str],
+    outcome: str,
+) -> None:
+    gone = {"unit": "misp-workers.service inactive disabled", "process": []}
+    look = migrating("debian", settings=settings(BLOCK), **{**gone, **legacy})[f"-- {EXAMINE}"]
+    answers = {
+        "id -u": migrating("debian")["id -u"],
+        f"-- {ROLLBACK}": [*look, "@originals", "kept\tyes", *originals],
+        "-- originals": ["@originals", "kept\tyes"],
+    }
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv", deploy="rollback.py")
+    assert reports()["one"].outcome == outcome, run.output
+    assert ("there is nothing to go back to" in run.output) == (outcome == summary.REFUSED)
+
+
 def test_a_host_that_cannot_be_reached_is_reported_with_the_others(tmp_path: Path) -> None:
     inventory = tmp_path / "inventory.py"
     fake = {"fake_responses": migrating("debian"), "fake_delay": 0, "fake_delay_jitter": 0}
