@@ -1,0 +1,293 @@
+"""What a look at a host finds, part by part. Both sides read these types, so they hold values only.
+
+Each part is a NamedTuple of texts, numbers and other parts: it travels as JSON and is checked
+against these types, strictly, where it arrives. What was not found is empty, 0, False or -1; a
+part that could not be found out says why in `error`.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Tuple
+
+Version = Tuple[int, int, int]  # (0, 0, 0): unknown
+
+
+class Unit(NamedTuple):
+    """A systemd unit: ActiveState and what `systemctl is-enabled` says."""
+
+    name: str  # with its suffix
+    active: str
+    enabled: str
+    main_pid: int
+    is_there: bool
+    is_held: bool = False  # a retirement that was cut off has taken its reflexes away
+
+
+class System(NamedTuple):
+    """The host itself."""
+
+    init: str  # name of PID 1
+    memory_kb: int  # available; -1: unknown
+    disk_kb: int  # free for /var/log and /var/lib, the smaller; -1: unknown
+    inodes: int  # free for the state directory; -1: unknown
+    is_writable: bool  # a test file could be written beside the state directory
+    busy: str  # another run at work here, in words
+    logs_input: bool  # sudo records standard input, where secrets travel
+    login: str  # the user who called sudo, empty for root
+
+
+class Tree(NamedTuple):
+    """MISP's files, looked at as the web user."""
+
+    error: str  # why nothing of MISP's was run or read; see `web_user`
+    root_exists: bool
+    web_user: str
+    web_group: str
+    version_text: str  # VERSION.json, its first 80 characters
+    version: Version
+    config_owner: str
+    config_mode: int  # permission bits; -1: no config.php
+    is_savable: bool  # MISP may write config.php and its folder
+    has_cake: bool  # app/Console/cake can be executed
+    has_cake_php: bool
+    composer: str  # how Composer is called, empty: not there
+    disk_kb: int  # free in app/tmp; -1: unknown
+
+
+class Php(NamedTuple):
+    """The PHP that jobs run by: a job has no PATH, so bash's own default decides."""
+
+    path: str
+    version: Version
+    version_text: str
+    extensions: List[str]
+    disabled: List[str]  # disable_functions of the command line
+
+
+class Web(NamedTuple):
+    """PHP processes of the web tier, and whether they may still have settings from before."""
+
+    users: List[str]  # whom they run as
+    units: List[str]
+    is_stale: bool  # settings were changed by us in this boot, and the web tier not reloaded since
+
+
+class Place(NamedTuple):
+    """Where the new backend's queues are; without the password."""
+
+    host: str
+    port: int
+    database: int
+    namespace: str
+    max_job_history_ttl: int
+
+
+class Settings(NamedTuple):
+    """MISP's settings as stored. Of secrets only "is it the wanted one"."""
+
+    error: str
+    block: Dict[str, Any]  # SimpleBackgroundJobs without its passwords
+    wanted: Place
+    is_supervisor_password_right: bool
+    is_redis_password_right: bool
+    is_redis_password_settable: bool  # MISP's command line takes a leading - for an option
+    is_in_database: bool
+    is_encrypted: bool
+    has_background_jobs: bool
+    read_timeout: float  # seconds until PHP gives up on Redis; -1: never
+    is_pending: bool  # a password was made that MISP does not have yet
+
+    @property
+    def is_on(self) -> bool:
+        """Whether MISP uses the new backend: THE meaning of "on" (its code tests `=== true`)."""
+        return self.block.get("enabled") in (True, 1, "1", "true")
+
+
+class NewBackend(NamedTuple):
+    """The new backend's queues in Redis, at the place that is wanted."""
+
+    error: str
+    waiting: Dict[str, int]  # by queue
+    aside: int  # jobs that a step which was cut off has set aside
+    foreign_keys: List[str]
+    blocked_clients: int
+    eviction: str  # maxmemory-policy
+
+
+class OldBackend(NamedTuple):
+    """The old backend's queues in Redis. Seconds are from now."""
+
+    error: str
+    is_installed: bool
+    waiting: Dict[str, int]
+    running: int
+    processed: int  # ever
+    held: int  # jobs in a conversion that was cut off
+    stale: int  # entries of dead workers
+    elsewhere: List[str]  # queues that workers of other hosts have
+    delayed: int
+    scheduled: int  # MISP's own scheduled tasks
+    last_due: int
+    next_due: int
+    overdue: int
+
+
+class OldWorker(NamedTuple):
+    """A living process of the old backend."""
+
+    pid: int
+    parent: int
+    queues: List[str]  # "*": all of them, or unknown
+
+
+class Launcher(NamedTuple):
+    """A line in a file that starts old workers."""
+
+    path: str
+    unfit: str  # why it cannot be taken out of use automatically
+
+
+class OldWorkers(NamedTuple):
+    """The old workers' processes and all that starts them."""
+
+    processes: List[OldWorker]
+    hidden: List[int]  # processes that may be old workers, but that root may not look at
+    units: List[Unit]
+    launchers: List[Launcher]
+    programs: List[str]  # of supervisord's, that start old workers
+    is_taken_out: bool  # launchers were taken out of use by an earlier run
+    started_in: List[str]  # units that old workers run in
+
+    @property
+    def live(self) -> bool:
+        """Old workers run, or something would start them: now, on demand or at the next boot."""
+        if self.processes or self.hidden or self.launchers:
+            return True
+        return any(
+            unit.is_held
+            or unit.active not in ("inactive", "failed", "unknown", "")
+            or unit.enabled in ("enabled", "enabled-runtime", "linked")
+            for unit in self.units
+        )
+
+
+class Packages(NamedTuple):
+    """What the package database has of the packages that matter here."""
+
+    installed: Dict[str, str]  # name to version
+    supervisor_version: str  # empty: no supervisord on the PATH
+    is_masked: bool  # an install that was cut off has left supervisord's unit masked
+
+
+class Libraries(NamedTuple):
+    """The PHP classes that MISP's supervisor client needs."""
+
+    missing: List[str]
+    is_complete: bool  # the look at them came to its end
+    is_unfinished: bool  # a run of Composer's was cut off
+
+
+class Worker(NamedTuple):
+    """A process of supervisord's; `name` as supervisorctl prints it, uptime in seconds."""
+
+    name: str
+    state: str
+    pid: int
+    uptime: int
+    note: str
+    user: str  # whom it runs as, empty without a process
+
+    @property
+    def group(self) -> str:
+        """Its group's name."""
+        return self.name.partition(":")[0]
+
+
+class Listener(NamedTuple):
+    """A process that listens on the RPC's port."""
+
+    pid: int
+    name: str
+    unit: str
+
+
+class Supervisor(NamedTuple):
+    """Supervisord: its files, its service and what it runs."""
+
+    conf: str  # path, empty: not there
+    include: List[str]  # patterns of [include], absolute
+    unit: Unit
+    unix_socket: str
+    inet_file: str  # a file that is not ours with an [inet_http_server]
+    inet_address: str
+    inet_user: str
+    inet_answer: str  # what supervisord says there: "ok", "401", or a reason
+    is_listening: bool  # somebody listens on the RPC's port
+    listeners: List[Listener]
+    group_elsewhere: List[str]  # other files with the group or one of its programs
+    group_root: str  # MISP root that our group file is for
+    group_extra: List[str]  # sections of that file that are neither the group nor its programs
+    error: str  # why its programs are not known
+    workers: List[Worker]  # all programs, MISP's and others'
+
+
+class Rpc(NamedTuple):
+    """Our own RPC file and whether supervisord answers as MISP will ask it."""
+
+    is_known: bool  # a password is known
+    is_current: bool  # the file is as it should be, with its mode and owner
+    answer: str  # "ok", "401", or a reason
+
+
+class Workers(NamedTuple):
+    """The worker group's file and what became of it."""
+
+    digest: str  # of the file, empty: wrong owner or mode, or absent
+    has_log_dir: bool  # with its owner and mode
+    applied: str  # digest of what supervisord has loaded
+    strays: List[int]  # workers of a supervisord that was killed
+    busy: List[str]  # names of workers that have a job
+
+
+class Proof(NamedTuple):
+    """What was proven, and what a proof would hold for now."""
+
+    proven: str
+    evidence: str
+
+
+class View(NamedTuple):
+    """MISP's own view of its workers: `cake Admin getWorkers`."""
+
+    error: str
+    workers: Dict[str, Any]
+
+
+class Selinux(NamedTuple):
+    """SELinux, as far as the guide's module is concerned."""
+
+    mode: str  # Enforcing, Permissive, Disabled or Absent
+    built: str  # digest of the source that was built
+    is_loaded: bool
+    cake_label: str
+    cake_rule: str
+    has_network: bool  # httpd_can_network_connect
+
+
+class Originals(NamedTuple):
+    """The record of the host's state before the first change."""
+
+    is_kept: bool
+    was_on: bool  # MISP used the new backend already when the migration first ran here
+    daemon_before: str  # supervisord's state before, empty: not recorded
+    units_before: List[Unit]
+    units_now: List[Unit]
+    launchers: List[str]  # paths, or "ran" where workers lived that no unit had started
+    are_launchers_out: bool
+    has_rpc_file: bool  # the RPC file's original is kept
+
+
+class RunState(NamedTuple):
+    """Whether a run is under way, or was cut before its end."""
+
+    has_state: bool
+    is_at_work: bool
+    last_run: str  # by whom and since when

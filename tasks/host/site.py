@@ -1,0 +1,68 @@
+"""What a host function is told about its host: the operator's data and the platform's names."""
+
+from typing import NamedTuple
+
+STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root
+LOG_DIR = "/var/log/misp-workers"
+GROUP = "misp-workers"  # MISP's code has the group's name as a constant (BackgroundJobsTool.php)
+
+
+class Site(NamedTuple):
+    """One MISP on one host. Times in seconds; an empty text means "not given"."""
+
+    misp_root: str
+    web_user: str  # the operator's misp_web_user; empty: who owns config.php
+    legacy_service: str  # the operator's name for the old workers' unit
+    drain_timeout: int
+    leftovers: str  # on_leftover_jobs: stop, wait or convert
+    transport: str  # of the RPC: tcp or unix
+    rpc_port: int
+    rpc_user: str
+    rpc_socket: str  # path, with transport unix
+    supervisor_package: str
+    supervisor_unit: str  # without .service
+    supervisor_conf: str
+    include_dir: str
+    include_suffix: str
+    package_query: str  # program and arguments; prints NAME<TAB>installed<TAB>VERSION
+    packages: str  # names, separated by blanks, that any host of this platform may need
+    state_dir: str = STATE_DIR
+    log_dir: str = LOG_DIR
+
+    @property
+    def unit(self) -> str:
+        """Supervisord's unit, in full."""
+        return self.supervisor_unit + ".service"
+
+    @property
+    def group_file(self) -> str:
+        """Supervisor's include file with MISP's worker group."""
+        return self.include_dir + "/" + GROUP + self.include_suffix
+
+    @property
+    def rpc_file(self) -> str:
+        """Supervisor's include file that opens the RPC."""
+        return self.include_dir + "/misp-rpc" + self.include_suffix
+
+    @property
+    def app(self) -> str:
+        """MISP's application folder."""
+        return self.misp_root + "/app"
+
+    @property
+    def config_php(self) -> str:
+        """MISP's settings file."""
+        return self.app + "/Config/config.php"
+
+
+class Desired(NamedTuple):
+    """What the operator's data says of Redis and of the RPC's password; empty or -1: nothing."""
+
+    redis_host: str = ""
+    redis_port: int = -1
+    redis_database: int = -1
+    redis_namespace: str = ""
+    redis_password: str = ""
+    has_redis_password: bool = False
+    max_job_history_ttl: int = -1
+    supervisor_password: str = ""
