@@ -1,0 +1,201 @@
+"""Files that root reads and writes. Never below a folder in which another user may make changes.
+
+`real_path` proves that for a path: each folder on the way belongs to root, and nobody else may
+write there. A folder with the sticky bit, as cron's spool, is let pass: others may add files
+there, but not exchange those of root or of a third user.
+"""
+
+import hashlib
+import os
+import stat
+from typing import List, Optional
+
+from tasks.host.errors import HostError
+
+LIMIT = 1 << 20  # bytes; configuration files are smaller
+PREFIX = ".misp-workers."  # no suffix that an include pattern takes for a file of its own
+_LINKS = 40  # as the kernel counts
+
+
+class FileError(HostError):
+    """A file is not what root may touch, or could not be read or written."""
+
+
+def real_path(path: str) -> str:
+    """The path without links; the file itself need not be there.
+
+    Raises:
+        FileError: somebody else than root could exchange a part of it.
+    """
+    todo = [part for part in path.split("/") if part]
+    done = ""
+    links = 0
+    while todo:
+        part = todo.pop(0)
+        if part == "..":
+            done = done.rpartition("/")[0]
+            continue
+        if part == ".":
+            continue
+        _check_folder(done or "/", path)
+        done_next = done + "/" + part
+        try:
+            found = os.lstat(done_next)
+        except FileNotFoundError:
+            return "/".join([done_next] + todo)
+        if stat.S_ISLNK(found.st_mode):
+            links += 1
+            if links > _LINKS or found.st_uid != 0:
+                raise FileError("%s goes by a link that is not root's: %s" % (path, done_next))
+            target = os.readlink(done_next)
+            todo = [one for one in target.split("/") if one] + todo
+            done = "" if target.startswith("/") else done
+        else:
+            done = done_next
+    return done or "/"
+
+
+def _check_folder(folder: str, path: str) -> None:
+    found = os.lstat(folder)
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if found.st_gid == 0:
+        others &= ~stat.S_IWGRP
+    if not stat.S_ISDIR(found.st_mode):
+        raise FileError("%s is no folder, so %s cannot be used" % (folder, path))
+    if found.st_uid != 0 or (others and not found.st_mode & stat.S_ISVTX):
+        raise FileError(
+            "%s can be changed by others than root, so root leaves %s alone" % (folder, path)
+        )
+
+
+def read(path: str, limit: int = LIMIT) -> Optional[bytes]:
+    """The content of a regular file; `None` where there is no file.
+
+    A FIFO or a device does not block, and a huge file is not read.
+
+    Raises:
+        FileError: it is no regular file, bigger than `limit` bytes, or not readable.
+    """
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise FileError("%s cannot be read: %s" % (path, error.strerror)) from None
+    try:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise FileError("%s is no regular file" % path)
+        return _read_all(number, path, limit)
+    finally:
+        os.close(number)
+
+
+def _read_all(number: int, path: str, limit: int) -> bytes:
+    chunks = []  # type: List[bytes]
+    size = 0
+    while size <= limit:
+        chunk = os.read(number, min(limit + 1 - size, 1 << 20))
+        if not chunk:
+            return b"".join(chunks)
+        chunks.append(chunk)
+        size += len(chunk)
+    raise FileError("%s is bigger than %d KiB" % (path, limit >> 10))
+
+
+def first_line(path: str) -> str:
+    """The first line of one of root's own small files, empty where there is none."""
+    data = read(path, 65536) or b""
+    return data.decode("utf-8", "replace").partition("\n")[0].strip()
+
+
+def digest(path: str) -> str:
+    """The SHA-256 of one of root's files, empty where there is none."""
+    data = read(path, 1 << 26)
+    return "" if data is None else hashlib.sha256(data).hexdigest()
+
+
+def mode_of(path: str) -> str:
+    """Owner and mode as in "0:0 644", empty where there is no file."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return ""
+    return "%d:%d %o" % (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode))
+
+
+def write(path: str, data: bytes, mode: int = 0o600, uid: int = 0, gid: int = 0) -> None:
+    """Make the file have this content, whole or not at all, also over a loss of power.
+
+    Raises:
+        FileError: somebody else could exchange its folder, or the disk is full.
+    """
+    path = real_path(path)
+    folder = os.path.dirname(path)
+    drop_unfinished(folder)
+    new = "%s/%s%d" % (folder, PREFIX, os.getpid())
+    try:
+        number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        try:
+            view = memoryview(data)
+            while view:
+                view = view[os.write(number, view) :]
+            os.fchown(number, uid, gid)
+            os.fchmod(number, mode)
+            os.fsync(number)
+        finally:
+            os.close(number)
+        os.rename(new, path)
+        sync_folder(folder)
+    except OSError as error:
+        remove(new)
+        raise FileError("%s could not be written: %s" % (path, error.strerror)) from None
+    label(path)
+
+
+def drop_unfinished(folder: str) -> None:
+    """Remove what a loss of power left of `write`; only who has the lock writes."""
+    for name in os.listdir(folder):
+        if name.startswith(PREFIX):
+            remove(folder + "/" + name)
+
+
+def remove(path: str) -> None:
+    """Remove a file if it is there."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def sync_folder(folder: str) -> None:
+    """Have the folder's names on disk."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def label(path: str) -> None:
+    """Give a file of root's the label that SELinux's policy has for its place."""
+    if os.path.exists("/sys/fs/selinux/enforce"):
+        from tasks.host import programs
+
+        if programs.find("restorecon"):
+            programs.run("restorecon", path)
+
+
+def make_folder(path: str, mode: int = 0o700, gid: int = 0) -> None:
+    """Have a folder of root's with this mode; folders above it are there already."""
+    path = real_path(path)
+    try:
+        os.mkdir(path, mode)
+    except FileExistsError:
+        pass
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode):
+        raise FileError("%s is no folder" % path)
+    if (found.st_uid, found.st_gid) != (0, gid):
+        os.chown(path, 0, gid)
+    if stat.S_IMODE(found.st_mode) != mode:
+        os.chmod(path, mode)
