@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 from pyinfra import logger
 from pyinfra.api.arguments import ConnectorArguments
-from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
@@ -60,40 +59,35 @@ def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> 
     return Action(call, target)
 
 
-class Guarded(FunctionCommand):
+class Guarded(PyinfraCommand):
     """A command, and the way back when it fails: the host returns to its old workers."""
 
     def __init__(self, command: Action | str, target: Target) -> None:
-        super().__init__(self.attempt, [], {})
+        super().__init__()
         self.command = command
         self.way_back = Action(way_back.automatic(target), target)
 
     def __repr__(self) -> str:
         return f"Guarded({self.command!r})"
 
-    def execute(
-        self, state: State, host: Host, connector_arguments: ConnectorArguments
-    ) -> tuple[bool, CommandOutput]:
-        """As pyinfra's own: whether it succeeded, and all that was printed."""
-        succeeded, output = self.attempt(state, host, connector_arguments.copy())
-        if succeeded:
-            return True, output
-        returned, said = self.way_back.execute(state, host, connector_arguments.copy())
+    def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> bool:
+        """Whether the command succeeded; then nothing is taken back."""
+        if self._attempt(state, host, connector_arguments.copy()):
+            return True
+        returned, _ = self.way_back.execute(state, host, connector_arguments.copy())
         if not returned:
             logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
             reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
-            return False, output
+            return False
         is_back = way_back.RETURNED in self.way_back.lines
-        reporting.note(
-            state, host, NOT_PROVEN_RETURNED if is_back else FAILED, " ".join(self.way_back.lines)
-        )
-        return False, CommandOutput([*output, *said])
+        outcome = NOT_PROVEN_RETURNED if is_back else FAILED
+        reporting.note(state, host, outcome, " ".join(self.way_back.lines))
+        return False
 
-    def attempt(self, state: State, host: Host, arguments: Any) -> tuple[bool, CommandOutput]:
-        """What is guarded: the command, or a reason why there is none any more."""
+    def _attempt(self, state: State, host: Host, arguments: ConnectorArguments) -> bool:
         if isinstance(self.command, str):
-            return failed(state, host, self.command), CommandOutput([])
-        return self.command.execute(state, host, arguments)
+            return failed(state, host, self.command)
+        return self.command.execute(state, host, arguments)[0]
 
 
 def guarded(command: Action, target: Target) -> Guarded:

@@ -159,7 +159,9 @@ def checked(adapter: TypeAdapter[R], value: Any, name: str) -> R:
         where = ""
         if isinstance(error, ValidationError):
             where = ".".join(str(part) for part in error.errors(include_input=False)[0]["loc"])
-        raise AnswerError(f"the answer to {name} is not what is due ({where or 'its form'})") from None
+        raise AnswerError(
+            f"the answer to {name} is not what is due ({where or 'its form'})"
+        ) from None
 
 
 def _answer(lines: Iterable[str]) -> Any:

@@ -111,7 +111,8 @@ def _flock(lock: Any, kind: int, patience: float) -> None:
             lease = _lease() or {"owner": "somebody", "since": "an unknown time"}
             raise LockError(
                 "a step of the run that %s began at %s is still at work on this host after %d "
-                "minutes: see what holds %s" % (lease["owner"], lease["since"], patience / 60, _file("step"))
+                "minutes: see what holds %s"
+                % (lease["owner"], lease["since"], patience / 60, _file("step"))
             )
         time.sleep(0.05)
 
