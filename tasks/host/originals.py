@@ -56,17 +56,20 @@ def kept(site: Site, path: str) -> Optional[Kept]:
     return Kept(**found) if found else None
 
 
-def begin(site: Site, was_on: bool) -> None:
+def begin(site: Site) -> None:
     """Have a record, with what nobody can tell later: whether MISP was on the new backend."""
     files.make_folder(site.state_dir)
     if not os.path.isdir(folder(site)):
         files.make_folder(folder(site))
     if files.read(folder(site) + "/record") is None:
-        _store(site, {"was_on": was_on, "files": {}, "units": {}, "launchers": [], "selinux": None})
+        _store(
+            site, {"was_on": site.is_on, "files": {}, "units": {}, "launchers": [], "selinux": None}
+        )
 
 
 def keep(site: Site, path: str) -> None:
     """Keep one of root's files, or that it is absent; only the first call keeps anything."""
+    begin(site)
     real = files.real_path(path)
     data = files.read(real)
     status = os.lstat(real) if data is not None else None
@@ -81,6 +84,7 @@ def keep_stream(
     Args:
         status: of the path, as `(mode, uid, gid)`; `None`: it was absent.
     """
+    begin(site)
     if is_kept(site, path):
         return
     copy = saved(site, path)
@@ -151,6 +155,7 @@ def is_as_we_left_it(site: Site, path: str, digest: str) -> bool:
 
 def keep_units(site: Site, names: List[str]) -> None:
     """Keep whether these units run and whether they start at boot."""
+    begin(site)
     record = _load(site)
     new = [name for name in names if name not in record["units"]]
     for unit in systemd.show(new) if new else []:
@@ -174,6 +179,7 @@ def launchers(site: Site) -> List[str]:
 
 def add_launcher(site: Site, text: str) -> None:
     """Note a launcher before it is taken out of use."""
+    begin(site)
     record = _load(site)
     if text not in record["launchers"]:
         record["launchers"].append(text)
@@ -188,6 +194,7 @@ def selinux(site: Site) -> Optional[Dict[str, Any]]:
 
 def note_selinux(site: Site, state: Dict[str, Any]) -> None:
     """Note SELinux's state, the first time only."""
+    begin(site)
     record = _load(site)
     if not record["selinux"]:
         _store(site, dict(record, selinux=state))
