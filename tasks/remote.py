@@ -219,7 +219,10 @@ def _adapter(function: Callable[..., Any]) -> TypeAdapter[Any]:
 @cache
 def _source(module: str) -> str:
     path = ROOT / f"{module.replace('.', '/')}.py"
-    return path.read_text(encoding="utf-8")
+    text = path.read_text(encoding="utf-8")
+    if module == f"{PACKAGE}.bridge":
+        text += f"\nCODE = {path.with_suffix('.php').read_text(encoding='utf-8')!r}\n"
+    return text
 
 
 @cache

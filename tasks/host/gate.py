@@ -235,40 +235,55 @@ def ask(
     Raises:
         WebUserError: the function failed, or took too long or too much.
     """
-    import json
-
-    answer = _forked(user, function, arguments, None, timeout, limit)
-    try:
-        value = json.loads(answer.decode("utf-8"))
-        if "error" in value:
-            raise WebUserError(str(value["error"])[:400])
-        return value["value"]
-    except (ValueError, KeyError, TypeError, RecursionError):
-        raise WebUserError(
-            "what %s does as %s came to no end" % (function.__name__, user.name)
-        ) from None
+    return _value(_forked(user, function, arguments, None, timeout, limit), user, function)
 
 
 def feed(
-    user: WebUser, function: Callable[..., Any], path: str, *arguments: Any, timeout: float = 600.0
+    user: WebUser, function: Callable[..., Any], path: str, *arguments: Any, timeout: float = 900.0
 ) -> Any:
     """As `ask`; the function's standard input is a file of root's, which it can only read."""
-    import json
-
     number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        value = json.loads(
-            _forked(user, function, arguments, number, timeout, 1 << 20).decode("utf-8")
-        )
-    except ValueError:
-        value = {"error": "what %s does as %s came to no end" % (function.__name__, user.name)}
+        return _value(_forked(user, function, arguments, number, timeout, 1 << 20), user, function)
     finally:
         os.close(number)
-    if not isinstance(value, dict) or "error" in value:
-        raise WebUserError(
-            str(value.get("error") if isinstance(value, dict) else "an odd answer")[:400]
-        )
-    return value.get("value")
+
+
+def save(
+    user: WebUser, function: Callable[..., Any], path: str, *arguments: Any, timeout: float = 900.0
+) -> None:
+    """Keep in a file of root's what the function writes to standard output, whole or not at all.
+
+    Raises:
+        WebUserError: the function failed, took too long, or the disk would be full.
+    """
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(number, "wb") as file:
+        try:
+            _forked(user, function, arguments, None, timeout, _free(path), file)
+        except OSError as error:
+            raise WebUserError("%s cannot be written: %s" % (path, error.strerror)) from None
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _free(path: str) -> int:
+    """Bytes that may be written: the host keeps 64 MiB."""
+    found = os.statvfs(os.path.dirname(path))
+    return max(0, found.f_bavail * found.f_frsize - (64 << 20))
+
+
+def _value(answer: bytes, user: WebUser, function: Callable[..., Any]) -> Any:
+    import json
+
+    try:
+        value = json.loads(answer.decode("utf-8"))
+        error = value.get("error")
+    except (ValueError, AttributeError, RecursionError):
+        value, error = {}, "what %s does as %s came to no end" % (function.__name__, user.name)
+    if error is not None or "value" not in value:
+        raise WebUserError(str(error)[:400])
+    return value["value"]
 
 
 def _forked(
@@ -278,56 +293,70 @@ def _forked(
     stdin: Optional[int],
     timeout: float,
     limit: int,
+    file: Any = None,
 ) -> bytes:
     libc = _libc()
     reading, writing = os.pipe()
+    telling, said = os.pipe()
     pid = os.fork()
     if pid == 0:
-        _in_the_child(user, function, arguments, stdin, writing, libc)
+        _in_the_child(user, function, arguments, (stdin, writing, said), libc, file is not None)
     os.close(writing)
+    os.close(said)
+    deadline = time.monotonic() + timeout
     try:
-        return _answer_of(reading, time.monotonic() + timeout, limit, function.__name__)
+        answer = _copy(reading, deadline, limit, function.__name__, file)
+        complaint = _copy(telling, deadline, 4096, function.__name__, None)
     finally:
         os.close(reading)
+        os.close(telling)
         _kill(pid)
+    if complaint:
+        raise WebUserError(complaint.decode("utf-8", "replace")[:400])
+    return answer
 
 
 def _in_the_child(
     user: WebUser,
     function: Callable[..., Any],
     arguments: Tuple[Any, ...],
-    stdin: Optional[int],
-    writing: int,
+    streams: Tuple[Optional[int], int, int],
     libc: Any,
+    is_stream: bool,
 ) -> None:
     import json
+    import sys
 
     try:
         os.setsid()
         empty = os.open("/dev/null", os.O_RDWR)
-        for number, target in (
-            (stdin if stdin is not None else empty, 0),
-            (writing, 1),
-            (empty, 2),
-        ):
-            os.dup2(number, target)
+        for target, number in enumerate(streams):
+            os.dup2(empty if number is None else number, target)
         os.closerange(3, 4096)
         _become(user, "/", libc)
-        try:
-            answer = {"value": function(*arguments)}
-        except Exception as error:
-            answer = {"error": str(error) or type(error).__name__}
-        view = memoryview(json.dumps(answer).encode("ascii"))
-        while view:
-            view = view[os.write(1, view) :]
+        value = function(*arguments)
+        if is_stream:
+            sys.stdout.flush()
+        else:
+            _write_all(1, json.dumps({"value": value}).encode("ascii"))
+    except BaseException as error:
+        _write_all(2, (str(error) or type(error).__name__).encode("utf-8", "replace")[:400])
     finally:
         os._exit(0)
 
 
-def _answer_of(reading: int, deadline: float, limit: int, name: str) -> bytes:
+def _write_all(number: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(number, view) :]
+
+
+def _copy(reading: int, deadline: float, limit: int, name: str, file: Any) -> bytes:
+    """What comes out of a pipe, or nothing where it goes into a file."""
     import select
 
     answer = bytearray()
+    size = 0
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
@@ -335,9 +364,13 @@ def _answer_of(reading: int, deadline: float, limit: int, name: str) -> bytes:
         chunk = os.read(reading, 65536)
         if not chunk:
             return bytes(answer)
-        answer += chunk
-        if len(answer) > limit:
-            raise WebUserError("%s answers more than %d KiB as the web user" % (name, limit >> 10))
+        size += len(chunk)
+        if size > limit:
+            raise WebUserError("%s gives more than %d KiB as the web user" % (name, limit >> 10))
+        if file is None:
+            answer += chunk
+        else:
+            file.write(chunk)
 
 
 def _kill(pid: int) -> None:
