@@ -36,22 +36,26 @@ class Answer(FactBase[list[str]]):
 
 
 class Identity(FactBase[list[str]]):
-    """Who we are on the host, what system it is and where its Python is, before all else."""
+    """Who we are on the host, what system it is and which Pythons it has, before all else."""
 
     default = list
 
     def command(self) -> str:
         """POSIX sh, also on systems that are refused afterwards."""
-        return (
-            "printf 'user\\t%s\\n' \"$(id -u)\"; "
-            "for python in /usr/bin/python3 /usr/libexec/platform-python; do "
-            "[ ! -x $python ] || printf 'python\\t%s\\n' $python; done; "
-            "sed 's/^/os-release\\t/' /etc/os-release"
-        )
+        return _IDENTITY
 
     def process(self, output: list[str]) -> list[str]:
-        """Lines as they are."""
-        return output
+        """Return KEY<TAB>VALUE lines that can be shown."""
+        parted = (line[:500].partition("\t") for line in output[:200])
+        return [f"{remote.printable(key)}\t{remote.printable(value)}" for key, _, value in parted]
+
+
+_IDENTITY = r"""printf 'user\t%s\n' "$(id -u)"
+version='import sys; print("%d.%d" % sys.version_info[:2])'
+for python in /usr/bin/python3 /usr/libexec/platform-python; do
+    [ ! -x $python ] || printf 'python\t%s %s\n' $python "$($python -ISc "$version" 2>/dev/null)"
+done
+sed 's/^/os-release\t/' /etc/os-release"""
 
 
 _remembered: dict[str, dict[type, tuple[float, Any]]] = {}  # by host, by kind of part
