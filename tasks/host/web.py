@@ -14,7 +14,7 @@ from tasks.host.errors import HostError
 from tasks.host.gate import WebUser
 from tasks.host.parts import Web
 from tasks.host.processes import Process, Table, now_ticks
-from tasks.host.site import Desired, Site
+from tasks.host.site import Site
 
 _SECONDS = 300.0  # for children with a long request
 _BOOT = "/proc/sys/kernel/random/boot_id"
@@ -50,7 +50,7 @@ def _name_of(uid: int) -> str:
         return str(uid)
 
 
-def reload_web(site: Site, desired: Desired) -> List[str]:
+def reload_web(site: Site) -> List[str]:
     """As `reload`, for who has not identified the web user yet."""
     return reload(
         site, gate.identify(site.misp_root, site.web_user, os.environ.get("SUDO_USER", ""))

@@ -45,7 +45,7 @@ def configured(target: Target) -> Generator[PyinfraCommand, None, None]:
             return
     keeps = (parts.Workers, parts.Supervisor, parts.NewBackend)
     yield guarded(
-        run(call(web.reload_web, site=target.site(), desired=target.desired()), target, keeps),
+        run(call(web.reload_web, site=target.site()), target, keeps),
         target,
     )
 
