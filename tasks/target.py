@@ -7,26 +7,24 @@ from typing import Literal
 
 from tasks import render
 from tasks.host.parts import Place
-from tasks.host.site import STATE_DIR, Desired, Site
+from tasks.host.site import Desired, Site
 from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
 JOB_TIMEOUT = 180  # seconds for one test job on a queue, unless all of its workers have long jobs
-
-_NO_PLACE = Place(host="", port=0, database=0, namespace="", max_job_history_ttl=0)
 
 
 @dataclass(frozen=True, repr=False)
 class Target:
     """One host and everything decided about it before the first operation.
 
-    Created in two stages: from the operator's data, then completed with the first look's parts.
+    Created in two stages: from the operator's data, then completed with the first look's answers.
     """
 
     settings: Settings
     secrets: Secrets
     platform: Platform
-    python: str = "/usr/bin/python3"  # what host functions run by
+    python: str = "/usr/bin/python3"  # the host's own, 3.6 or newer
     web_user: str = ""
     web_group: str = ""
     composer: str = ""
@@ -37,36 +35,17 @@ class Target:
     rpc_elsewhere: str = ""  # the operator's own file with an [inet_http_server], respected
     selinux: Literal["load", "build", "none"] = "none"
     selinux_reason: str = ""
-    redis: Place = _NO_PLACE  # wanted
+    redis: Place = Place("", 0, 0, "", 0)  # wanted
     database_mode: bool = False
     is_on: bool = False  # whether MISP uses the new backend when the run begins
-    state_dir: str = STATE_DIR
+    takes_over: bool = False
 
     def __repr__(self) -> str:
         # pyinfra prints an operation's arguments at --json and --debug-operations.
         return f"Target({self.settings.misp_root})"
 
-    @property
-    def programs(self) -> tuple[render.Program, ...]:
-        """The worker set. The scheduler is MISP's own since 2.5.18."""
-        scheduler = self.settings.misp_scheduler
-        return render.programs(
-            self.settings.misp_workers,
-            scheduler=self.version >= (2, 5, 18) if scheduler is None else scheduler,
-        )
-
-    @property
-    def process_names(self) -> tuple[str, ...]:
-        """Names of the worker set as `supervisorctl status` prints them."""
-        return render.process_names(self.programs)
-
-    @property
-    def worker_counts(self) -> dict[str, int]:
-        """How many workers each queue has; MISP's scheduler takes no jobs from one."""
-        return {one.name: one.count for one in self.programs if one.name != render.SCHEDULER}
-
     def site(self) -> Site:
-        """Return what every host function is told; no secret is in it."""
+        """What every host function is told."""
         settings, system = self.settings, self.platform
         return Site(
             misp_root=settings.misp_root,
@@ -86,27 +65,47 @@ class Target:
             package_query=system.package_query,
             is_on=self.is_on,
             packages=" ".join(self.possible_packages),
-            state_dir=self.state_dir,
-            log_dir=render.LOG_DIR,
         )
 
     def desired(self) -> Desired:
-        """Return what the operator said of Redis and of the RPC's password, in clear.
-
-        For a call's standard input only.
-        """
+        """What the operator said of Redis and the RPC's password, in clear: for a call only."""
         settings, secrets = self.settings, self.secrets
-        redis, supervisor = secrets.redis_password, secrets.supervisor_password
+        redis_password, rpc_password = secrets.redis_password, secrets.supervisor_password
         return Desired(
             redis_host=settings.misp_redis_host or "",
-            redis_port=_number(settings.misp_redis_port),
-            redis_database=_number(settings.misp_redis_database),
+            redis_port=-1 if settings.misp_redis_port is None else settings.misp_redis_port,
+            redis_database=(
+                -1 if settings.misp_redis_database is None else settings.misp_redis_database
+            ),
             redis_namespace=settings.misp_redis_namespace or "",
-            redis_password=redis.unmask() if redis else "",
-            has_redis_password=redis is not None,
-            max_job_history_ttl=_number(settings.misp_max_job_history_ttl),
-            supervisor_password=supervisor.unmask() if supervisor else "",
+            redis_password=redis_password.unmask() if redis_password else "",
+            has_redis_password=redis_password is not None,
+            max_job_history_ttl=(
+                -1
+                if settings.misp_max_job_history_ttl is None
+                else settings.misp_max_job_history_ttl
+            ),
+            supervisor_password=rpc_password.unmask() if rpc_password else "",
         )
+
+    @property
+    def programs(self) -> tuple[render.Program, ...]:
+        """The worker set. The scheduler is MISP's own since 2.5.18."""
+        scheduler = self.settings.misp_scheduler
+        return render.programs(
+            self.settings.misp_workers,
+            scheduler=self.version >= (2, 5, 18) if scheduler is None else scheduler,
+        )
+
+    @property
+    def process_names(self) -> tuple[str, ...]:
+        """Names of the worker set as `supervisorctl status` prints them."""
+        return render.process_names(self.programs)
+
+    @property
+    def worker_counts(self) -> dict[str, int]:
+        """How many workers each queue has; MISP's scheduler takes no jobs from one."""
+        return {one.name: one.count for one in self.programs if one.name != render.SCHEDULER}
 
     def packages(self) -> tuple[str, ...]:
         """Packages that the host needs; SELinux's tools only where there is use for them."""
@@ -150,7 +149,3 @@ class Target:
             "enabled": True,
         }
         return {f"SimpleBackgroundJobs.{key}": value for key, value in block.items()}
-
-
-def _number(given: int | None) -> int:
-    return -1 if given is None else given

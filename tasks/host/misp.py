@@ -99,7 +99,7 @@ class Misp:
     def new(self) -> Backend:
         """The new backend: where MISP's workers are, else where it shall be."""
         stored = self.stored()
-        return self._backend(places.stored_place(stored.block, stored.misp) or self.wanted())
+        return self.at(places.stored_place(stored.block, stored.misp) or self.wanted())
 
     def new_at(self) -> Place:
         """The place of `new`."""
@@ -113,9 +113,10 @@ class Misp:
             return None
         if not isinstance(config, dict):
             raise WebUserError("CakeResque's configuration does not say where its Redis is")
-        return self._backend(places.old_place(config))
+        return self.at(places.old_place(config))
 
-    def _backend(self, place: Place) -> Backend:
+    def at(self, place: Place) -> Backend:
+        """A backend at a place."""
         at = {
             "host": place.host,
             "port": place.port,

@@ -153,6 +153,24 @@ def is_as_we_left_it(site: Site, path: str, digest: str) -> bool:
     return known is not None and known.ours in (CHANGING, digest) and bool(known.ours)
 
 
+def is_as_it_was(site: Site, path: str, digest: str) -> bool:
+    """Whether the path is as it was before the migration."""
+    known = kept(site, path)
+    return known is not None and known.digest == (digest if known.existed else "")
+
+
+def set_apart(site: Site, paths: List[str]) -> str:
+    """Take copies out of the record that are not to be put back, and say where they are now."""
+    folder_apart = site.state_dir + ".kept"
+    files.make_folder(folder_apart)
+    for path in paths:
+        copy = saved(site, path)
+        if os.path.exists(copy):
+            target = folder_apart + "/" + path.strip("/").replace("/", "-")
+            os.replace(copy, target + (".tar" if "Vendor" in path or "composer" in path else ""))
+    return folder_apart
+
+
 def keep_units(site: Site, names: List[str]) -> None:
     """Keep whether these units run and whether they start at boot."""
     begin(site)

@@ -9,7 +9,7 @@ import os
 import signal
 from typing import Dict, List, Tuple
 
-from tasks.host import files, programs, waiting
+from tasks.host import files, gate, programs, waiting
 from tasks.host.errors import HostError
 from tasks.host.gate import WebUser
 from tasks.host.parts import Web
@@ -50,6 +50,13 @@ def _name_of(uid: int) -> str:
         return str(uid)
 
 
+def reload_web(site: Site) -> List[str]:
+    """As `reload`, for who has not identified the web user yet."""
+    return reload(
+        site, gate.identify(site.misp_root, site.web_user, os.environ.get("SUDO_USER", ""))
+    )
+
+
 def reload(site: Site, user: WebUser) -> List[str]:
     """Have every PHP process of the web tier go that may know MISP's old settings."""
     boot, ticks = _changed(site)
@@ -59,7 +66,7 @@ def reload(site: Site, user: WebUser) -> List[str]:
     reloaded = _reload_units(site, table)
     _reload_masters(table, reloaded)
     if boot == files.first_line(_BOOT):
-        if waiting.wait_until(lambda: not _old_children(user, ticks), _SECONDS) is False:
+        if not waiting.wait_until(lambda: not _old_children(user, ticks), _SECONDS):
             raise WebTierError(
                 "after five minutes PHP processes with the old settings still serve in %s: end "
                 "their long requests, then run again" % ", ".join(_old_children(user, ticks))

@@ -11,7 +11,8 @@ from pyinfra.context import host
 
 from tasks import facts, render
 from tasks.commands import run
-from tasks.parse import Answer
+from tasks.host import parts, selinux
+from tasks.remote import call
 from tasks.target import Target
 
 CAKE_TYPE = "httpd_sys_script_exec_t"
@@ -28,27 +29,18 @@ def module_loaded(target: Target) -> Generator[PyinfraCommand, None, None]:
         return
     source = render.selinux_module()
     digest = hashlib.sha256(source.encode()).hexdigest()
-    faults = _faults(target, facts.ask(target, "selinux"), digest)
-    if not faults:
+    if not _faults(target, facts.ask(target, parts.Selinux), digest):
         host.noop("the SELinux module is in place")
         return
-    yield run(
-        "install_selinux_module",
-        target,
-        module_source=source,
-        module_digest=digest,
-        load_module="yes" if target.selinux == "load" else "no",
-    )
+    is_loading = target.selinux == "load"
+    install = call(selinux.install, site=target.site(), source=source, is_loading=is_loading)
+    yield run(install, target)
 
 
-def _faults(target: Target, answer: Answer, digest: str) -> list[str]:
-    faults = [] if answer.one("built") == digest else ["not built"]
+def _faults(target: Target, seen: parts.Selinux, digest: str) -> list[str]:
+    faults = [] if seen.built == digest else ["not built"]
     if target.selinux == "load":
-        expected = {
-            "module": "loaded",
-            "cake_label": CAKE_TYPE,
-            "cake_rule": CAKE_TYPE,
-            "network": "on",
-        }
-        faults += [key for key, value in expected.items() if answer.one(key) != value]
+        faults += [] if seen.is_loaded else ["not loaded"]
+        faults += [] if seen.cake_label == seen.cake_rule == CAKE_TYPE else ["label"]
+        faults += [] if seen.has_network else ["network"]
     return faults

@@ -8,8 +8,10 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host
 
-from tasks import facts, parse, render
+from tasks import facts, parse
 from tasks.commands import fail, run
+from tasks.host import parts, rpc
+from tasks.remote import call
 from tasks.target import Target
 
 
@@ -21,18 +23,16 @@ def opened(target: Target) -> Generator[PyinfraCommand, None, None]:
     died between the two is made good by the next. `supervisorctl update` would not do: it leaves
     [inet_http_server] alone.
     """
-    answer = facts.ask(target, "rpc")
+    seen = facts.ask(target, parts.Rpc)
+    supervisor = facts.ask(target, parts.Supervisor)
     rotates = target.settings.rotate_password
-    is_running = answer.words("unit_state") == ["active", "enabled"]
-    is_answering = answer.one("answer") == f"200 {answer.one('daemon_pid')}"
-    is_current = bool(target.rpc_elsewhere) or (
-        answer.one("file") == "current" and answer.one("file_mode") == "root:root 600"
-    )
+    is_running = (supervisor.unit.active, supervisor.unit.enabled) == ("active", "enabled")
+    is_answering = seen.answer == "ok"
+    is_current = bool(target.rpc_elsewhere) or seen.is_current
     if is_running and is_answering and is_current and not rotates:
         host.noop(f"supervisord answers at {_address(target)}")
         return
-    status = parse.supervisor_status(answer.all("status"))
-    foreign = parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
+    foreign = parse.foreign_programs(supervisor.workers)
     will_restart = rotates or not is_answering
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield fail(
@@ -40,12 +40,14 @@ def opened(target: Target) -> Generator[PyinfraCommand, None, None]:
             "allow_foreign_restart to true when a restart of these is acceptable"
         )
         return
-    yield run(
-        "configure_rpc",
-        target,
-        write_rpc_file="no" if target.rpc_elsewhere else "yes",
-        rotate="yes" if rotates else "no",
+    configure = call(
+        rpc.configure,
+        site=target.site(),
+        desired=target.desired(),
+        text="" if target.rpc_elsewhere else target.rpc_text(),
+        rotate=rotates,
     )
+    yield run(configure, target)
 
 
 def _address(target: Target) -> str:
