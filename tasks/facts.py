@@ -87,7 +87,7 @@ def see(target: Target, *kinds: type) -> None:
     call = remote.look(look.take, site=target.site(), desired=target.desired(), kinds=names)
     if parts.RunState in kinds:  # to say that a run is at work, not to wait for it
         call = Call(call.function, call.arguments, lock="none")
-    found = get(target, call)
+    found = get(target, call, *names)
     seen = _remembered.setdefault(host.name, {})
     for kind in kinds:
         if kind.__name__ not in found:
@@ -95,13 +95,14 @@ def see(target: Target, *kinds: type) -> None:
         seen[kind] = at, remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
 
 
-def get(target: Target, call: Call[Part]) -> Part:
-    """A host function's result, as a fact.
+def get(target: Target, call: Call[Part], *subjects: str) -> Part:
+    """A host function's result, as a fact. The command line, and so sudo's log, has `subjects`.
 
     Raises:
         MigrationError: no answer, an odd one, or the function's own error.
     """
-    lines = host.get_fact(Answer, words=call.words(target.python), _stdin=call.stdin())
+    words = " ".join([call.words(target.python), *subjects])
+    lines = host.get_fact(Answer, words=words, _stdin=call.stdin())
     return call.read(lines or [])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tasks import parse
 from tasks.checks import misp, supervisor, system
 from tasks.checks.seen import SeenToReturn
+from tasks.host.site import STATE_DIR
 from tasks.target import Target
 
 
@@ -16,7 +17,7 @@ def of(target: Target, seen: SeenToReturn) -> Iterator[str]:
         yield (
             "MISP already used the new backend when the migration first ran here, and no old "
             "workers ran, so there is nothing to go back to and all stays as it is. "
-            f"{target.state_dir}/originals/saved holds what the migration replaced"
+            f"{STATE_DIR}/originals/saved holds what the migration replaced"
         )
         return
     if problem := misp.root(target, seen) or seen.tree.error:
@@ -27,7 +28,7 @@ def of(target: Target, seen: SeenToReturn) -> Iterator[str]:
     yield from _restart(target, seen)
     if not seen.originals.is_kept:
         yield (
-            f"{target.state_dir} holds no record of this host's old state, since it was migrated "
+            f"{STATE_DIR} holds no record of this host's old state, since it was migrated "
             "by other means: go back by hand"
         )
 

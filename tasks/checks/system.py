@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from tasks import parse
 from tasks.checks.seen import Seen
+from tasks.host.site import STATE_DIR
 from tasks.target import Target
 
 EXTENSIONS = ("redis", "posix", "curl")
@@ -33,7 +34,7 @@ def host(target: Target, seen: Seen) -> Iterator[str]:
             "sudo records standard input (log_input), so its log would hold the passwords that "
             f"this deploy sends: add the line `Defaults:{login} !log_input` to sudoers (visudo)"
         )
-    place = PurePosixPath(target.state_dir).parent
+    place = PurePosixPath(STATE_DIR).parent
     if system.inodes == 0:
         yield f"no inode is free in {place}, where the deploy keeps its state: remove files there"
     elif not system.is_writable:
