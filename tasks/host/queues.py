@@ -69,6 +69,22 @@ class OldBackend(NamedTuple):
         """How many jobs a conversion takes: MISP's scheduled tasks stay."""
         return self.waits + self.delayed + self.held
 
+    @property
+    def backlog(self) -> str:
+        """What is left to do, in words; empty when the backend is quiet."""
+        if self.error:
+            return "a Redis that cannot be asked: " + self.error
+        waiting = [
+            f"{count} waiting in {name}" for name, count in sorted(self.waiting.items()) if count
+        ]
+        kinds = (
+            (self.running, "running"),
+            (self.delayed, "delayed"),
+            (self.scheduled, "scheduled by MISP itself"),
+            (self.held, "in a conversion that was cut off"),
+        )
+        return ", ".join(waiting + [f"{count} {words}" for count, words in kinds if count])
+
     def has_work(self, *, with_scheduled: bool) -> bool:
         """Whether something is left to do. No answer is no reason to call it done."""
         if self.error:
