@@ -10,6 +10,8 @@ from pyinfra.context import host
 
 from tasks import facts
 from tasks.commands import run
+from tasks.host import packages, parts
+from tasks.remote import call
 from tasks.target import Target
 
 
@@ -17,21 +19,22 @@ from tasks.target import Target
 def installed(target: Target) -> Generator[PyinfraCommand, None, None]:
     """Have the packages, EPEL first on the RHEL family when nothing else offers supervisor.
 
-    pyinfra's own `dnf.packages` asks `dnf repoquery` for each package on every run; this asks the
-    package database once and goes to the repositories only for what is missing.
+    The look asks the package database once; repositories are asked only for what is missing. Why
+    this is not pyinfra's own operation: see tasks/host/packages.py.
     """
-    answer = facts.ask(target, "packages")
-    present = {
-        name for name, state, *_ in map(str.split, answer.all("package")) if state == "installed"
-    }
-    missing = [name for name in target.packages() if name not in present]
-    if answer.one("supervisor_version") and target.platform.supervisor_package in missing:
+    seen = facts.ask(target, parts.Packages)
+    missing = [name for name in target.packages() if name not in seen.installed]
+    if seen.supervisor_version and target.platform.supervisor_package in missing:
         missing.remove(target.platform.supervisor_package)  # there by other means, such as pip
-    if not missing and not answer.one("masked"):
+    if not missing and not seen.is_masked:
         host.noop(f"{', '.join(target.packages())} installed")
         return
-    epel = "yes" if target.settings.epel else "no"
+    install = call(
+        packages.install,
+        site=target.site(),
+        names=list(target.packages()),
+        manager=target.platform.manager(epel=target.settings.epel),
+    )
     # A new service does not run yet, as it is masked meanwhile; an updated one may have stopped.
-    is_new = not answer.one("supervisor_version")
-    keeps = ("libraries", "rpc") if is_new else ("libraries",)
-    yield run("install_packages", target, keeps=keeps, epel=epel)
+    keeps = (parts.Libraries,)
+    yield run(install, target, keeps=keeps)
