@@ -12,6 +12,9 @@ from tasks.host.queues import Backend, OldBackend
 from tasks.host.site import Desired, Site
 
 
+LEFT = "not converted: "  # how a line about a record begins that stays where it is
+
+
 class MoveError(HostError):
     """Jobs could not be moved; none is lost, and the next run goes on."""
 
@@ -49,7 +52,7 @@ def convert_jobs(one: Misp) -> List[str]:
     files.write(one.site.state_dir + name, json.dumps(copy, indent=1).encode())
     messages = []  # type: List[str]
     done = conversion.convert(old, new, copy, _rename(one, messages), Clock())
-    return [_converted(done.moved), *done.left, *messages]
+    return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
 
 
 def finish_conversion(site: Site, desired: Desired) -> List[str]:
@@ -58,7 +61,7 @@ def finish_conversion(site: Site, desired: Desired) -> List[str]:
         old, new = _both(one)
         messages = []  # type: List[str]
         done = conversion.finish_conversion(old, new, _rename(one, messages), Clock())
-        return [_converted(done.moved), *done.left, *messages]
+        return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
 
 
 def _converted(count: int) -> str:

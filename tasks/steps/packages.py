@@ -11,6 +11,7 @@ from pyinfra.context import host
 from tasks import facts
 from tasks.commands import run
 from tasks.host import packages, parts
+from tasks.platforms import Platform
 from tasks.remote import call
 from tasks.target import Target
 
@@ -33,8 +34,17 @@ def installed(target: Target) -> Generator[PyinfraCommand, None, None]:
         packages.install,
         site=target.site(),
         names=list(target.packages()),
-        manager=target.platform.manager(epel=target.settings.epel),
+        manager=_manager(target.platform),
+        may_use_epel=target.settings.epel,
     )
-    # A new service does not run yet, as it is masked meanwhile; an updated one may have stopped.
-    keeps = (parts.Libraries,)
-    yield run(install, target, keeps=keeps)
+    yield run(install, target, keeps=(parts.Libraries,))
+
+
+def _manager(platform: Platform) -> packages.Manager:
+    return packages.Manager(
+        install=platform.package_install.split(),
+        repair=platform.package_repair.split(),
+        refresh=platform.package_refresh.split(),
+        offered=platform.package_offered.split(),
+        epel=list(platform.epel_packages),
+    )
