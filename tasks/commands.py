@@ -11,7 +11,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
 
-from tasks import facts, reporting, way_back
+from tasks import facts, heartbeat, reporting, way_back
 from tasks.errors import MigrationError
 from tasks.remote import Call, HostRefusal, printable
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
@@ -26,14 +26,17 @@ class Action(StringCommand):
     def __init__(self, call: Call[list[str]], target: Target) -> None:
         super().__init__(call.words(target.python), _stdin=call.stdin())
         self.call = call
+        self.python = target.python
         self.lines: list[str] = []
 
     def execute(
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """As pyinfra's own: whether it succeeded, and all that was printed."""
+        arguments = dict(connector_arguments)
         try:
             succeeded, output = super().execute(state, host, connector_arguments)
+            heartbeat.note(host, self.python, arguments)
             self.lines = self._result(succeeded, output)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
 
 from pyinfra import logger
-from pyinfra.api.command import FunctionCommand, PyinfraCommand
+from pyinfra.api.command import FunctionCommand
 from pyinfra.api.host import Host
-from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host
 
 from tasks import facts
 from tasks.backlog import Look
-from tasks.commands import Action, failed, run
+from tasks.commands import failed, run
 from tasks.drain import LOOK_SECONDS, Convert, Done, Drain, Limit, Stuck, Wait
+from tasks.errors import MigrationError
 from tasks.host import moves, parts, retire
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
 
-@operation()
-def drained(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def drained(target: Target) -> Commands:
     """Have nothing waiting, running or delayed on the old backend while its workers live.
 
     New jobs go to the new lists since `enabled` is true, so the old ones only shrink, but for jobs
@@ -40,21 +40,22 @@ def _drain(state: State, host: Host, target: Target) -> bool:
     """Look, and do what the drain decides, until it ends."""
     settings = target.settings
     drain = Drain(settings.on_leftover_jobs, settings.drain_timeout)
-    while True:
-        decision = drain.see(_look(target))
-        if isinstance(decision, Done):
-            _say(host, decision.says)
-            return True
-        if isinstance(decision, Stuck):
-            return failed(state, host, decision.reason)
-        if isinstance(decision, Limit):
-            return failed(state, host, decision.reason, DRAIN_LIMIT)
-        if isinstance(decision, Convert):
-            if not _convert(state, host, target, drain, decision):
-                return False
-        else:
-            _wait(host, decision)
-        facts.see(target, parts.OldBackend, parts.OldWorkers)
+    try:
+        while True:
+            decision = drain.see(_look(target))
+            if isinstance(decision, Done):
+                _say(host, decision.says)
+                return True
+            if isinstance(decision, Stuck | Limit):
+                outcome = DRAIN_LIMIT if isinstance(decision, Limit) else ""
+                return failed(state, host, decision.reason, outcome)
+            if isinstance(decision, Convert):
+                _convert(target, drain, only_held=decision.only_held)
+            else:
+                _wait(host, decision)
+            facts.see(target, parts.OldBackend, parts.OldWorkers)
+    except MigrationError as error:
+        return failed(state, host, str(error))
 
 
 def _look(target: Target) -> Look:
@@ -75,18 +76,17 @@ def _say(host: Host, text: str) -> None:
         logger.info(f"{host.print_prefix}{text}")
 
 
-def _convert(state: State, host: Host, target: Target, drain: Drain, decision: Convert) -> bool:
-    function = moves.finish_conversion if decision.only_held else moves.convert
-    action = Action(call(function, site=target.site(), desired=target.desired()), target)
+def _convert(target: Target, drain: Drain, *, only_held: bool) -> None:
+    function = moves.finish_conversion if only_held else moves.convert
     facts.forget()
-    succeeded, _ = action.execute(state, host, host.connector_arguments())
-    if succeeded:
-        drain.converted([line for line in action.lines if line.startswith(moves.LEFT)])
-    return succeeded
+    lines = facts.get(target, call(function, site=target.site(), desired=target.desired()))
+    for line in lines:
+        _say(host, line)
+    drain.converted([line for line in lines if line.startswith(moves.LEFT)])
 
 
-@operation()
-def retired(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def retired(target: Target) -> Commands:
     """Have the old workers stopped by QUIT, never in a job, and nothing that starts them again.
 
     And nothing left of them in Redis: MISP's page lists dead workers, and its "Kill all workers"

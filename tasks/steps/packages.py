@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts
@@ -13,11 +9,12 @@ from tasks.commands import run
 from tasks.host import packages, parts
 from tasks.platforms import Platform
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def installed(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def installed(target: Target) -> Commands:
     """Have the packages, EPEL first on the RHEL family when nothing else offers supervisor.
 
     The look asks the package database once; repositories are asked only for what is missing. Why

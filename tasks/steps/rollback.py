@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Generator
 
 from pyinfra import logger
-from pyinfra.api.command import FunctionCommand, PyinfraCommand
+from pyinfra.api.command import FunctionCommand
 from pyinfra.api.host import Host
-from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host
 
 from tasks import facts, render
-from tasks.commands import run
+from tasks.commands import failed, run
 from tasks.drain import Done, NewLook, WayBackWait
+from tasks.errors import MigrationError
 from tasks.host import parts, rollback
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def old_workers_started(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def old_workers_started(target: Target) -> Commands:
     """Have the old workers' launchers as they were, and these running before all else is undone."""
     seen = facts.ask(target, parts.Originals)
     if not seen.are_launchers_out and _states(seen.units_before) == _states(seen.units_now):
@@ -38,19 +38,17 @@ def _states(units: list[parts.Unit]) -> list[tuple[str, str, str]]:
     )
 
 
-@operation()
-def backend_disabled(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def backend_disabled(target: Target) -> Commands:
     """Have MISP and its web tier use the old backend for new jobs."""
     if not facts.ask(target, parts.Settings).is_on:
         host.noop("the new backend is off")
         return
-    yield run(
-        call(rollback.disable_backend, site=target.site(), desired=target.desired()), target
-    )
+    yield run(call(rollback.disable_backend, site=target.site(), desired=target.desired()), target)
 
 
-@operation()
-def jobs_returned(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def jobs_returned(target: Target) -> Commands:
     """Have the new lists empty: its workers finish them, what is left at the limit moves over."""
     if not facts.ask(target, parts.Originals).is_kept:
         host.noop("no new lists to empty")
@@ -61,14 +59,17 @@ def jobs_returned(target: Target) -> Generator[PyinfraCommand, None, None]:
 
 def _wait_for_new_workers(state: State, host: Host, target: Target) -> bool:
     wait = WayBackWait(target.settings.drain_timeout, time.monotonic())
-    while True:
-        facts.see(target, parts.NewBackend, parts.Supervisor, parts.Workers)
-        decision = wait.see(_look(target))
-        if decision.says:
-            logger.info(f"{host.print_prefix}{decision.says}")
-        if isinstance(decision, Done):
-            return True
-        time.sleep(1)
+    try:
+        while True:
+            facts.see(target, parts.NewBackend, parts.Supervisor, parts.Workers)
+            decision = wait.see(_look(target))
+            if decision.says:
+                logger.info(f"{host.print_prefix}{decision.says}")
+            if isinstance(decision, Done):
+                return True
+            time.sleep(1)
+    except MigrationError as error:
+        return failed(state, host, str(error))
 
 
 def _look(target: Target) -> NewLook:
@@ -83,8 +84,8 @@ def _look(target: Target) -> NewLook:
     return NewLook(waiting, running, busy, time.monotonic())
 
 
-@operation()
-def everything_put_back(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def everything_put_back(target: Target) -> Commands:
     """Have RPC, libraries and SELinux as they were, and no record of a migration."""
     if not facts.ask(target, parts.Originals).is_kept:
         host.noop("nothing to put back")
