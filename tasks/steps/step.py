@@ -9,7 +9,8 @@ import functools
 from collections.abc import Callable, Generator
 
 from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import PyinfraOperation, operation
+from pyinfra.api.arguments_typed import PyinfraOperation
+from pyinfra.api.operation import operation
 from pyinfra.context import state
 
 from tasks.commands import fail, give_up
@@ -19,10 +20,10 @@ from tasks.target import Target
 Commands = Generator[PyinfraCommand, None, None]
 
 
-def step(*, returns: bool = False) -> Callable[[Callable[[Target], Commands]], PyinfraOperation]:
+def step(*, returns: bool = False) -> Callable[[Callable[[Target], Commands]], PyinfraOperation[[Target]]]:
     """An operation on a target; with `returns` a host that fails goes back to its old workers."""
 
-    def wrap(body: Callable[[Target], Commands]) -> PyinfraOperation:
+    def wrap(body: Callable[[Target], Commands]) -> PyinfraOperation[[Target]]:
         @functools.wraps(body)
         def guarded(target: Target) -> Commands:
             try:
