@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks import parse
-from tasks.obstacles import WORKER_KB, WORKER_OWN_KB, lack_of_memory, speaks_rpc
+from tasks.obstacles import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -65,11 +65,6 @@ def _launcher_notes(answer: Answer) -> Iterator[str]:
         yield (
             f"{file} starts the old workers: that part of it is commented out when they retire, "
             "and rollback.py brings it back"
-        )
-    if (programs := sorted(set(answer.all("old_program")))) and not speaks_rpc(answer):
-        yield (
-            f"supervisord has to be restarted and runs old workers ({', '.join(programs)}): that "
-            "waits until their running jobs have ended, and they start again"
         )
     if answer.all("process") and not any(map(answer.all, ("unit", "launcher", "taken_out"))):
         yield (

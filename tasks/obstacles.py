@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
 
@@ -256,7 +256,8 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
             "them without a job in their hands: supervisorctl stop 'misp-workers:*' while no job "
             "runs, then run again"
         )
-    foreign = _foreign_programs(answer)
+    old = [line.split()[0] for line in answer.all("old_program")]  # refused by themselves
+    foreign = _foreign_programs(answer, old)
     will_restart = target.settings.rotate_password or not speaks_rpc(answer)
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield (
@@ -354,18 +355,13 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
         yield f"there is no unit {unit}: correct legacy_service, or leave it out"
     supervisor = f"{target.platform.supervisor_unit}.service"
     if (target.settings.legacy_service or "").removesuffix(".service") + ".service" == supervisor:
-        yield (
-            "legacy_service is supervisord's own unit, which the new workers need: leave it out, a "
-            "program of supervisord's that starts the old workers is found by its command"
-        )
+        yield ("legacy_service is supervisord's own unit, which the new workers need: leave it out")
+    yield from old_programs(answer)
     unknown = _odd_units(target, answer)
     if supervisor in unknown:
         unknown.remove(supervisor)
-        yield (
-            "old workers run under supervisord in a program that does not start them by a command "
-            "of MISP's: stop it while no job runs, take it out of supervisord's files, and start "
-            "app/Console/worker/start.sh as the web user instead"
-        )
+        if not answer.all("old_program"):
+            yield f"a program of supervisord's runs the old workers: {_PROGRAM_REMEDY}"
     if unknown:
         yield (
             f"old workers run in {', '.join(unknown)}, which does not start them by a command of "
@@ -391,6 +387,20 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
         )
 
 
+def old_programs(answer: Answer) -> Iterator[str]:
+    """Programs of supervisord's that run this MISP's old workers: the operator takes them out."""
+    for program in answer.all("old_program"):
+        name, _, file = program.partition(" ")
+        yield f"supervisord's program {name} in {file} runs the old workers: {_PROGRAM_REMEDY}"
+
+
+_PROGRAM_REMEDY = (
+    "stop the program while no job runs, remove it from supervisord's files (supervisorctl "
+    "update), start app/Console/worker/start.sh as the web user or through MISP's unit, then run "
+    "again"
+)
+
+
 def _odd_units(target: Target, answer: Answer) -> list[str]:
     """Units with old workers in them that may start these again, in a way nobody here knows.
 
@@ -399,8 +409,6 @@ def _odd_units(target: Target, answer: Answer) -> list[str]:
     by_hand = r"(sshd?|sshd?@.*|user@.*|crond?|atd|rc-local|.*getty@.*)\.service"
     known = {line.split()[0] for line in answer.all("unit")}
     known.update(line.split()[-1] for line in answer.all("web"))
-    if answer.all("launcher") or answer.all("program_taken_out"):
-        known.add(f"{target.platform.supervisor_unit}.service")
     return [
         unit
         for unit in answer.all("started_in")
@@ -466,6 +474,6 @@ def _restart_to_go_back(target: Target, answer: Answer) -> Iterator[str]:
         )
 
 
-def _foreign_programs(answer: Answer) -> list[str]:
+def _foreign_programs(answer: Answer, old: Iterable[str] = ()) -> list[str]:
     status = parse.supervisor_status(answer.all("status"))
-    return parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
+    return parse.foreign_programs(status, render.GROUP, old)

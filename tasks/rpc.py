@@ -32,7 +32,7 @@ def opened(target: Target) -> Generator[PyinfraCommand, None, None]:
         host.noop(f"supervisord answers at {_address(target)}")
         return
     status = parse.supervisor_status(answer.all("status"))
-    foreign = parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
+    foreign = parse.foreign_programs(status, render.GROUP)
     will_restart = rotates or not is_answering
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield fail(

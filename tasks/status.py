@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, misp_rest, parse, render
+from tasks import facts, misp_rest, obstacles, parse, render
 from tasks.acquaintance import ROOT_IS_NO_WEB_USER, RefusedError, asked_target, with_answers
 from tasks.parse import Answer
 from tasks.target import Target
@@ -236,9 +236,11 @@ def _old_workers(target: Target, answer: Answer) -> Iterator[str]:
     if not _is_on(answer):
         yield from _old_backend_alone(answer)
         return
+    programs = [*obstacles.old_programs(answer)]
+    yield from programs
     back = [*_units_that_start_them(answer), *answer.all("launcher")]
     left = sum((legacy.get("waiting") or {}).values()) if legacy.get("waiting") else 0
-    if alive or back:
+    if back or (alive and not programs):
         what = f"{len(alive)} old worker process(es) live" if alive else "old workers are stopped"
         how = f" and {', '.join(back)} can start them again" if back else ""
         yield f"{what}{how}: run deploy.py again, which drains and retires them"

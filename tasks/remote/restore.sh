@@ -54,7 +54,7 @@ restore_supervisor() {
     line=$(grep "^$supervisor_unit.service " "$originals/units") || return 0
     case $line in
         *' active '*) # without a file of ours it never had to read anything anew
-            ! is_kept "$rpc_file" || restart_supervisor || die "could not restart $supervisor_unit"
+            ! is_kept "$rpc_file" || systemctl restart "$supervisor_unit" || die "could not restart $supervisor_unit"
             ;;
         *)
             others=$(programs_of_others)

@@ -100,7 +100,7 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ),
         (
             {"started_in": ["supervisor.service"]},
-            "old workers run under supervisord in a program that does not start them",
+            "a program of supervisord's runs the old workers: stop the program while no job runs",
         ),
         ({"legacy": {"error": "NOAUTH"}}, "the old workers' Redis cannot be asked"),
         ({"worker_user": "root www-data"}, "workers run as root, not as www-data"),
@@ -350,17 +350,6 @@ def test_a_login_without_root_is_refused(pyinfra: Pyinfra, answer: object, messa
             "note: /etc/rc.local starts the old workers",
         ),
         ({"started_in": "ssh.service"}, "note: nothing starts the old workers at boot"),
-        (
-            {
-                "launcher": "/etc/supervisor/conf.d/resque.conf",
-                "old_program": "resque",
-                "started_in": "supervisor.service",
-                "status": "resque   RUNNING   pid 9, uptime 1:00:00",
-            },
-            "runs old workers (resque): that waits until their running jobs have ended",
-        ),
-        # A run was cut off before its workers had stopped.
-        ({"program_taken_out": "resque", "started_in": "supervisor.service"}, "Ready: deploy.py"),
     ],
 )
 def test_other_launchers_than_a_unit_are_told_and_not_refused(
@@ -370,6 +359,27 @@ def test_other_launchers_than_a_unit_are_told_and_not_refused(
     run = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-v")
     assert run.exit_code == 0, run.output
     assert note in run.output
+
+
+@pytest.mark.parametrize("unit", [[], "misp-workers.service active enabled"])
+def test_old_workers_that_are_a_program_are_refused_with_one_sentence(
+    pyinfra: Pyinfra, unit: list[str] | str
+) -> None:
+    changes = {
+        "old_program": "resque /etc/supervisor/conf.d/resque.conf",
+        "started_in": "supervisor.service",
+        "status": "resque   RUNNING   pid 9, uptime 1:00:00",
+        "unit": unit,
+    }
+    printed = refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
+    assert "1. supervisord's program resque in /etc/supervisor/conf.d/resque.conf runs" in printed
+    assert "start app/Console/worker/start.sh as the web user or through MISP's unit" in printed
+    assert "  2. " not in printed
+
+
+def test_a_program_that_nobody_started_yet_is_refused_too(pyinfra: Pyinfra) -> None:
+    answers = converged("debian", old_program="resque /etc/supervisor/conf.d/resque.conf")
+    assert "supervisord's program resque in" in refused(pyinfra, {"fake_responses": answers})
 
 
 def test_old_workers_whose_launcher_is_taken_out_already_are_not_said_to_be_started_by_hand(
