@@ -23,11 +23,6 @@ def of(target: Target, answer: Answer) -> Iterator[str]:
     eviction = answer.record("redis").get("eviction")
     if eviction not in (None, "", "noeviction"):
         yield f"Redis may drop jobs when memory is short (maxmemory-policy is {eviction})"
-    for place in answer.record("redis").get("former", []):
-        yield (
-            f"workers or jobs of MISP's are at Redis {place}: each worker is restarted when its "
-            "job has ended, and what waits there moves"
-        )
     if target.database_mode:
         yield "MISP keeps its settings in the database: they are set and checked through its CLI"
     if target.rpc_elsewhere:

@@ -101,6 +101,9 @@ def _settings(target: Target, answer: Answer) -> Iterator[str]:
     """Workers keep the settings they began with: a broken one shows when the next job is queued."""
     if not _is_on(answer):
         return
+    if moved := list(obstacles.other_redis(target, answer)):
+        yield from moved
+        return
     stored, wanted = answer.record("settings"), target.misp_settings()
     if wrong := parse.wrong_settings(stored, wanted, strict=not target.database_mode):
         yield (
@@ -211,11 +214,6 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"Redis at {target.redis.get('redis_host')}:{target.redis.get('redis_port')}, where "
             f"the queues are, cannot be used: {redis['error']}. Start it, or correct MISP's "
             "SimpleBackgroundJobs settings; the workers come back by themselves, unless FATAL"
-        )
-    if former := redis.get("former"):
-        yield (
-            f"workers or jobs may be at Redis {'; '.join(former)}, where MISP's queues are not to "
-            "be any more: run deploy.py, which moves both"
         )
     if aside := redis.get("aside"):
         yield (

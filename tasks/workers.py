@@ -19,18 +19,16 @@ from tasks.target import Target
 def running(target: Target) -> Generator[PyinfraCommand, None, None]:
     """Have the group's file in place, loaded by supervisord, and exactly its workers started.
 
-    `supervisorctl update` restarts the whole group when any program of it changed. Workers that
-    MISP's settings have left behind in another Redis are restarted too, and what waits there moves.
-    That they stay is the next operation's: it waits for it anyway.
+    `supervisorctl update` restarts the whole group when any program of it changed. The proof step
+    checks that the workers stay up; it has to wait anyway.
     """
     answer = facts.ask(target, "workers", "redis")
-    redis = answer.record("redis")
-    faults, is_cut_off, moves = _faults(target, answer), redis.get("aside"), redis.get("former")
-    if not (faults or is_cut_off or moves):
+    faults, is_cut_off = _faults(target, answer), answer.record("redis").get("aside")
+    if not (faults or is_cut_off):
         host.noop(f"{len(target.process_names)} workers run")
     if is_cut_off:
         yield run("take_jobs_back", target)
-    if faults or moves:
+    if faults:
         has_group = "yes" if answer.one("file") or answer.all("status") else "no"
         yield guarded(
             run(
@@ -38,7 +36,6 @@ def running(target: Target) -> Generator[PyinfraCommand, None, None]:
                 target,
                 group_text=target.group_text(),
                 has_group=has_group,
-                moves="yes" if moves else "no",
             ),
             target,
         )

@@ -348,18 +348,6 @@ def test_no_secret_is_shown_at_any_verbosity(pyinfra: Pyinfra) -> None:
     assert not [value for value in secret.values() if value in run.output]
 
 
-def test_workers_that_the_settings_left_behind_are_restarted_and_proven(pyinfra: Pyinfra) -> None:
-    answers = converged("debian", redis={"ok": True, "former": ["127.0.0.1:6379, database 1"]})
-    planned = pyinfra({"one": {"fake_responses": answers}}, "--dry")
-    assert (
-        "note: workers or jobs of MISP's are at Redis 127.0.0.1:6379, database 1" in planned.output
-    )
-    changes = [line.split(":")[0].strip() for line in planned.output.splitlines() if "1 (@" in line]
-    assert changes == ["Workers", "Proof"]
-    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
-    assert run.actions("one")[0] == "apply_workers"
-
-
 def test_jobs_that_a_killed_step_had_set_aside_are_taken_back(pyinfra: Pyinfra) -> None:
     answers = converged("debian", redis={"ok": True, "aside": 3})
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
