@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks import parse
-from tasks.obstacles import WORKER_KB, WORKER_OWN_KB, lack_of_memory, speaks_rpc
+from tasks.obstacles import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.parse import Answer
 from tasks.target import Target
 
@@ -23,11 +23,6 @@ def of(target: Target, answer: Answer) -> Iterator[str]:
     eviction = answer.record("redis").get("eviction")
     if eviction not in (None, "", "noeviction"):
         yield f"Redis may drop jobs when memory is short (maxmemory-policy is {eviction})"
-    for place in answer.record("redis").get("former", []):
-        yield (
-            f"workers or jobs of MISP's are at Redis {place}: each worker is restarted when its "
-            "job has ended, and what waits there moves"
-        )
     if target.database_mode:
         yield "MISP keeps its settings in the database: they are set and checked through its CLI"
     if target.rpc_elsewhere:
@@ -65,11 +60,6 @@ def _launcher_notes(answer: Answer) -> Iterator[str]:
         yield (
             f"{file} starts the old workers: that part of it is commented out when they retire, "
             "and rollback.py brings it back"
-        )
-    if (programs := sorted(set(answer.all("old_program")))) and not speaks_rpc(answer):
-        yield (
-            f"supervisord has to be restarted and runs old workers ({', '.join(programs)}): that "
-            "waits until their running jobs have ended, and they start again"
         )
     if answer.all("process") and not any(map(answer.all, ("unit", "launcher", "taken_out"))):
         yield (

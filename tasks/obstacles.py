@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from fnmatch import fnmatch
 from pathlib import PurePosixPath
+from typing import Any
 
 from tasks import facts, misp_rest, parse, render
 from tasks.acquaintance import ROOT_IS_NO_WEB_USER
@@ -188,6 +189,9 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
     redis, stored = answer.record("redis"), answer.record("settings")
     if "error" in stored or not answer.one("php_version"):
         return  # said already
+    if moved := list(other_redis(target, answer)):
+        yield from moved
+        return
     at = f"{target.redis.get('redis_host')}:{target.redis.get('redis_port')}"
     database = target.redis.get("redis_database")
     if "error" in redis:
@@ -202,36 +206,65 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"something else uses database {database} and namespace {namespace} of Redis at {at} "
             f"(keys such as {', '.join(foreign)}): set misp_redis_database or misp_redis_namespace"
         )
-    if len(differing := redis.get("differing", [])) > 1:
-        yield (
-            f"{' and '.join(differing)} of Redis differ from what MISP has: its command line sets "
-            "one after the other, and a job enqueued in between would go where no worker is. "
-            "Change one of them in a run of its own first"
-        )
-    for place in redis.get("unfit", []):
-        yield (
-            f"Redis at {place}. MISP's workers are there, or jobs wait that are to move: start it, "
-            f"or, if it is gone for good with its jobs, remove {target.state_dir}/redis-places"
-        )
     # Of a migrated host whose settings somebody spoiled the workers tell.
     is_migrated = (stored.get("block") or {}).get("enabled") is True or _has_the_group(answer)
-    is_ours = is_migrated and not redis.get("is_new")
-    if not (is_ours or redis.get("is_shared")) and redis.get("blocked_clients"):
+    if not is_migrated and redis.get("blocked_clients"):
         yield (
             f"{redis['blocked_clients']} worker(s) of another MISP wait in database {database} of "
             f"Redis at {at}: two instances would run each other's jobs, so set "
             "misp_redis_database or misp_redis_namespace"
         )
-    if not is_ours and redis.get("waiting"):
+    if not is_migrated and redis.get("waiting"):
         yield (
             f"{redis['waiting']} job(s) already wait in database {database}, namespace "
-            f"{namespace}, though {_whose(is_migrated)}. If they are this MISP's own, set its "
+            f"{namespace}, though the new backend is off. If they are this MISP's own, set its "
             "SimpleBackgroundJobs.enabled to true again, and they are done; else choose another one"
         )
 
 
-def _whose(is_migrated: bool) -> str:
-    return "this MISP has not used it so far" if is_migrated else "the new backend is off"
+def other_redis(target: Target, answer: Answer) -> Iterator[str]:
+    """Why a migrated MISP stays in its Redis server, database and namespace."""
+    stored = answer.record("settings")
+    block, wanted = stored.get("block") or {}, target.redis
+    if not _uses_the_new_backend(stored):
+        return
+    if not block.get("redis_namespace"):
+        yield (
+            "MISP uses the new backend without SimpleBackgroundJobs.redis_namespace, and jobs that "
+            f"wait now would stay behind in namespace {wanted.get('redis_namespace')}: while no "
+            "job waits or runs, set it in MISP and restart the workers, then run again"
+        )
+        return
+    differing = [key for key in _PLACE if not _is_same_place(key, block, wanted)]
+    if differing:
+        has = " and ".join(f"{key} {block.get(key)}" for key in differing)
+        gets = " and ".join(f"misp_{key} {wanted[key]}" for key in differing)
+        yield (
+            f"the queues of this migrated MISP are at {has}, but the inventory says {gets}, and "
+            "the deploy does not move them: set the inventory back to MISP's value; to move MISP's "
+            "queues to another Redis, run rollback.py, change the inventory, then run deploy.py "
+            "again"
+        )
+
+
+_PLACE = ("redis_host", "redis_port", "redis_database", "redis_namespace")
+_LOCAL = ("localhost", "127.0.0.1", "::1")
+
+
+def _uses_the_new_backend(stored: Mapping[str, Any]) -> bool:
+    enabled = (stored.get("block") or {}).get("enabled")
+    # The database keeps text; of the file MISP takes nothing but true.
+    return enabled is True or (bool(stored.get("database_mode")) and enabled in (1, "1", "true"))
+
+
+def _is_same_place(key: str, block: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    has, gets = block.get(key), wanted.get(key)
+    if has in (None, "") or gets is None:
+        return True  # MISP gets what it lacks
+    if key == "redis_host":
+        return has == gets or (has in _LOCAL and gets in _LOCAL)
+    is_socket = key == "redis_port" and str(wanted.get("redis_host")).startswith("/")
+    return is_socket or str(has) == str(gets)
 
 
 def _has_the_group(answer: Answer) -> bool:
@@ -256,7 +289,8 @@ def _supervisor(target: Target, answer: Answer) -> Iterator[str]:
             "them without a job in their hands: supervisorctl stop 'misp-workers:*' while no job "
             "runs, then run again"
         )
-    foreign = _foreign_programs(answer)
+    old = [line.split()[0] for line in answer.all("old_program")]  # refused by themselves
+    foreign = _foreign_programs(answer, old)
     will_restart = target.settings.rotate_password or not speaks_rpc(answer)
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield (
@@ -354,18 +388,13 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
         yield f"there is no unit {unit}: correct legacy_service, or leave it out"
     supervisor = f"{target.platform.supervisor_unit}.service"
     if (target.settings.legacy_service or "").removesuffix(".service") + ".service" == supervisor:
-        yield (
-            "legacy_service is supervisord's own unit, which the new workers need: leave it out, a "
-            "program of supervisord's that starts the old workers is found by its command"
-        )
+        yield ("legacy_service is supervisord's own unit, which the new workers need: leave it out")
+    yield from old_programs(answer)
     unknown = _odd_units(target, answer)
     if supervisor in unknown:
         unknown.remove(supervisor)
-        yield (
-            "old workers run under supervisord in a program that does not start them by a command "
-            "of MISP's: stop it while no job runs, take it out of supervisord's files, and start "
-            "app/Console/worker/start.sh as the web user instead"
-        )
+        if not answer.all("old_program"):
+            yield f"a program of supervisord's runs the old workers: {_PROGRAM_REMEDY}"
     if unknown:
         yield (
             f"old workers run in {', '.join(unknown)}, which does not start them by a command of "
@@ -391,6 +420,20 @@ def _legacy(target: Target, answer: Answer) -> Iterator[str]:
         )
 
 
+def old_programs(answer: Answer) -> Iterator[str]:
+    """Programs of supervisord's that run this MISP's old workers: the operator takes them out."""
+    for program in answer.all("old_program"):
+        name, _, file = program.partition(" ")
+        yield f"supervisord's program {name} in {file} runs the old workers: {_PROGRAM_REMEDY}"
+
+
+_PROGRAM_REMEDY = (
+    "stop the program while no job runs, remove it from supervisord's files (supervisorctl "
+    "update), start app/Console/worker/start.sh as the web user or through MISP's unit, then run "
+    "again"
+)
+
+
 def _odd_units(target: Target, answer: Answer) -> list[str]:
     """Units with old workers in them that may start these again, in a way nobody here knows.
 
@@ -399,8 +442,6 @@ def _odd_units(target: Target, answer: Answer) -> list[str]:
     by_hand = r"(sshd?|sshd?@.*|user@.*|crond?|atd|rc-local|.*getty@.*)\.service"
     known = {line.split()[0] for line in answer.all("unit")}
     known.update(line.split()[-1] for line in answer.all("web"))
-    if answer.all("launcher") or answer.all("program_taken_out"):
-        known.add(f"{target.platform.supervisor_unit}.service")
     return [
         unit
         for unit in answer.all("started_in")
@@ -466,6 +507,6 @@ def _restart_to_go_back(target: Target, answer: Answer) -> Iterator[str]:
         )
 
 
-def _foreign_programs(answer: Answer) -> list[str]:
+def _foreign_programs(answer: Answer, old: Iterable[str] = ()) -> list[str]:
     status = parse.supervisor_status(answer.all("status"))
-    return parse.foreign_programs(status, render.GROUP, answer.all("old_program"))
+    return parse.foreign_programs(status, render.GROUP, old)

@@ -136,9 +136,10 @@ def wrong_workers(status: Mapping[str, Process], wanted: Iterable[str], group: s
 def foreign_programs(
     status: Mapping[str, Process], group: str, old: Iterable[str] = ()
 ) -> list[str]:
-    """Programs of somebody else's under the same supervisord, sorted.
+    """Programs under the same supervisord that are neither the group's nor `old`, sorted.
 
-    `old` are programs that run old workers of this MISP: supervisord's restart waits for them.
+    Args:
+        old: names of programs that run old workers of this MISP.
     """
     ours = {group, *old}
     names = (name for name in status if name.partition(":")[0] not in ours or name == group)

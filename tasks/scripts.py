@@ -185,7 +185,6 @@ _PROGRAMS = {
     "php_list_old_jobs": (*_MISP, "resque", "jobs", "list_old_jobs"),
     "php_convert_jobs": (*_MISP, "resque", "jobs", "jobs_table", "convert_jobs"),
     "php_move_jobs": (*_MISP, "resque", "jobs", "move_jobs"),
-    "php_move_queues": (*_MISP, "resque", "jobs", "move_queues"),
     "php_freeze_workers": (*_MISP, "resque", "jobs", "freeze_workers"),
     "php_forget_old_workers": (*_MISP, "resque", "forget_old_workers"),
     "php_set_settings": ("set_settings",),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, misp_rest, parse, render
+from tasks import facts, misp_rest, obstacles, parse, render
 from tasks.acquaintance import ROOT_IS_NO_WEB_USER, RefusedError, asked_target, with_answers
 from tasks.parse import Answer
 from tasks.target import Target
@@ -100,6 +100,9 @@ def _misp(target: Target, answer: Answer) -> Iterator[str]:
 def _settings(target: Target, answer: Answer) -> Iterator[str]:
     """Workers keep the settings they began with: a broken one shows when the next job is queued."""
     if not _is_on(answer):
+        return
+    if moved := list(obstacles.other_redis(target, answer)):
+        yield from moved
         return
     stored, wanted = answer.record("settings"), target.misp_settings()
     if wrong := parse.wrong_settings(stored, wanted, strict=not target.database_mode):
@@ -212,11 +215,6 @@ def _redis(target: Target, answer: Answer) -> Iterator[str]:
             f"the queues are, cannot be used: {redis['error']}. Start it, or correct MISP's "
             "SimpleBackgroundJobs settings; the workers come back by themselves, unless FATAL"
         )
-    if former := redis.get("former"):
-        yield (
-            f"workers or jobs may be at Redis {'; '.join(former)}, where MISP's queues are not to "
-            "be any more: run deploy.py, which moves both"
-        )
     if aside := redis.get("aside"):
         yield (
             f"{aside} job(s) were set aside by a step that was cut off, and no worker takes them: "
@@ -236,9 +234,11 @@ def _old_workers(target: Target, answer: Answer) -> Iterator[str]:
     if not _is_on(answer):
         yield from _old_backend_alone(answer)
         return
+    programs = [*obstacles.old_programs(answer)]
+    yield from programs
     back = [*_units_that_start_them(answer), *answer.all("launcher")]
     left = sum((legacy.get("waiting") or {}).values()) if legacy.get("waiting") else 0
-    if alive or back:
+    if back or (alive and not programs):
         what = f"{len(alive)} old worker process(es) live" if alive else "old workers are stopped"
         how = f" and {', '.join(back)} can start them again" if back else ""
         yield f"{what}{how}: run deploy.py again, which drains and retires them"

@@ -3,10 +3,9 @@
 # shellcheck shell=sh disable=SC2154
 
 make_state_dir
-take_answers "$(misp password redis_password places)"
+take_answers "$(misp password redis_password)"
 given_password || password_in_use=${answer_password:-}
 knows_password || die "no supervisor password is known on this host: the RPC step has to come first"
-write_places "${answer_places:-}" # afterwards nobody knows any more where the workers are, and where jobs may wait
 # From here on every PHP process of the web tier may have settings that are no longer true.
 about_to_change "$config_php"
 changed unfinished

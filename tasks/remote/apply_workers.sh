@@ -15,7 +15,7 @@ refuse_faulty() { # what supervisorctl said
     die "supervisord refuses the worker group, so its file is as before: $1"
 }
 
-stops=$moves # workers stay in the Redis that they were started with
+stops=no
 
 # `update` reads the files as `reread` does, and does nothing where they are faulty. It restarts the
 # whole group when any program of it changed, so that has to be known before.
@@ -27,18 +27,7 @@ if [ "$has_group" = yes ]; then
         *misp-workers*) stops=yes ;;
     esac
 fi
-# At once, so that these workers become idle, and then what came meanwhile.
-if [ "$moves" = yes ]; then
-    rm -f "$state_dir/proven"
-    write_places "$(misp_value places)"
-    finish_conversion # which knows by marks in the former place what has arrived
-    move_queues
-fi
 [ "$stops" = no ] || stop_idle_workers
-if [ "$moves" = yes ]; then
-    (move_queues) || { ctl start 'misp-workers:*' >/dev/null 2>&1; exit 1; }
-    write_places "$(misp_value place)"
-fi
 complaint=$(ctl update misp-workers 2>&1)
 refuse_faulty "$complaint"
 printf '%s\n' "$complaint" >&2

@@ -1,5 +1,5 @@
 // Comes behind misp.php, rpc.php and libraries.php. Input on standard input: {"topics": "A B", "root", "desired":
-// {key: value}, "redis_places", "supervisor_password" (null: MISP's own), "rpc_port", "rpc_user", "rpc_socket"}. Prints
+// {key: value}, "redis_place", "supervisor_password" (null: MISP's own), "rpc_port", "rpc_user", "rpc_socket"}. Prints
 // TOPIC<TAB>ANSWER: a text, a line for each member of a list, or JSON. No answer holds a secret, but
 // those to the topics that ask for one: they go into shell variables and files of root's.
 function answer($topic, $in)
@@ -7,7 +7,7 @@ function answer($topic, $in)
     try {
         return call_user_func("topic_" . $topic, $in);
     } catch (Throwable $error) {
-        $is_secret = in_array($topic, array("password", "redis_password", "places", "known_places", "place"), true);
+        $is_secret = in_array($topic, array("password", "redis_password", "place"), true);
         return $is_secret ? "" : array("error" => str_replace("\n", " ", $error->getMessage()));
     }
 }

@@ -59,7 +59,7 @@ if daemon_is_active; then
         if complaint=$(ctl reread 2>&1) && ! printf '%s' "$complaint" | grep -q '^ERROR'; then
             stop_idle_workers
             hold_group
-            restart_supervisor
+            systemctl restart "$supervisor_unit"
         else
             put_back
             die "supervisord cannot read its configuration, so it was not restarted: $complaint"
@@ -73,7 +73,7 @@ fi
 if ! wait_for_answer; then
     journalctl -u "$supervisor_unit" -n 15 --no-pager -o cat >&2 2>/dev/null
     put_back
-    ! daemon_is_active || restart_supervisor
+    ! daemon_is_active || systemctl restart "$supervisor_unit"
     die "supervisord does not answer on its RPC: '$answer', its pid is $(daemon_pid); its journal is above. Nothing of its configuration was changed"
 fi
 rm -f "$previous"

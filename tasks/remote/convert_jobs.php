@@ -1,6 +1,6 @@
 // Makes every job of the old backend one of the new, but for MISP's scheduled tasks, which the old
 // scheduler would only call again and again. Comes behind jobs.php and jobs_table.php; runs as the web user. Input on
-// standard input: a line {"root", "desired", "redis_places"}, and then what list_old_jobs.php printed: a job that is
+// standard input: a line {"root", "desired", "redis_place"}, and then what list_old_jobs.php printed: a job that is
 // not in that copy stays where it is. Prints how many were converted.
 //
 // Old workers may take jobs meanwhile. So a job leaves its list for a list of held ones first, which

@@ -140,10 +140,10 @@ function is_idle($redis, $clients, $pid, $tells)
 }
 
 // Through a socket file no client can be told from another: all of them have to be waiting.
-function are_idle($redis, $clients, $databases, $pids)
+function are_idle($redis, $clients, $database, $pids)
 {
-    $waiting = array_filter($clients, function ($client) use ($databases) {
-        return $client["cmd"] === "blpop" && in_array((int)$client["db"], $databases, true);
+    $waiting = array_filter($clients, function ($client) use ($database) {
+        return $client["cmd"] === "blpop" && (int)$client["db"] === $database;
     });
     $results = array_map(function ($client) use ($redis) { return unblock($redis, $client["id"]); }, $waiting);
     return count($waiting) === count($pids) && !in_array(false, $results, true);
@@ -158,7 +158,7 @@ function idle_ones($redis, $at, $frozen, $tells)
     $workers = array_filter($frozen, "takes_jobs");
     $others = array_diff($frozen, $workers);
     if (is_socket($at)) {
-        return are_idle($redis, $clients, $at["databases"], $workers) ? $frozen : $others;
+        return are_idle($redis, $clients, (int)$at["redis_database"], $workers) ? $frozen : $others;
     }
     return array_merge($others, array_filter($workers, function ($pid) use ($redis, $clients, $tells) {
         return is_idle($redis, $clients, $pid, $tells);
@@ -187,7 +187,6 @@ function freeze_idle_ones($redis, $prefix, $at, $pids)
 $in = json_decode(stream_get_contents(STDIN), true);
 try {
     list($redis, $prefix, $at) = new_backend($in);
-    $at["databases"] = array_column(places_in_use($in), "redis_database"); // some may have been restarted since
 } catch (Throwable $error) { // a Redis that does not answer gives nobody a job
     $idle = freeze($in["pids"]);
     thaw(array_diff($in["pids"], $idle));

@@ -1,5 +1,5 @@
 // Jobs on their way between the backends, both ways: functions for list_old_jobs.php, convert_jobs.php
-// and move_jobs.php; and between two places of the new one, for move_queues.php. Comes behind misp.php.
+// and move_jobs.php. Comes behind misp.php.
 //
 // Exactly once, also when it is cut off and run again: what id a job has over there is settled before
 // it goes, and a mark that is set in one step with the arrival says that it is there already.
@@ -20,25 +20,9 @@ function backend_at($at) // its connection, its keys' prefix and where it is
         $at["redis_namespace"] . ":", $at);
 }
 
-function places_in_use($in) // everywhere where jobs of the new backend may be, first where its workers are
-{
-    return known_places($in) ?: array(wanted_place($in));
-}
-
 function new_backend($in)
 {
-    return backend_at(places_in_use($in)[0]);
-}
-
-function backends_at($places)
-{
-    return array_map(function ($at) {
-        try {
-            return backend_at($at);
-        } catch (Exception $error) {
-            stop("Redis at " . shown_place($at) . ": " . $error->getMessage());
-        }
-    }, $places);
+    return backend_at(place_in_use($in));
 }
 
 function old_backend($in) // its connection and its keys' prefix
@@ -94,17 +78,18 @@ function move_lists($redis, $prefix, $script) // KEYS: a queue's list and the on
     }
 }
 
-// Several hosts may share a Redis: one at a time moves jobs out of it. The others wait for ten minutes.
+// Several hosts may share a Redis: one at a time goes back and moves jobs out of it. The others wait for
+// ten minutes.
 class Lock
 {
-    public $token;
+    private $token;
     private $redis;
     private $key;
     private $renewed;
 
     public function __construct($redis, $prefix)
     {
-        list($this->redis, $this->key, $this->token) = array($redis, self::key($prefix), uuid4());
+        list($this->redis, $this->key, $this->token) = array($redis, $prefix . LOCK, uuid4());
         for ($tries = 0; !$redis->set($this->key, $this->token, array("nx", "ex" => LOCK_SECONDS)); $tries++) {
             if ($tries > 6000) {
                 stop("another host has been moving jobs out of this Redis for ten minutes ({$this->key}): run again when it has ended");
@@ -113,11 +98,6 @@ class Lock
         }
         $this->renewed = microtime(true);
         register_shutdown_function(array($this, "release"));
-    }
-
-    public static function key($prefix)
-    {
-        return $prefix . MOVING . "lock";
     }
 
     public function renew() // to be called before each job
@@ -143,69 +123,6 @@ class Lock
     {
         return $this->redis->get($this->key) === $this->token;
     }
-}
-
-// Those of the backends that are places of their own, each locked: a Redis may have two names.
-function apart($backends)
-{
-    $apart = array();
-    foreach ($backends as $backend) {
-        $tokens = array_map(function ($known) { return $known[3]->token; }, $apart);
-        if (!in_array($backend[0]->get(Lock::key($backend[1])), $tokens, true)) {
-            $backend[3] = new Lock($backend[0], $backend[1]);
-            $apart[] = $backend;
-        }
-    }
-    return $apart;
-}
-
-function renew_locks($backends)
-{
-    foreach ($backends as $backend) {
-        $backend[3]->renew();
-    }
-}
-
-// A move to another Redis that was cut off: what has arrived is there, all else goes back to its queue.
-function settle_moves($backends)
-{
-    foreach ($backends as $number => list($redis, $prefix)) {
-        foreach (QUEUES as $queue) {
-            $moving = $prefix . MOVING . $queue;
-            $others = array_diff_key($backends, array($number => true));
-            foreach (array_reverse($redis->lRange($moving, 0, -1)) as $record) { // the oldest comes first again
-                renew_locks($backends);
-                if (has_arrived($record, $others)) {
-                    $redis->lRem($moving, $record, 1);
-                    foreach ($others as $other) {
-                        $other[0]->del($other[1] . MOVED . id_of($record));
-                    }
-                } else {
-                    check_taken($redis, $redis->multi()->lPush($prefix . $queue, $record)->lRem($moving, $record, 1)->exec());
-                }
-            }
-        }
-    }
-}
-
-function check_taken($redis, $results) // of a transaction: Redis without memory takes none of it
-{
-    if (!is_array($results) || in_array(false, $results, true)) {
-        stop("Redis does not take a job: " . $redis->getLastError());
-    }
-}
-
-function has_arrived($record, $backends) // in one of these
-{
-    return (bool)array_filter($backends, function ($backend) use ($record) {
-        return $backend[0]->exists($backend[1] . MOVED . id_of($record));
-    });
-}
-
-function id_of($record)
-{
-    $job = json_decode($record, true);
-    return isset($job["id"]) && is_string($job["id"]) ? $job["id"] : sha1($record);
 }
 
 // The lists of the old backend that hold jobs, without prefix: queue:NAME, and _schdlr_:EPOCH for

@@ -32,21 +32,9 @@ convert_held_jobs() {
         die "a conversion of jobs that was cut off could not be finished, see above"
 }
 
-finish_conversion() { # of one that was cut off
-    case $(misp_value legacy) in
-        *'"held":'[1-9]*) convert_held_jobs ;;
-    esac
-}
-
 move_jobs_back() { # from the new lists to the old ones
     jobs_input | php_as_web_user "$php_move_jobs" ||
-        die "jobs of the new backend could not be moved to the old one, see above. If a Redis is gone for good with its jobs, remove $redis_places and run again"
-}
-
-# What waits in a Redis that was MISP's goes to the one that MISP has now.
-move_queues() {
-    jobs_input | php_as_web_user "$php_move_queues" >&2 ||
-        die "jobs that may wait in MISP's former Redis could not be moved, see above. Run again when it is well; if it is gone for good with its jobs, remove $redis_places before"
+        die "jobs of the new backend could not be moved to the old one, see above. Run again when both Redis servers answer"
 }
 
 forget_old_workers() { # what dead ones left in Redis

@@ -58,20 +58,13 @@ as_web_user() {
         setpriv --reuid "$web_uid" --regid "$web_gid" --init-groups -- "$@"
 }
 
-# Where the new backend is or was, as a JSON list, first where its workers are. A former place has its
-# password there too, until nothing waits in it any more.
-redis_places=$state_dir/redis-places
-
-write_places() { # PLACES, as PHP says them
-    case $1 in
-        '['*) printf '%s\n' "$1" | write_file "$redis_places" 0600 || die "could not write $redis_places" ;;
-        *) die "where MISP's queues are cannot be told: its configuration cannot be read" ;;
-    esac
-}
+# Where the new backend was when the way back switched it off, with the password: MISP's settings and
+# the inventory may say something else by the time its jobs are moved back.
+backend_place=$state_dir/new-backend
 
 misp_input() { # members of PHP's input: where MISP is, and where its queues are
-    first_line "$redis_places" || line='[]'
-    printf '"root":"%s","desired":%s,"redis_places":%s' "$misp_root" "$desired_json" "$line"
+    first_line "$backend_place" || line=null
+    printf '"root":"%s","desired":%s,"redis_place":%s' "$misp_root" "$desired_json" "$line"
 }
 
 # PHP code as an argument, its data (which may hold secrets) on standard input.

@@ -1,6 +1,6 @@
 // Moves every waiting job of the new backend to the old one's lists. Comes behind jobs.php; runs as
 // the web user. Input on standard input: {"root", "desired",
-// "redis_places"}. Prints how many were moved.
+// "redis_place"}. Prints how many were moved.
 
 function put_into_old_list($redis, $prefix, $queue, $job)
 {
@@ -13,14 +13,14 @@ function put_into_old_list($redis, $prefix, $queue, $job)
 }
 
 // A conversion that was cut off: what had not arrived goes back to the list that it came from.
-function release_held($old, $old_prefix, $backends)
+function release_held($old, $old_prefix, $new, $new_prefix)
 {
     $script = 'if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end'
         . ' if ARGV[3] ~= "" then redis.call("ZADD", KEYS[3], ARGV[3], ARGV[3]) end'
         . ' redis.call("LPUSH", KEYS[2], ARGV[2]) return 1';
     foreach (array_reverse($old->lRange($old_prefix . HELD, 0, -1)) as $entry) { // the oldest comes first again
         $from = json_decode($entry, true);
-        if (has_arrived($entry, $backends)) {
+        if ($new->exists($new_prefix . MOVED . $from["id"])) {
             $old->lRem($old_prefix . HELD, $entry, 1);
         } else {
             $keys = array($old_prefix . HELD, $old_prefix . $from["list"], "{$old_prefix}_schdlr_");
@@ -29,15 +29,14 @@ function release_held($old, $old_prefix, $backends)
     }
 }
 
-function move_all($backend, $old, $old_prefix) // how many
+function move_all($new, $new_prefix, $old, $old_prefix, $lock) // how many
 {
-    list($new, $new_prefix) = $backend;
     $moved = 0;
     take_back($new, $new_prefix);
     foreach (QUEUES as $queue) {
         $list = $new_prefix . $queue;
         foreach ($new->lRange($list, 0, -1) as $record) {
-            renew_locks(array($backend));
+            $lock->renew();
             $job = json_decode($record, true);
             if (!isset($job["id"], $job["command"], SHELLS[$job["command"]])) {
                 stop("a record in $list is no job: " . substr($record, 0, 200));
@@ -52,12 +51,12 @@ function move_all($backend, $old, $old_prefix) // how many
 }
 
 $in = json_decode(stream_get_contents(STDIN), true);
-$backends = apart(backends_at(places_in_use($in)));
-list($old, $old_prefix) = old_backend($in);
-release_held($old, $old_prefix, $backends);
-settle_moves($backends);
-$moved = 0;
-foreach ($backends as $backend) {
-    $moved += move_all($backend, $old, $old_prefix);
+try {
+    list($new, $new_prefix) = new_backend($in);
+} catch (Exception $error) {
+    stop("the new backend's Redis: " . $error->getMessage());
 }
-echo "$moved moved\n";
+$lock = new Lock($new, $new_prefix);
+list($old, $old_prefix) = old_backend($in);
+release_held($old, $old_prefix, $new, $new_prefix);
+echo move_all($new, $new_prefix, $old, $old_prefix, $lock) . " moved\n";

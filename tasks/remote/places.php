@@ -1,4 +1,4 @@
-// Where MISP's queues shall be, are and were, as a Redis server, database and namespace.
+// Where MISP's queues shall be and are, as a Redis server, database and namespace.
 // Comes behind misp.php.
 
 function same_host($a, $b)
@@ -47,26 +47,6 @@ function is_same_server($a, $b)
     return same_host($a["redis_host"], $b["redis_host"]) && ($is_socket || (int)$a["redis_port"] === (int)$b["redis_port"]);
 }
 
-function is_same_database($a, $b)
-{
-    return is_same_server($a, $b) && (int)$a["redis_database"] === (int)$b["redis_database"];
-}
-
-function is_same_place($a, $b)
-{
-    return is_same_database($a, $b) && $a["redis_namespace"] === $b["redis_namespace"];
-}
-
-function is_among($place, $others, $same)
-{
-    return (bool)array_filter($others, function ($other) use ($place, $same) { return $same($place, $other); });
-}
-
-function shown_place($at)
-{
-    return "{$at["redis_host"]}:{$at["redis_port"]}, database {$at["redis_database"]}, namespace " . ($at["redis_namespace"] === "" ? "(none)" : $at["redis_namespace"]);
-}
-
 function wanted_place($in)
 {
     $config = settings($in);
@@ -85,122 +65,17 @@ function stored_place($in) // null: MISP does not use the new backend
     return array("redis_namespace" => $namespace) + wanted_redis(array(), $block, block_of($config, "MISP"));
 }
 
-// Where MISP's new backend is or was, each once: what this host remembers (redis_places in lib.sh), first
-// where its workers are, since these read the settings once (BackgroundJobsTool.php); and what MISP has now,
-// unless nobody answers there, as where somebody spoiled the settings.
-function known_places($in)
-{
-    static $known = null;
-    if ($known !== null) {
-        return $known;
-    }
-    $known = array();
-    foreach (isset($in["redis_places"]) ? $in["redis_places"] : array() as $place) {
-        if (!is_among($place, $known, "is_same_place")) {
-            $known[] = with_password($in, $place);
-        }
-    }
-    $stored = stored_place($in);
-    $is_news = $stored !== null && !is_among($stored, $known, "is_same_place");
-    if ($is_news && (is_same_place($stored, wanted_place($in)) || unfitness($stored) === null)) {
-        $known[] = $stored;
-    }
-    return $known;
-}
-
-function former_places($in) // where it shall not be any more: jobs may wait there
+// Where jobs of the new backend are: what MISP has while it uses that, then what a way back has
+// remembered of it (see remember_place), then what it will have.
+function place_in_use($in)
 {
     $wanted = wanted_place($in);
-    return array_values(array_filter(known_places($in), function ($place) use ($wanted) {
-        return !is_same_place($place, $wanted);
-    }));
+    $place = stored_place($in) ?: (isset($in["redis_place"]) ? $in["redis_place"] : $wanted);
+    $has_new_password = isset($in["desired"]["redis_password"]) && is_same_server($place, $wanted);
+    return $has_new_password ? array("redis_password" => $wanted["redis_password"]) + $place : $place;
 }
 
-// What is known now of the password for its server, the newest first, else what MISP itself has.
-function with_password($in, $place)
+function topic_place($in) // for the way back, which switches the new backend off; holds the password
 {
-    foreach (array(wanted_place($in), stored_place($in), $place) as $known) {
-        if (isset($known["redis_password"]) && is_same_server($known, $place)) {
-            return array("redis_password" => $known["redis_password"]) + $place;
-        }
-    }
-    return array("redis_password" => wanted_redis_password(array(), array(), block_of(settings($in), "MISP"), $place)) + $place;
-}
-
-function without_password($place)
-{
-    unset($place["redis_password"]);
-    return $place;
-}
-
-// For the scripts that change where the backend is: all places that are known, with their passwords as long
-// as there are former ones, and the wanted one.
-function topic_places($in)
-{
-    $wanted = wanted_place($in);
-    $known = former_places($in) ? known_places($in) : array();
-    return json_encode(is_among($wanted, $known, "is_same_place") ? $known : array_merge($known, array(without_password($wanted))));
-}
-
-function topic_known_places($in) // for those that take MISP's settings back
-{
-    return json_encode(known_places($in));
-}
-
-function topic_place($in) // when all have left the former ones
-{
-    return json_encode(array(without_password(wanted_place($in))));
-}
-
-// What of MISP's own place is to become another: MISP's command line sets one thing after the other, so a
-// job may go to what is neither the old place nor the new one. Not to a server that does not answer.
-function differing($stored, $wanted)
-{
-    if ($stored === null) {
-        return array();
-    }
-    $between = array("redis_host" => $wanted["redis_host"]) + $stored;
-    $is_one_step = is_same_server($between, $stored) || is_same_server($between, $wanted) || unfitness($between) !== null;
-    return array_keys(array_filter(array(
-        "host" => !$is_one_step,
-        "port" => !$is_one_step,
-        "server" => $is_one_step && !is_same_server($stored, $wanted),
-        "database" => (int)$stored["redis_database"] !== (int)$wanted["redis_database"],
-        "namespace" => $stored["redis_namespace"] !== $wanted["redis_namespace"],
-    )));
-}
-
-// Whether it is that Redis under another name, or by its socket.
-function is_same_redis($redis, $place)
-{
-    try {
-        $other = connect($place["redis_host"], $place["redis_port"], $place["redis_password"], $place["redis_database"]);
-        $ids = array(@$redis->info("server"), @$other->info("server"));
-        return isset($ids[0]["run_id"], $ids[1]["run_id"]) && $ids[0]["run_id"] === $ids[1]["run_id"];
-    } catch (Exception $error) {
-        return false;
-    }
-}
-
-// What becomes another about where the queues are: `former` are places where jobs may wait that the workers
-// shall leave, `unfit` those of them that cannot be used; `is_new` says that the wanted one has never been
-// MISP's, as far as this host knows, `is_shared` that its database has; and see differing.
-function change_of_place($in, $redis)
-{
-    $wanted = wanted_place($in);
-    $former = former_places($in);
-    $known_here = array_filter($former, function ($place) use ($redis, $wanted) {
-        return (int)$place["redis_database"] === (int)$wanted["redis_database"] && is_same_redis($redis, $place);
-    });
-    $reasons = array_map("unfitness", $former);
-    return array(
-        "former" => array_map("shown_place", $former),
-        "unfit" => array_map(function ($place, $reason) {
-            return shown_place($place) . ": $reason";
-        }, array_intersect_key($former, array_filter($reasons)), array_filter($reasons)),
-        "is_new" => $former && !is_among($wanted, known_places($in), "is_same_place")
-            && !in_array($wanted["redis_namespace"], array_column($known_here, "redis_namespace"), true),
-        "is_shared" => (bool)$known_here,
-        "differing" => differing(stored_place($in), $wanted),
-    );
+    return json_encode(place_in_use($in));
 }

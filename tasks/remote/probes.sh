@@ -81,15 +81,11 @@ see_status() {
     status_lines='{"error"'
     ! rpc_is_the_daemons || status_lines=${answer_status:-}
     case $status_lines in '{"error"'*) status_lines=$(ctl status 2>/dev/null) ;; esac
-    [ -z "$status_lines" ] || old_programs=$(legacy_programs)
 }
 
 rpc_is_the_daemons() { [ "${answer_rpc:-}" = "200 $daemon" ]; }
 
-say_status() {
-    say_each status "${status_lines:-}"
-    say_each old_program "${old_programs:-}"
-}
+say_status() { say_each status "${status_lines:-}"; }
 
 say_each() { # KEY LINES
     set -f
@@ -401,14 +397,13 @@ probe_legacy() {
     processes=$(of_this_misp "$candidates")
     say_each process "$processes"
     say_each hidden_process "$(hidden_among "$candidates")"
-    legacy_launchers | while read -r kind file; do
+    say_each old_program "$(legacy_program_files)"
+    legacy_launchers | while IFS= read -r file; do
         say launcher "$file"
-        why=$(why_unfit "$kind" "$file")
+        why=$(why_unfit "$file")
         [ -z "$why" ] || say unfit_launcher "$file ($why)"
     done
     [ -f "$originals/launchers" ] && say taken_out yes
-    # Their workers may live on, if a run was cut off there.
-    programs_taken_out | while IFS= read -r name; do say program_taken_out "$name"; done
     [ -z "$processes" ] || printf '%s\n' "$processes" | while read -r pid _; do unit_of "$pid"; done | sort -u |
         while IFS= read -r unit; do say started_in "$unit"; done
 }

@@ -6,6 +6,6 @@ if is_as_we_left_it "$config_php"; then # a run was cut off amid the settings, `
     reload_web
 fi
 restore_libraries
-restore_supervisor # after app/Vendor is whole: its restart may start old workers, which run from there
+restore_supervisor
 restore_selinux
 forget

@@ -3,17 +3,7 @@
 const QUEUES = array("default", "email", "cache", "prio", "update", "scheduler");
 const ASIDE = "misp-workers-aside:"; // lists of jobs that no worker shall take for a moment
 const MOVED = "misp-workers-moved:"; // marks of jobs that arrived, of either backend
-const MOVING = "misp-workers-moving:"; // lists of jobs on their way to another Redis
-
-function unfitness($place) // why that Redis cannot be used, or null
-{
-    try {
-        connect($place["redis_host"], $place["redis_port"], $place["redis_password"], $place["redis_database"]);
-    } catch (Exception $error) {
-        return $error->getMessage();
-    }
-    return null;
-}
+const LOCK = "misp-workers-lock"; // of the host that moves jobs back
 
 function connect($host, $port, $password, $database)
 {
@@ -60,7 +50,7 @@ function keys_like($redis, $pattern, $limit)
 // Keys that the new backend would not have left behind in a finished or never begun state.
 function foreign_keys($redis, $namespace)
 {
-    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|' . MOVED . '|' . MOVING . '|(' . ASIDE . ')?(' . implode("|", QUEUES) . ')$)/';
+    $ours = '/^' . preg_quote($namespace, "/") . ':(job_status:|running:|data_content:|' . MOVED . '|' . LOCK . '$|(' . ASIDE . ')?(' . implode("|", QUEUES) . ')$)/';
     $odd = array();
     foreach (keys_like($redis, "$namespace:*", 20000) as $key) {
         if (!preg_match($ours, $key)) {
@@ -101,5 +91,5 @@ function topic_redis($in)
         "aside" => $aside,
         "blocked_clients" => blocked_clients($redis, $wanted["redis_database"]),
         "eviction" => isset($info["maxmemory_policy"]) ? $info["maxmemory_policy"] : "",
-    ) + change_of_place($in, $redis);
+    );
 }

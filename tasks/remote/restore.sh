@@ -21,7 +21,7 @@ restore_launchers() { # the old workers, as they were started before
 # The file as it was if nobody else changed it since, else (and in the database) just `enabled` off.
 restore_settings() {
     backend_is_on || is_as_we_left_it "$config_php" || return 0
-    ! backend_is_on || write_places "$(misp_value known_places)" # afterwards nobody knows where jobs may wait
+    ! backend_is_on || remember_place
     changed unfinished
     ! is_as_we_left_it "$config_php" || restore_original "$config_php"
     if backend_is_on; then
@@ -29,6 +29,14 @@ restore_settings() {
             (cd "$app/Console" && php_as_web_user "$php_set_settings") || die "MISP does not take the setting enabled = false"
     fi
     changed "$(now_ticks)"
+}
+
+remember_place() {
+    place=$(misp_value place)
+    case $place in
+        '{'*) printf '%s\n' "$place" | write_file "$backend_place" 0600 || die "could not write $backend_place" ;;
+        *) die "where MISP's queues are cannot be told: its configuration cannot be read" ;;
+    esac
 }
 
 backend_is_on() { misp evidence 2>/dev/null | grep -q '"enabled":true'; }
@@ -54,7 +62,7 @@ restore_supervisor() {
     line=$(grep "^$supervisor_unit.service " "$originals/units") || return 0
     case $line in
         *' active '*) # without a file of ours it never had to read anything anew
-            ! is_kept "$rpc_file" || restart_supervisor || die "could not restart $supervisor_unit"
+            ! is_kept "$rpc_file" || systemctl restart "$supervisor_unit" || die "could not restart $supervisor_unit"
             ;;
         *)
             others=$(programs_of_others)

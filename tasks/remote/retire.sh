@@ -51,7 +51,6 @@ for unit in $units; do
 done
 systemctl daemon-reload
 if [ -z "$in_use" ] && [ -n "$(legacy_processes)" ]; then record_launcher ran; fi
-hold_old_workers # `supervisorctl update` sends TERM
 take_out_launchers
 signal_old_workers QUIT
 limit=$(($(date +%s) + drain_timeout))
