@@ -17,6 +17,8 @@ from tasks.remote import Call, HostRefusal, printable
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 
+# Errors of host functions that come before their first change.
+UNCHANGED = ("RefusedError", "LockError", "DrainLimitError")
 _TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
@@ -40,6 +42,7 @@ class Action(StringCommand):
             self.lines = self._result(succeeded, output)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
+            reporting.unfinished(state, host, kind not in UNCHANGED)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
@@ -83,6 +86,8 @@ class Guarded(PyinfraCommand):
             reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
             return False
         is_back = way_back.RETURNED in self.way_back.lines
+        if is_back:
+            reporting.unfinished(state, host, False)
         outcome = NOT_PROVEN_RETURNED if is_back else FAILED
         reporting.note(state, host, outcome, " ".join(self.way_back.lines))
         return False

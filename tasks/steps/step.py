@@ -20,7 +20,9 @@ from tasks.target import Target
 Commands = Generator[PyinfraCommand, None, None]
 
 
-def step(*, returns: bool = False) -> Callable[[Callable[[Target], Commands]], PyinfraOperation[[Target]]]:
+def step(
+    *, returns: bool = False
+) -> Callable[[Callable[[Target], Commands]], PyinfraOperation[[Target]]]:
     """An operation on a target; with `returns` a host that fails goes back to its old workers."""
 
     def wrap(body: Callable[[Target], Commands]) -> PyinfraOperation[[Target]]:
