@@ -18,7 +18,7 @@ from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILE
 from tasks.target import Target
 
 # Errors of host functions that come before their first change.
-UNCHANGED = ("RefusedError", "LockError", "DrainLimitError")
+UNCHANGED = ("RefusedError", "LockError")
 _TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
