@@ -36,22 +36,26 @@ class Answer(FactBase[list[str]]):
 
 
 class Identity(FactBase[list[str]]):
-    """Who we are on the host, what system it is and where its Python is, before all else."""
+    """Who we are on the host, what system it is and which Pythons it has, before all else."""
 
     default = list
 
     def command(self) -> str:
         """POSIX sh, also on systems that are refused afterwards."""
-        return (
-            "printf 'user\\t%s\\n' \"$(id -u)\"; "
-            "for python in /usr/bin/python3 /usr/libexec/platform-python; do "
-            "[ ! -x $python ] || printf 'python\\t%s\\n' $python; done; "
-            "sed 's/^/os-release\\t/' /etc/os-release"
-        )
+        return _IDENTITY
 
     def process(self, output: list[str]) -> list[str]:
-        """Lines as they are."""
-        return output
+        """Return KEY<TAB>VALUE lines that can be shown."""
+        parted = (line[:500].partition("\t") for line in output[:200])
+        return [f"{remote.printable(key)}\t{remote.printable(value)}" for key, _, value in parted]
+
+
+_IDENTITY = r"""printf 'user\t%s\n' "$(id -u)"
+version='import sys; print("%d.%d" % sys.version_info[:2])'
+for python in /usr/bin/python3 /usr/libexec/platform-python; do
+    [ ! -x $python ] || printf 'python\t%s %s\n' $python "$($python -ISc "$version" 2>/dev/null)"
+done
+sed 's/^/os-release\t/' /etc/os-release"""
 
 
 _remembered: dict[str, dict[type, tuple[float, Any]]] = {}  # by host, by kind of part
@@ -83,7 +87,7 @@ def see(target: Target, *kinds: type) -> None:
     call = remote.look(look.take, site=target.site(), desired=target.desired(), kinds=names)
     if parts.RunState in kinds:  # to say that a run is at work, not to wait for it
         call = Call(call.function, call.arguments, lock="none")
-    found = get(target, call)
+    found = get(target, call, *names)
     seen = _remembered.setdefault(host.name, {})
     for kind in kinds:
         if kind.__name__ not in found:
@@ -91,13 +95,14 @@ def see(target: Target, *kinds: type) -> None:
         seen[kind] = at, remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
 
 
-def get(target: Target, call: Call[Part]) -> Part:
-    """A host function's result, as a fact.
+def get(target: Target, call: Call[Part], *subjects: str) -> Part:
+    """A host function's result, as a fact. The command line, and so sudo's log, has `subjects`.
 
     Raises:
         MigrationError: no answer, an odd one, or the function's own error.
     """
-    lines = host.get_fact(Answer, words=call.words(target.python), _stdin=call.stdin())
+    words = " ".join([call.words(target.python), *subjects])
+    lines = host.get_fact(Answer, words=words, _stdin=call.stdin())
     return call.read(lines or [])
 
 

@@ -11,11 +11,13 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tasks.errors import MigrationError
+
 DEBIAN = "debian"
 RHEL = "rhel"
 
 
-class UnsupportedPlatformError(ValueError):
+class UnsupportedPlatformError(MigrationError):
     """The host's os-release names a system that this deploy was not made for."""
 
 

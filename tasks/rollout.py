@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from tasks import summary
+from tasks.errors import RefusedError
 from tasks.summary import CODES, DONE, FAILED, INTERRUPTED, Report
 
 CANARY = "canary"  # the group that goes first where no canary is named
@@ -40,10 +41,6 @@ SLICES = "slices"  # the folder in it that has the directories of its runs
 NOT_PASSED_ON = ("--limit", "--exclude", "--dry", "--no-wait")
 
 Groups = Mapping[str, Sequence[str]]  # the hosts in the inventory's order, each with its groups
-
-
-class RefusedError(Exception):
-    """Why nothing begins."""
 
 
 # --- which hosts, and in which order -----------------------------------------------------------
