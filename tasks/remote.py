@@ -181,10 +181,10 @@ def _answer(lines: Iterable[str]) -> Any:
         raise AnswerError(f"the host's answer cannot be read: {str(error)[:80]}") from None
     if isinstance(clean, dict) and "value" in clean:
         return clean["value"]
-    error = clean.get("error") if isinstance(clean, dict) else None
-    if not isinstance(error, dict):
+    complaint = clean.get("error") if isinstance(clean, dict) else None
+    if not isinstance(complaint, dict):
         raise AnswerError("the host's answer has neither a value nor an error")
-    raise HostRefusal(str(error.get("kind", "")), str(error.get("text", ""))[:2000])
+    raise HostRefusal(str(complaint.get("kind", "")), str(complaint.get("text", ""))[:2000])
 
 
 def _no_constant(name: str) -> Any:

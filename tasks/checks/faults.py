@@ -244,7 +244,7 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
         how = f", and {', '.join(back)} can start them again" if back else ""
         yield f"{what}{how}: run deploy.py again, which drains and retires them"
         yield from _stuck(seen)
-    elif not alive and (left := waiting(backend)):
+    elif not alive and (left := backend.waits):
         yield (
             f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
             "which takes the old workers back, or start them by app/Console/worker/start.sh and "

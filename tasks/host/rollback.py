@@ -87,7 +87,7 @@ def _remove_workers(one: Misp) -> List[str]:
     site = one.site
     if not originals.is_kept(site, site.group_file):
         return []
-    messages = []
+    messages: List[str] = []
     workers.stop_idle(one)
     known = originals.kept(site, site.group_file)
     if known is not None and known.existed and not one.stored().is_on:
@@ -120,7 +120,7 @@ def _restore_supervisor(one: Misp) -> List[str]:
     before = [unit for unit in originals.units(site) if unit.name == site.unit]
     if not before:
         return []
-    messages = []
+    messages: List[str] = []
     if before[0].active == "active":
         if was_kept:  # without a file of ours it never had to read anything anew
             rpc.restart(site)
