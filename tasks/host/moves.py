@@ -92,7 +92,7 @@ def forget_old_workers(site: Site, desired: Desired) -> List[str]:
         old = one.old()
         if old is not None:
             pids = [process.pid for process in old_workers.processes(site, one.user)]
-            old_backend.forget_stale(old, lambda pid: pid in pids, host_name())
+            old_backend.forget_dead_workers(old, lambda pid: pid in pids, host_name())
     return []
 
 
