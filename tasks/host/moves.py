@@ -4,7 +4,7 @@ import json
 import time
 from typing import Any, Callable, List, Tuple
 
-from tasks.host import conversion, files, gate, old_backend, tree, way_back
+from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
 from tasks.host.clock import Clock
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp
@@ -86,13 +86,16 @@ def settle(one: Misp) -> None:
 
 def forget_old_workers(site: Site, desired: Desired) -> List[str]:
     """Remove what dead old workers of this host left in Redis."""
-    from tasks.host import old_workers
-
     with Misp(site, desired) as one:
-        old = one.old()
-        if old is not None:
-            pids = [process.pid for process in old_workers.processes(site, one.user)]
-            old_backend.forget_dead_workers(old, lambda pid: pid in pids, host_name())
+        return forget_dead(one)
+
+
+def forget_dead(one: Misp) -> List[str]:
+    """As `forget_old_workers`."""
+    old = one.old()
+    if old is not None:
+        pids = [process.pid for process in old_workers.processes(one.site, one.user)]
+        old_backend.forget_dead_workers(old, lambda pid: pid in pids, host_name())
     return []
 
 

@@ -4,81 +4,104 @@ QUIT lets a worker finish its job; TERM, which `systemctl stop` sends to a unit 
 kills the job. Restart=always would start them again, so a drop-in in /run (gone at a reboot, like
 the rest of a half-done stop) takes the unit's reflexes away first.
 
-Redis is not asked here: what waits there, its conversion and what dead workers left are given as
-functions.
+The order of things is retirement.py's.
 """
 
 import os
-from typing import Callable, Dict, List
+import signal
+from typing import Dict, List, Set
 
-from tasks.host import launchers, old_workers, originals, systemd
-from tasks.host.errors import DrainLimitError, HostError, RefusedError
+from tasks.host import launchers, moves, old_workers, originals, retirement, systemd
+from tasks.host.clock import Clock
+from tasks.host.errors import HostError, RefusedError
 from tasks.host.gate import WebUser
+from tasks.host.misp import Misp
 from tasks.host.parts import Unit
 from tasks.host.processes import Process, Table
-from tasks.host.site import Site
+from tasks.host.site import Desired, Site
 from tasks.host.waiting import wait_until
 
 _RUNS = ("active", "activating", "reloading")
 _LINK = "link "  # in the record, before a file elsewhere that `systemctl link` had made a unit
-_CAUSES = (
-    "If that comes again and again, something enqueues there by settings from before: a PHP of the "
-    "web tier with a cached config.php, another host's MISP on the same Redis, or a cake command "
-    "that ran all along"
-)
 
 
-def retire(
-    site: Site,
-    user: WebUser,
-    work_left: Callable[[], str],
-    convert: Callable[[], None],
-    forget: Callable[[], None],
-) -> None:
+def retire(site: Site, desired: Desired) -> List[str]:
     """Have no old worker live, and nothing that starts one.
-
-    Args:
-        work_left: what the old backend still has to do, in words; empty: nothing. A HostError
-            says that it cannot be asked, which is no reason to call it done.
-        convert: makes new jobs of what waits; called with `leftovers` "convert" alone.
-        forget: removes what the old workers left in Redis.
 
     Raises:
         RefusedError: something is in the way; nothing was stopped.
         DrainLimitError: there is work on the old backend, or a job runs for too long.
     """
-    _check(site, user, work_left)
-    units = systemd.show(old_workers.unit_names(site))
-    in_use = [unit for unit in units if _is_in_use(unit)]
-    _record(site, user, units, in_use)
-    for unit in units:
-        systemd.hold_unit(unit.name)
-    systemd.reload_daemon()
-    launchers.take_out(site, user)
-    _quit(site, user)
-    reason = _settle(site, work_left, convert)
-    if reason:
-        _start_again(site, user, units, in_use)
-        raise DrainLimitError(
-            "the old workers were started again, since the old backend has work, or does not "
-            "answer: %s. Run again to wait for it" % reason
+    with Misp(site, desired) as one:
+        user = one.user
+        _check(site, user)
+        workers = _Workers(site, user)
+        convert = (lambda: moves.convert_jobs(one)) if site.leftovers == "convert" else None
+        retirement.retire(
+            lambda: moves.old_state(one, [worker.pid for worker in workers.living()]),
+            convert,
+            workers,
+            site.drain_timeout,
+            Clock(),
         )
-    _stop(units)
-    forget()
+        workers.stop_units()
+        return moves.forget_dead(one)
 
 
-def _check(site: Site, user: WebUser, work_left: Callable[[], str]) -> None:
+class _Workers(retirement.OldWorkers):
+    """The old workers' processes, and the units and files that start them."""
+
+    def __init__(self, site: Site, user: WebUser) -> None:
+        self.site = site
+        self.user = user
+        self._units = systemd.show(old_workers.unit_names(site))
+        self._in_use = [unit for unit in self._units if _is_in_use(unit)]
+        self._told = set()  # type: Set[int]
+
+    def living(self) -> List[Process]:
+        return old_workers.processes(self.site, self.user)
+
+    def hold(self) -> None:
+        _record(self.site, self.user, self._units, self._in_use)
+        for unit in self._units:
+            systemd.hold_unit(unit.name)
+        systemd.reload_daemon()
+        launchers.take_out(self.site, self.user)
+
+    def quit(self) -> None:
+        self.left()
+
+    def left(self) -> List[str]:
+        """A worker that appears meanwhile, as by a cron job's start_dynamic.sh, is told as well."""
+        left = self.living()
+        forks = old_workers.jobs(left)
+        new = [one for one in left if one.pid not in self._told and one.pid not in forks]
+        self._told.update(old_workers.send(self.user, new, signal.SIGQUIT))
+        return [_described(one) for one in left]
+
+    def start_again(self) -> None:
+        """Start what ran before, or does at boot."""
+        _let_go(self._units)
+        for unit in self._in_use:
+            systemd.restart(unit.name)  # one that remains after exit does nothing on a start
+        launchers.put_back(self.site)
+        _run_by_hand(self.site, self.user)
+
+    def stop_units(self) -> None:
+        for unit in self._units:
+            if unit.is_there:
+                systemd.stop(unit.name)
+                systemd.disable(unit)
+                systemd.reset_failed(unit.name)
+        _let_go(self._units)  # which makes systemd see what `disable` did
+
+
+def _check(site: Site, user: WebUser) -> None:
     hidden = old_workers.hidden(user)
     if hidden:
         raise RefusedError(
             "root may not look at these processes, which may be old workers: %s. Run this where "
             "root may (in a container: with SYS_PTRACE)" % _numbers(hidden)
-        )
-    reason = _asked(work_left)
-    if reason:
-        raise DrainLimitError(
-            "the old backend has work again, or does not answer: %s. Nothing was stopped; run "
-            "again to wait for it" % reason
         )
     workers = old_workers.processes(site, user)
     roots = [one.pid for one in workers if one.uid == 0]
@@ -104,14 +127,6 @@ def _check(site: Site, user: WebUser, work_left: Callable[[], str]) -> None:
 
 def _numbers(pids: List[int]) -> str:
     return ", ".join(map(str, sorted(pids)))
-
-
-def _asked(work_left: Callable[[], str]) -> str:
-    try:
-        left = work_left()
-    except HostError as error:
-        return str(error)
-    return "%s. %s" % (left, _CAUSES) if left else ""
 
 
 def _strangers(workers: List[Process], units: List[str]) -> Dict[str, List[int]]:
@@ -146,53 +161,14 @@ def _record(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) ->
         originals.add_launcher(site, launchers.RAN)
 
 
-def _quit(site: Site, user: WebUser) -> None:
-    left = old_workers.quit_all(site, user, site.drain_timeout)
-    if left:
-        raise DrainLimitError(
-            "drain limit of %d s reached, old workers still run: %s. They leave after their job; "
-            "run again then" % (site.drain_timeout, "; ".join(map(_described, left)))
-        )
-
-
 def _described(worker: Process) -> str:
     return "%d (%s)" % (worker.pid, ", ".join(old_workers.queues_of(worker)))
-
-
-def _settle(site: Site, work_left: Callable[[], str], convert: Callable[[], None]) -> str:
-    """Why the old workers have to come back, empty if not: they leave nothing behind."""
-    reason = _asked(work_left)
-    if reason and site.leftovers == "convert":
-        try:
-            convert()
-        except HostError as error:
-            return "%s" % error
-        reason = _asked(work_left)
-    return reason
-
-
-def _start_again(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) -> None:
-    """What ran before, or does at boot."""
-    _let_go(units)
-    for unit in in_use:
-        systemd.restart(unit.name)  # one that remains after exit does nothing on a start
-    launchers.put_back(site)
-    _run_by_hand(site, user)
 
 
 def _let_go(units: List[Unit]) -> None:
     for unit in units:
         systemd.let_unit_go(unit.name)
     systemd.reload_daemon()
-
-
-def _stop(units: List[Unit]) -> None:
-    for unit in units:
-        if unit.is_there:
-            systemd.stop(unit.name)
-            systemd.disable(unit)
-            systemd.reset_failed(unit.name)
-    _let_go(units)  # which makes systemd see what `disable` did
 
 
 def _run_by_hand(site: Site, user: WebUser) -> None:

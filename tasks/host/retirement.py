@@ -81,7 +81,7 @@ def retire(
 
 
 def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
-    end = clock.now() + limit
+    end, nap = clock.now() + limit, 0.05
     while True:
         left = workers.left()
         if not left:
@@ -91,7 +91,8 @@ def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
                 f"drain limit of {limit:.0f} s reached, old workers still run: {'; '.join(left)}. "
                 "They leave after their job; run again then"
             )
-        clock.sleep(0.05)
+        clock.sleep(nap)
+        nap = min(nap * 1.3, 0.5)
 
 
 def _sources(old: OldBackend) -> str:
