@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from tasks.errors import MigrationError
 from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password
 
 QUEUES = ("default", "prio", "email", "cache", "update")
@@ -44,7 +45,7 @@ _PREFIXES = (
 _LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
 
 
-class SettingsError(ValueError):
+class SettingsError(MigrationError):
     """What is wrong with a host's data; `problems` has one sentence for each fault."""
 
     def __init__(self, problems: list[str]) -> None:
