@@ -11,7 +11,6 @@ from tasks.host.misp import Misp
 from tasks.host.queues import Backend, OldBackend
 from tasks.host.site import Desired, Site
 
-
 LEFT = "not converted: "  # how a line about a record begins that stays where it is
 
 

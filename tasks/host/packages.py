@@ -63,7 +63,7 @@ def _version() -> str:
         return ""
 
 
-def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> None:
+def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> List[str]:
     """Have the packages, and supervisord's service not started by their installation.
 
     Debian's package starts its service at once, and a group file that an earlier attempt has left
@@ -83,6 +83,7 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
             "these are installed, but there is no supervisord on the PATH: %s. See what else is "
             "called supervisor there, and run again" % ", ".join(names)
         )
+    return []
 
 
 def _install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> None:

@@ -9,7 +9,7 @@ The order of things is retirement.py's.
 
 import os
 import signal
-from typing import Dict, List, Set
+from typing import Dict, List
 
 from tasks.host import launchers, moves, old_workers, originals, retirement, systemd
 from tasks.host.clock import Clock

@@ -57,7 +57,7 @@ def put_back(site: Site, desired: Desired) -> List[str]:
         messages += libraries.restore(one)
         # After app/Vendor is whole: its restart may start old workers, which run from there.
         messages += _restore_supervisor(one)
-        selinux.restore(site, one.user)
+        selinux.undo(site, one.user)
         forget(site)
     return messages
 
@@ -78,7 +78,7 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         messages += moves.move_back(one)
         messages += _restore_supervisor(one)
         messages += libraries.restore(one)
-        selinux.restore(site, one.user)
+        selinux.undo(site, one.user)
         forget(site)
     return [*messages, RETURNED]
 

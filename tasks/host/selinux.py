@@ -6,7 +6,7 @@ does nothing to a path in MISP's folder.
 
 import os
 import stat
-from typing import List
+from typing import List, Optional
 
 from tasks.host import files, gate, originals, programs
 from tasks.host.errors import HostError
@@ -41,11 +41,11 @@ def mode() -> str:
     return "Disabled" if programs.find("getenforce") else "Absent"
 
 
-def look(site: Site, user: WebUser) -> Selinux:
+def look(site: Site, user: Optional[WebUser]) -> Selinux:
     """The module, the label that it goes by, and the web tier's way to the network."""
     now = mode()
     built = files.first_line(_stamp(site))
-    if now in ("Absent", "Disabled"):
+    if now in ("Absent", "Disabled") or user is None:
         return Selinux(now, built, False, "", "", False)
     return Selinux(
         now,
@@ -104,7 +104,7 @@ def _rule(site: Site) -> str:
     return _type(_text("matchpathcon", "-m", "file", "-n", _cake(site)))
 
 
-def install(site: Site, user: WebUser, source: str, digest: str, load: bool) -> None:
+def install(site: Site, source: str, digest: str, load: bool) -> List[str]:
     """Build the module and, with `load`, have it, the label of `cake` and the boolean.
 
     The guide builds below a fixed name in /tmp, which anybody can take first.
@@ -115,6 +115,7 @@ def install(site: Site, user: WebUser, source: str, digest: str, load: bool) -> 
     import shutil
     import tempfile
 
+    user = gate.web_user(site)
     files.make_folder(site.state_dir)
     folder = tempfile.mkdtemp(prefix="selinux.", dir=site.state_dir)
     try:
@@ -134,6 +135,7 @@ def install(site: Site, user: WebUser, source: str, digest: str, load: bool) -> 
             )
         _change("setsebool", "-P", BOOLEAN, "on")
     files.write(_stamp(site), (digest + "\n").encode())
+    return []
 
 
 def _build(folder: str, source: str) -> str:

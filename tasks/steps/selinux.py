@@ -30,8 +30,8 @@ def module_loaded(target: Target) -> Commands:
     if not _faults(target, facts.ask(target, parts.Selinux), digest):
         host.noop("the SELinux module is in place")
         return
-    is_loading = target.selinux == "load"
-    install = call(selinux.install, site=target.site(), source=source, is_loading=is_loading)
+    load = target.selinux == "load"
+    install = call(selinux.install, site=target.site(), source=source, digest=digest, load=load)
     yield run(install, target)
 
 
