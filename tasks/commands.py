@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from pyinfra import logger
 from pyinfra.api.arguments import ConnectorArguments
@@ -10,13 +11,16 @@ from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
+from pyinfra.context import host, state
 
-from tasks import facts, reporting, way_back
+from tasks import audit, facts, heartbeat, reporting, way_back
 from tasks.errors import MigrationError
 from tasks.remote import Call, HostRefusal, printable
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 
+# Errors of host functions that come before their first change.
+UNCHANGED = ("RefusedError", "LockError")
 _TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
@@ -24,19 +28,23 @@ class Action(StringCommand):
     """A call that changes something. Its result, lines of text, is for the operator."""
 
     def __init__(self, call: Call[list[str]], target: Target) -> None:
+        self.call = call = replace(call, takes_over=target.settings.take_over)
         super().__init__(call.words(target.python), _stdin=call.stdin())
-        self.call = call
+        self.python = target.python
         self.lines: list[str] = []
 
     def execute(
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """As pyinfra's own: whether it succeeded, and all that was printed."""
+        arguments = dict(connector_arguments)
         try:
             succeeded, output = super().execute(state, host, connector_arguments)
+            heartbeat.note(host, self.python, arguments)
             self.lines = self._result(succeeded, output)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
+            reporting.unfinished(state, host, kind not in UNCHANGED)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
@@ -55,6 +63,8 @@ class Action(StringCommand):
 
 def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> Action:
     """The call as a command; what is known of the host is forgotten, but for what it `keeps`."""
+    if target.settings.show_calls and not state.is_executing:
+        logger.info(f"{host.print_prefix}{audit.line(call)}")
     facts.forget(keeps)
     return Action(call, target)
 
@@ -80,6 +90,8 @@ class Guarded(PyinfraCommand):
             reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
             return False
         is_back = way_back.RETURNED in self.way_back.lines
+        if is_back:
+            reporting.unfinished(state, host, False)
         outcome = NOT_PROVEN_RETURNED if is_back else FAILED
         reporting.note(state, host, outcome, " ".join(self.way_back.lines))
         return False

@@ -25,9 +25,9 @@ class UnsupportedPlatformError(MigrationError):
 class Platform:
     """What differs between the two families, as plain values.
 
-    Paths are absolute; unit names carry no suffix. `package_*` are shell words to put package
-    names behind: `query` prints "NAME installed VERSION" for each that is there, `offered` (empty:
-    no need to ask) ends with status 0 when a repository has the package.
+    Paths are absolute; unit names carry no suffix. `package_*` are words with blanks between them,
+    to put package names behind: `query` prints "NAME installed VERSION" for each that is there,
+    `offered` ends with status 0 when a repository has the package. Empty: no need for it.
     """
 
     family: str
@@ -160,8 +160,8 @@ def _rhel(identity: str, pretty: str, major: str) -> Platform:
         family=RHEL,
         pretty_name=pretty,
         package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
-        package_repair="true",
-        package_refresh="true",  # dnf looks for itself whether its lists are old
+        package_repair="",
+        package_refresh="",  # dnf looks for itself whether its lists are old
         package_install="dnf -y -q install",
         package_offered="dnf -q info",
         supervisor_package="supervisor",

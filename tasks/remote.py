@@ -181,10 +181,10 @@ def _answer(lines: Iterable[str]) -> Any:
         raise AnswerError(f"the host's answer cannot be read: {str(error)[:80]}") from None
     if isinstance(clean, dict) and "value" in clean:
         return clean["value"]
-    error = clean.get("error") if isinstance(clean, dict) else None
-    if not isinstance(error, dict):
+    complaint = clean.get("error") if isinstance(clean, dict) else None
+    if not isinstance(complaint, dict):
         raise AnswerError("the host's answer has neither a value nor an error")
-    raise HostRefusal(str(error.get("kind", "")), str(error.get("text", ""))[:2000])
+    raise HostRefusal(str(complaint.get("kind", "")), str(complaint.get("text", ""))[:2000])
 
 
 def _no_constant(name: str) -> Any:
@@ -209,6 +209,12 @@ def _clean(value: Any, depth: int) -> Any:
 def printable(text: str) -> str:
     """The text with each run of control characters as one blank."""
     return _UNPRINTABLE.sub(" ", text)
+
+
+def sent_with(call: Call[Any]) -> list[tuple[str, str]]:
+    """The modules that travel with a call, by name, in the order in which the host runs them."""
+    receiver = (f"{PACKAGE}.boot", _source(f"{PACKAGE}.boot"))
+    return [receiver, *_modules(call.function.__module__)]
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from tasks import parse
-from tasks.backlog import backlog, stuck, waiting
+from tasks.backlog import Look, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
 from tasks.host.parts import Worker
@@ -47,7 +47,7 @@ def described(target: Target, seen: SeenForStatus) -> Iterator[str]:
         yield "old backend: not in this MISP any more"
     else:
         alive = len(seen.old_workers.processes)
-        jobs = backlog(seen.old_backend) or "nothing waiting, running or delayed"
+        jobs = seen.old_backend.backlog or "nothing waiting, running or delayed"
         yield f"old backend: {alive} worker process{'' if alive == 1 else 'es'}, {jobs}"
 
 
@@ -244,7 +244,7 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
         how = f", and {', '.join(back)} can start them again" if back else ""
         yield f"{what}{how}: run deploy.py again, which drains and retires them"
         yield from _stuck(seen)
-    elif not alive and (left := waiting(backend)):
+    elif not alive and (left := backend.waits):
         yield (
             f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
             "which takes the old workers back, or start them by app/Console/worker/start.sh and "
@@ -270,9 +270,10 @@ def _old_backend_alone(seen: SeenForStatus) -> Iterator[str]:
 
 
 def _stuck(seen: SeenForStatus) -> Iterator[str]:
-    processes = seen.old_workers.processes
-    if processes and (problem := stuck(processes, seen.old_backend)):
-        yield f"the old backend has {backlog(seen.old_backend)}, and {problem}"
+    workers = seen.old_workers
+    look = Look(seen.old_backend, [one.queues for one in workers.processes], workers.live, 0.0)
+    if workers.processes and (problem := nobody_there(look)):
+        yield f"the old backend has {seen.old_backend.backlog}, and {problem}"
 
 
 def _disk(target: Target, seen: SeenForStatus) -> Iterator[str]:

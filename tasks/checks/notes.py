@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.backlog import LONGEST_WAIT, backlog, never_drained, stuck, waiting
+from tasks.backlog import Look, never_quiet, nobody_there
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
+from tasks.drain import LONGEST_WAIT
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"
@@ -56,11 +57,12 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
 
 def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     old, workers, choice = seen.old_backend, seen.old_workers, target.settings.on_leftover_jobs
-    if jobs := backlog(old):
-        yield f"the old backend has {jobs}"
-    if choice != "convert" and (workers.live or waiting(old)):  # else nothing is left to drain
+    if old.backlog:
+        yield f"the old backend has {old.backlog}"
+    if choice != "convert" and (workers.live or old.waits):  # else nothing is left to drain
         limit = LONGEST_WAIT if choice == "wait" else target.settings.drain_timeout
-        for problem in (never_drained(old, limit), stuck(workers.processes, old)):
+        look = Look(old, [one.queues for one in workers.processes], workers.live, 0.0)
+        for problem in (never_quiet(old, limit), nobody_there(look)):
             if problem:
                 yield f"{problem}. {_WILL_STOP}"
     if choice == "convert" and old.scheduled:

@@ -9,7 +9,7 @@ import os
 import select
 import signal
 import time
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple
 
 from tasks.host import gate
 from tasks.host.errors import WebUserError

@@ -8,7 +8,7 @@ there, but not exchange those of root or of a third user.
 import hashlib
 import os
 import stat
-from typing import List, Optional
+from typing import Optional
 
 from tasks.host.errors import HostError
 

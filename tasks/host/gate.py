@@ -17,6 +17,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 from tasks.host import programs
 from tasks.host.errors import WebUserError
 from tasks.host.programs import Finished, ProgramError
+from tasks.host.site import Site
 
 # Members of these are root on most systems, or read what only root may.
 PRIVILEGED = frozenset(
@@ -81,6 +82,11 @@ def identify(misp_root: str, wanted: str, login: str) -> WebUser:
                 "correct its owner, or misp_web_user" % (name, user.name)
             )
     return user
+
+
+def web_user(site: Site) -> WebUser:
+    """As `identify`, for a site."""
+    return identify(site.misp_root, site.web_user, os.environ.get("SUDO_USER", ""))
 
 
 def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:

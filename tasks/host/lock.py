@@ -1,9 +1,10 @@
 """One run at a time on a host, and one step at a time of a run.
 
 A step holds the file lock while it works: it may go on after the connection that started it is
-gone, and the next step waits for its end. Between its steps a run holds a lease, which each call
-renews and the controller's heartbeat keeps alive; a run whose controller is dead loses it within
-`LEASE` seconds. Both are in a folder that only root may enter.
+gone, and the next step waits for its end. Between its steps a run holds a lease: as long as its
+login session lives, and as the controller's heartbeat renews it. A run whose controller is dead
+loses it with the session or, where the network has just gone silent, within `LEASE` seconds. Both
+are in a folder that only root may enter.
 """
 
 import errno
@@ -11,7 +12,7 @@ import fcntl
 import json
 import os
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, List, Optional, Tuple
 
 from tasks.host import files
 from tasks.host.errors import HostError
@@ -20,6 +21,8 @@ from tasks.host.parts import RunState
 FOLDER = "/run/misp-workers-migration"
 LEASE = 90.0  # seconds
 _PATIENCE = 900.0  # seconds to wait for a step that is at work
+
+_BETWEEN = ("sudo", "su", "doas", "env", "python", "platform-python")
 
 _held = []  # the open lock file; closed by the process's end
 
@@ -75,7 +78,7 @@ def renew(run: str) -> bool:
 def holder(run: str) -> str:
     """Who else has the host now, in words; empty: nobody."""
     lease = _lease()
-    if not lease or lease["run"] == run or _now() >= lease["until"]:
+    if not lease or lease["run"] == run or _now() >= lease["until"] or not _lives(lease):
         return ""
     return "%s has been at work on this host since %s" % (lease["owner"], lease["since"])
 
@@ -127,13 +130,48 @@ def _now() -> float:
 
 def _take(run: str, owner: str, since: str) -> None:
     lease = {"run": run, "owner": owner, "since": since, "until": _now() + LEASE}
-    files.write(_file("lease"), json.dumps(lease).encode())
+    lease["session"] = _session()
+    # Not files.write: a heartbeat and a step may write at the same time.
+    new = "%s.%d" % (_file("lease"), os.getpid())
+    with open(new, "w") as file:
+        json.dump(lease, file)
+    os.chmod(new, 0o600)
+    os.rename(new, _file("lease"))
+
+
+def _session() -> List[int]:
+    """PID and start of what has started this: sshd's process for the connection."""
+    pid = os.getpid()
+    while pid > 1:
+        name, parent, started = _process(pid)
+        if not name.endswith("sh") and not name.startswith(_BETWEEN):
+            return [pid, started]
+        pid = parent
+    return [0, 0]  # the connection was gone before this began
+
+
+def _lives(lease: Dict[str, Any]) -> bool:
+    pid, started = lease["session"]
+    return pid > 1 and _process(pid)[2] == started
+
+
+def _process(pid: int) -> Tuple[str, int, int]:
+    """Name, parent and start time; nothing of these where it has ended."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as file:
+            head, _, tail = file.read(4096).rpartition(b")")
+    except OSError:
+        return "", 0, 0
+    fields = tail.split()
+    return head.partition(b"(")[2].decode("ascii", "replace"), int(fields[1]), int(fields[19])
 
 
 def _lease() -> Optional[Dict[str, Any]]:
     data = files.read(_file("lease"), 4096)
     try:
         lease = json.loads(data.decode()) if data else None
-        return lease if lease and {"run", "owner", "since", "until"} <= set(lease) else None
+        return (
+            lease if lease and {"run", "owner", "since", "until", "session"} <= set(lease) else None
+        )
     except (ValueError, TypeError):
         return None

@@ -5,7 +5,7 @@ its workers, which boots all of MISP, is fetched last.
 """
 
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict, List, Optional
 
 from tasks.host import (
     files,

@@ -1,6 +1,5 @@
 """One MISP as the functions of this package work on it: its web user, its PHP, its two Redis."""
 
-import os
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from tasks.host import gate, places
@@ -35,7 +34,7 @@ class Misp:
     def __init__(self, site: Site, desired: Desired) -> None:
         self.site = site
         self.desired = desired
-        self.user = gate.identify(site.misp_root, site.web_user, os.environ.get("SUDO_USER", ""))
+        self.user = gate.web_user(site)
         self.bridge = Bridge(self.user, site.misp_root)
         self._stored = None  # type: Optional[Stored]
 

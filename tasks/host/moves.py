@@ -4,12 +4,14 @@ import json
 import time
 from typing import Any, Callable, List, Tuple
 
-from tasks.host import conversion, files, gate, old_backend, tree, way_back
+from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
 from tasks.host.clock import Clock
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp
 from tasks.host.queues import Backend, OldBackend
 from tasks.host.site import Desired, Site
+
+LEFT = "not converted: "  # how a line about a record begins that stays where it is
 
 
 class MoveError(HostError):
@@ -49,7 +51,7 @@ def convert_jobs(one: Misp) -> List[str]:
     files.write(one.site.state_dir + name, json.dumps(copy, indent=1).encode())
     messages = []  # type: List[str]
     done = conversion.convert(old, new, copy, _rename(one, messages), Clock())
-    return [_converted(done.moved), *done.left, *messages]
+    return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
 
 
 def finish_conversion(site: Site, desired: Desired) -> List[str]:
@@ -58,7 +60,7 @@ def finish_conversion(site: Site, desired: Desired) -> List[str]:
         old, new = _both(one)
         messages = []  # type: List[str]
         done = conversion.finish_conversion(old, new, _rename(one, messages), Clock())
-        return [_converted(done.moved), *done.left, *messages]
+        return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
 
 
 def _converted(count: int) -> str:
@@ -83,13 +85,16 @@ def settle(one: Misp) -> None:
 
 def forget_old_workers(site: Site, desired: Desired) -> List[str]:
     """Remove what dead old workers of this host left in Redis."""
-    from tasks.host import old_workers
-
     with Misp(site, desired) as one:
-        old = one.old()
-        if old is not None:
-            pids = [process.pid for process in old_workers.processes(site, one.user)]
-            old_backend.forget_stale(old, lambda pid: pid in pids, host_name())
+        return forget_dead(one)
+
+
+def forget_dead(one: Misp) -> List[str]:
+    """As `forget_old_workers`."""
+    old = one.old()
+    if old is not None:
+        pids = [process.pid for process in old_workers.processes(one.site, one.user)]
+        old_backend.forget_dead_workers(old, lambda pid: pid in pids, host_name())
     return []
 
 

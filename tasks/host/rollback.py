@@ -57,7 +57,7 @@ def put_back(site: Site, desired: Desired) -> List[str]:
         messages += libraries.restore(one)
         # After app/Vendor is whole: its restart may start old workers, which run from there.
         messages += _restore_supervisor(one)
-        selinux.restore(site, one.user)
+        selinux.undo(site, one.user)
         forget(site)
     return messages
 
@@ -78,7 +78,7 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         messages += moves.move_back(one)
         messages += _restore_supervisor(one)
         messages += libraries.restore(one)
-        selinux.restore(site, one.user)
+        selinux.undo(site, one.user)
         forget(site)
     return [*messages, RETURNED]
 
@@ -87,7 +87,7 @@ def _remove_workers(one: Misp) -> List[str]:
     site = one.site
     if not originals.is_kept(site, site.group_file):
         return []
-    messages = []
+    messages: List[str] = []
     workers.stop_idle(one)
     known = originals.kept(site, site.group_file)
     if known is not None and known.existed and not one.stored().is_on:
@@ -120,7 +120,7 @@ def _restore_supervisor(one: Misp) -> List[str]:
     before = [unit for unit in originals.units(site) if unit.name == site.unit]
     if not before:
         return []
-    messages = []
+    messages: List[str] = []
     if before[0].active == "active":
         if was_kept:  # without a file of ours it never had to read anything anew
             rpc.restart(site)

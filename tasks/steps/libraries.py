@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts
 from tasks.commands import run
 from tasks.host import libraries, parts
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def present(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def present(target: Target) -> Commands:
     """Have the guide's five packages in app/Vendor, by Composer as the web user.
 
     The look loads their classes: composer.json names them on MISP 2.5 whether they are installed or

@@ -2,36 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts
 from tasks.commands import run
+from tasks.host import packages, parts
+from tasks.platforms import Platform
+from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def installed(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def installed(target: Target) -> Commands:
     """Have the packages, EPEL first on the RHEL family when nothing else offers supervisor.
 
-    pyinfra's own `dnf.packages` asks `dnf repoquery` for each package on every run; this asks the
-    package database once and goes to the repositories only for what is missing.
+    The look asks the package database once; repositories are asked only for what is missing. Why
+    this is not pyinfra's own operation: see tasks/host/packages.py.
     """
-    answer = facts.ask(target, "packages")
-    present = {
-        name for name, state, *_ in map(str.split, answer.all("package")) if state == "installed"
-    }
-    missing = [name for name in target.packages() if name not in present]
-    if answer.one("supervisor_version") and target.platform.supervisor_package in missing:
+    seen = facts.ask(target, parts.Packages)
+    missing = [name for name in target.packages() if name not in seen.installed]
+    if seen.supervisor_version and target.platform.supervisor_package in missing:
         missing.remove(target.platform.supervisor_package)  # there by other means, such as pip
-    if not missing and not answer.one("masked"):
+    if not missing and not seen.is_masked:
         host.noop(f"{', '.join(target.packages())} installed")
         return
-    epel = "yes" if target.settings.epel else "no"
-    # A new service does not run yet, as it is masked meanwhile; an updated one may have stopped.
-    is_new = not answer.one("supervisor_version")
-    keeps = ("libraries", "rpc") if is_new else ("libraries",)
-    yield run("install_packages", target, keeps=keeps, epel=epel)
+    install = call(
+        packages.install,
+        site=target.site(),
+        names=list(target.packages()),
+        manager=_manager(target.platform),
+        may_use_epel=target.settings.epel,
+    )
+    yield run(install, target, keeps=(parts.Libraries,))
+
+
+def _manager(platform: Platform) -> packages.Manager:
+    return packages.Manager(
+        install=platform.package_install.split(),
+        repair=platform.package_repair.split(),
+        refresh=platform.package_refresh.split(),
+        offered=platform.package_offered.split(),
+        epel=list(platform.epel_packages),
+    )

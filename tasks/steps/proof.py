@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
 from tasks import facts, misp_rest, parse, reporting
 from tasks.commands import give_up, guarded, run
 from tasks.host import parts, proof, workers
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import JOB_TIMEOUT, Target
 
 STARTED_SECONDS = 6  # past startsecs: before, supervisord and MISP call no worker running
 STABLE_SECONDS = 8  # a worker that dies at its first look at Redis is gone by then
 
 
-@operation()
-def proven(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step(returns=True)
+def proven(target: Target) -> Commands:
     """Have proof: the exact set alive and stable, a job through every queue, MISP's own view.
 
     RUNNING alone misleads (a crash-looping worker shows it between two deaths), and so does a

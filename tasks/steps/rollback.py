@@ -3,80 +3,91 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator
+from collections import Counter
 
 from pyinfra import logger
-from pyinfra.api.command import FunctionCommand, PyinfraCommand
+from pyinfra.api.command import FunctionCommand
 from pyinfra.api.host import Host
-from pyinfra.api.operation import operation
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from tasks import facts, parse, render
-from tasks.commands import run, telling
-from tasks.parse import Answer
+from tasks import facts, render
+from tasks.commands import failed, run
+from tasks.drain import Done, NewLook, WayBackWait
+from tasks.errors import MigrationError
+from tasks.host import parts, rollback
+from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def old_workers_started(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def old_workers_started(target: Target) -> Commands:
     """Have the old workers' launchers as they were, and these running before all else is undone."""
-    answer = facts.ask(target, "originals")
-    is_out = answer.one("launchers") == "out"
-    if not is_out and _units(answer, "unit_before") == _units(answer, "unit_now"):
+    seen = facts.ask(target, parts.Originals)
+    if not seen.are_launchers_out and _states(seen.units_before) == _states(seen.units_now):
         host.noop("the old workers are as they were")
         return
-    yield run("start_old_workers", target)
+    start = call(rollback.start_old_workers, site=target.site(), desired=target.desired())
+    yield run(start, target)
 
 
-def _units(answer: Answer, key: str) -> list[str]:
-    return sorted(line.replace("activating", "active") for line in answer.all(key))
+def _states(units: list[parts.Unit]) -> list[tuple[str, str, str]]:
+    return sorted(
+        (unit.name, unit.active.replace("activating", "active"), unit.enabled) for unit in units
+    )
 
 
-@operation()
-def backend_disabled(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def backend_disabled(target: Target) -> Commands:
     """Have MISP and its web tier use the old backend for new jobs."""
-    answer = facts.ask(target, "settings", "originals")
-    if (answer.record("settings").get("block") or {}).get("enabled") is not True:
+    if not facts.ask(target, parts.Settings).is_on:
         host.noop("the new backend is off")
         return
-    yield run("disable_backend", target)
+    yield run(call(rollback.disable_backend, site=target.site(), desired=target.desired()), target)
 
 
-@operation()
-def jobs_returned(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def jobs_returned(target: Target) -> Commands:
     """Have the new lists empty: its workers finish them, what is left at the limit moves over."""
-    if not facts.ask(target, "originals").one("kept"):
+    if not facts.ask(target, parts.Originals).is_kept:
         host.noop("no new lists to empty")
         return
     yield FunctionCommand(_wait_for_new_workers, [target], {})
-    yield telling(run("move_back", target))
+    yield run(call(rollback.move_back, site=target.site(), desired=target.desired()), target)
 
 
 def _wait_for_new_workers(state: State, host: Host, target: Target) -> bool:
-    limit = time.monotonic() + target.settings.drain_timeout
-    while time.monotonic() < limit:
-        answer = facts.ask(target, "new_backend", "workers", fresh=True)
-        waiting = int(answer.record("waiting").get("waiting") or 0)
-        status = parse.supervisor_status(answer.all("status"))
-        can_finish = any(
-            name.startswith(f"{render.GROUP}:") and process.state == "RUNNING"
-            for name, process in status.items()
-        )
-        if not can_finish or not (waiting or answer.all("busy_worker")):
-            return True
-        logger.info(
-            f"{host.print_prefix}new backend: {waiting} waiting, "
-            f"{len(answer.all('busy_worker'))} running"
-        )
-        time.sleep(1)
-    return True
+    wait = WayBackWait(target.settings.drain_timeout, time.monotonic())
+    try:
+        while True:
+            facts.see(target, parts.NewBackend, parts.Supervisor, parts.Workers)
+            decision = wait.see(_look(target))
+            if decision.says:
+                logger.info(f"{host.print_prefix}{decision.says}")
+            if isinstance(decision, Done):
+                return True
+            time.sleep(1)
+    except MigrationError as error:
+        return failed(state, host, str(error))
 
 
-@operation()
-def everything_put_back(target: Target) -> Generator[PyinfraCommand, None, None]:
+def _look(target: Target) -> NewLook:
+    status = facts.ask(target, parts.Supervisor).workers
+    running = Counter(
+        one.name.partition(":")[2].rpartition("_")[0]
+        for one in status
+        if one.group == render.GROUP and one.state == "RUNNING"
+    )
+    waiting = facts.ask(target, parts.NewBackend).waiting
+    busy = len(facts.ask(target, parts.Workers).busy)
+    return NewLook(waiting, running, busy, time.monotonic())
+
+
+@step()
+def everything_put_back(target: Target) -> Commands:
     """Have RPC, libraries and SELinux as they were, and no record of a migration."""
-    if not facts.ask(target, "originals").one("kept"):
+    if not facts.ask(target, parts.Originals).is_kept:
         host.noop("nothing to put back")
         return
-    yield telling(run("put_back", target))
+    yield run(call(rollback.put_back, site=target.site(), desired=target.desired()), target)

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts, parse
 from tasks.commands import fail, run
 from tasks.host import parts, rpc
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def opened(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def opened(target: Target) -> Commands:
     """Have supervisord run, enabled, and answer its RPC with the credentials MISP will use.
 
     The restart follows from that answer and not from "the file changed in this run", so a run that

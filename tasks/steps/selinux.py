@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
 
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts, render
 from tasks.commands import run
 from tasks.host import parts, selinux
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 CAKE_TYPE = "httpd_sys_script_exec_t"
 
 
-@operation()
-def module_loaded(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step()
+def module_loaded(target: Target) -> Commands:
     """Have the module, the label of `cake` that it goes by, and the web tier's way to the network.
 
     MISP's own install text labels `cake` by chcon, which a relabel undoes; the rule stays.
@@ -32,8 +30,8 @@ def module_loaded(target: Target) -> Generator[PyinfraCommand, None, None]:
     if not _faults(target, facts.ask(target, parts.Selinux), digest):
         host.noop("the SELinux module is in place")
         return
-    is_loading = target.selinux == "load"
-    install = call(selinux.install, site=target.site(), source=source, is_loading=is_loading)
+    load = target.selinux == "load"
+    install = call(selinux.install, site=target.site(), source=source, digest=digest, load=load)
     yield run(install, target)
 
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts, parse
 from tasks.commands import give_up, guarded, run
 from tasks.host import parts, settings, web
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def configured(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step(returns=True)
+def configured(target: Target) -> Commands:
     """Have all settings stored, with their types, `enabled` last, and no PHP process older.
 
     The look reads config.php itself: `getSetting` shows defaults for absent keys. In database mode

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator
 
-from pyinfra.api.command import PyinfraCommand
-from pyinfra.api.operation import operation
 from pyinfra.context import host
 
 from tasks import facts, parse, render
 from tasks.commands import guarded, run
 from tasks.host import parts, workers
 from tasks.remote import call
+from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@operation()
-def running(target: Target) -> Generator[PyinfraCommand, None, None]:
+@step(returns=True)
+def running(target: Target) -> Commands:
     """Have the group's file in place, loaded by supervisord, and exactly its workers started.
 
     The proof step checks that the workers stay up; it has to wait anyway.
