@@ -185,7 +185,7 @@ def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None
                 "old_workers": {"processes": [parts.OldWorker(7, 1, ["prio"])]},
                 "old_backend": {"waiting": {"email": 4}},
             },
-            "has 4 waiting in email, and no old worker takes jobs from email: start one",
+            "has 4 waiting in email, and no old worker lives for email: start one",
         ),
         ({"supervisor": {"workers": running()}}, "workers of the new backend run, but MISP does"),
         ({"run_state": {"has_state": True}}, "interrupted or failed: no proof"),
@@ -222,7 +222,7 @@ def test_what_there_is_is_described() -> None:
         ({"old_backend": {"is_installed": False}}, "old backend: not in this MISP any more"),
         (
             {"old_backend": {"error": "gone"}},
-            "old backend: 1 worker process, jobs that cannot be counted (Redis: gone)",
+            "old backend: 1 worker process, a Redis that cannot be asked: gone",
         ),
         ({}, "new queues: 0 waiting, 0 running"),
     ],

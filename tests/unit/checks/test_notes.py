@@ -46,7 +46,7 @@ def test_a_good_host_needs_no_note() -> None:
         ),
         ({"old_workers": {"units": []}}, "nothing starts the old workers at boot"),
         ({"old_backend": {"waiting": {"prio": 2}}}, "the old backend has 2 waiting in prio"),
-        ({"old_backend": {"error": "gone"}}, "has jobs that cannot be counted (Redis: gone)"),
+        ({"old_backend": {"error": "gone"}}, "has a Redis that cannot be asked: gone"),
     ],
 )
 def test_one_thing_to_know_is_one_note(changes: CHANGES, note: str) -> None:
