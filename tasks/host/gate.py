@@ -351,7 +351,6 @@ def _in_the_child(
     is_stream: bool,
 ) -> None:
     import json
-    import sys
 
     try:
         os.setsid()
@@ -361,9 +360,7 @@ def _in_the_child(
         os.closerange(3, 4096)
         _become(user, "/", libc)
         value = function(*arguments)
-        if is_stream:
-            sys.stdout.flush()
-        else:
+        if not is_stream:
             _write_all(1, json.dumps({"value": value}).encode("ascii"))
     except BaseException as error:
         _write_all(2, (str(error) or type(error).__name__).encode("utf-8", "replace")[:400])

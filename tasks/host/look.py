@@ -7,27 +7,7 @@ its workers, which boots all of MISP, is fetched last.
 import os
 from typing import Any, Dict, List, Optional
 
-from tasks.host import (
-    files,
-    gate,
-    launchers,
-    libraries,
-    lock,
-    moves,
-    new_backend,
-    old_workers,
-    originals,
-    packages,
-    programs,
-    proof,
-    rpc,
-    selinux,
-    settings,
-    supervisor,
-    tree,
-    web,
-    workers,
-)
+from tasks.host import files, gate, lock, programs, tree
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp, first_json
 from tasks.host.parts import (
@@ -133,12 +113,18 @@ class _Looker:
         )
 
     def web(self) -> Any:
+        from tasks.host import web
+
         return web.look(self.site, self.table)
 
     def settings(self) -> Any:
+        from tasks.host import settings
+
         return settings.look(self._need())
 
     def new_backend(self) -> NewBackend:
+        from tasks.host import new_backend
+
         misp = self.misp
         try:
             misp = self._need()
@@ -147,11 +133,15 @@ class _Looker:
             return NewBackend({}, [], error=str(error))
 
     def old_backend(self) -> OldBackend:
+        from tasks.host import moves
+
         if self.misp is None:
             return OldBackend({}, {}, error=self.problem)
         return moves.old_state(self.misp, [one.pid for one in self.old_workers().processes])
 
     def old_workers(self) -> OldWorkers:
+        from tasks.host import launchers, old_workers, supervisor_access
+
         if self._old_workers is None:
             if self.misp is None:
                 return OldWorkers([], [], [], [], [], False, [])
@@ -161,9 +151,13 @@ class _Looker:
         return self._old_workers
 
     def packages(self) -> Any:
+        from tasks.host import packages
+
         return packages.look(self.site)
 
     def libraries(self) -> Any:
+        from tasks.host import libraries
+
         return libraries.look(self._need())
 
     def supervisor(self) -> Any:
@@ -172,16 +166,24 @@ class _Looker:
         return self._supervisor
 
     def _password(self) -> Optional[str]:
+        from tasks.host import rpc
+
         return rpc.password(self.misp) if self.misp is not None else None
 
     def rpc(self) -> Any:
+        from tasks.host import rpc
+
         return rpc.look(self.site, self._password())
 
     def workers(self) -> Any:
+        from tasks.host import workers
+
         user = self.misp.user if self.misp else None
         return workers.look(self.site, user, self.supervisor(), self.table)
 
     def proof(self) -> Any:
+        from tasks.host import proof
+
         return proof.look(self._need())
 
     def view(self) -> View:
@@ -206,9 +208,13 @@ class _Looker:
             return None
 
     def selinux(self) -> Any:
+        from tasks.host import selinux
+
         return selinux.look(self.site, self.misp.user if self.misp else None)
 
     def originals(self) -> Any:
+        from tasks.host import launchers, originals
+
         live = bool(self.old_workers().processes)
         return originals.look(self.site, launchers.are_out(self.site, live))
 
