@@ -131,7 +131,8 @@ class Call(Generic[R]):
             AnswerError: it is no whole answer, or not of the function's type.
             HostRefusal: the function raised an error of its own.
         """
-        return checked(_adapter(self.function), _answer(lines), self.name)
+        result: R = checked(_adapter(self.function), _answer(lines), self.name)
+        return result
 
 
 def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Call[R]:
@@ -154,7 +155,8 @@ def checked(adapter: TypeAdapter[R], value: Any, name: str) -> R:
     """
     try:
         # JSON's own rules: a list may be a tuple, but a text is no number.
-        return adapter.validate_json(json.dumps(value), strict=True)
+        result: R = adapter.validate_json(json.dumps(value), strict=True)
+        return result
     except (ValidationError, ValueError) as error:
         where = ""
         if isinstance(error, ValidationError):

@@ -36,7 +36,7 @@ class Misp:
         self.desired = desired
         self.user = gate.web_user(site)
         self.bridge = Bridge(self.user, site.misp_root)
-        self._stored = None  # type: Optional[Stored]
+        self._stored: Optional[Stored] = None
 
     def __enter__(self) -> "Misp":
         return self
