@@ -9,7 +9,7 @@ from typing import Any, Callable, Dict, List, Optional
 
 from tasks.host import files, gate, lock, programs, systemd, tree
 from tasks.host.errors import HostError, WebUserError
-from tasks.host.misp import Misp, first_json
+from tasks.host.misp import Misp, first_json, misp_version
 from tasks.host.parts import (
     NewBackend,
     OldBackend,
@@ -292,17 +292,6 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         "php composer.phar" if found.get("phar") is True else _composer(),
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
     )
-
-
-def misp_version(text: str) -> Version:
-    """MISP's VERSION.json as (major, minor, hotfix); (0, 0, 0) when it is not that."""
-    found = first_json(text.encode("utf-8", "replace"))
-    if not isinstance(found, dict):
-        return (0, 0, 0)
-    numbers = [found.get(key) for key in ("major", "minor", "hotfix")]
-    if all(type(one) is int and 0 <= one < 100000 for one in numbers):
-        return (numbers[0], numbers[1], numbers[2])  # type: ignore[return-value]
-    return (0, 0, 0)
 
 
 def _name_of(uid: int) -> str:

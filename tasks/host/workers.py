@@ -137,8 +137,6 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
 
     It counts from a process's start, so the seconds until RUNNING (startsecs) count too.
     """
-    from tasks.host.proof import log_ends
-
     daemon = connected(site)
     wanted = seconds * ticks_per_second()
     if not wait_until(lambda: _youngest(daemon) >= wanted, _STABLE_WITHIN + seconds):
@@ -157,6 +155,19 @@ def _youngest(daemon: Supervisord) -> int:
     found = [table.get(one.pid) for one in group if one.state == "RUNNING"]
     starts = [one.started for one in found if one is not None]
     return now_ticks() - max(starts) if starts and len(starts) == len(group) else 0
+
+
+def log_ends(site: Site) -> str:
+    """The last line of each worker log that says something, for an error's text."""
+    ends = []
+    for name in sorted(os.listdir(site.log_dir)) if os.path.isdir(site.log_dir) else []:
+        with open(site.log_dir + "/" + name, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
+            lines = file.read(2000).decode("utf-8", "replace").split("\n")
+        said = [line.strip() for line in lines if line.strip()]
+        if said:
+            ends.append("%s: %s" % (name, said[-1][-200:]))
+    return " | ".join(ends[:6]) or "empty"
 
 
 def jobs(site: Site, user: WebUser, table: Table) -> List[Process]:
