@@ -62,8 +62,9 @@ class Sources:
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """See importlib.abc.MetaPathFinder."""
+        loader: Any = self
         is_package = name in ("tasks", "tasks.host")
-        return ModuleSpec(name, self, is_package=is_package) if name in self._texts else None
+        return ModuleSpec(name, loader, is_package=is_package) if name in self._texts else None
 
     def create_module(self, spec: Any) -> None:
         """See importlib.abc.Loader: the usual kind of module."""

@@ -92,7 +92,8 @@ def web_user(site: Site) -> WebUser:
 def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
     """Each folder on the way to config.php, and that file itself; a link ends the look."""
     names = [name for name in root.split("/") if name] + below.split("/")
-    path, found = "", []  # type: str, List[Tuple[str, os.stat_result]]
+    path = ""
+    found: List[Tuple[str, os.stat_result]] = []
     for name in names:
         path += "/" + name
         try:

@@ -205,7 +205,7 @@ def _extract(tar: Any, member: Any, new: str, names: List[str]) -> None:
     _pending.append((path, member))
 
 
-_pending = []  # type: List[Tuple[str, Any]]
+_pending: List[Tuple[str, Any]] = []
 
 
 def _set_times(new: str) -> None:
