@@ -95,7 +95,7 @@ def test_one_sick_or_lying_host_hides_no_other(
         "well": {"fake_responses": WELL},
         "odd": {"fake_responses": WELL, "misp_wrokers": {}},
     }
-    run = pyinfra(found, "--dry", deploy="status.py")
+    run = pyinfra(found, "-y", deploy="status.py")
     assert run.exit_code == 1
     assert "[@fake/well] healthy" in run.output
     assert "[@fake/sick]   1. misp-workers:cache_00 is missing" in run.output
