@@ -180,7 +180,11 @@ def test_an_rpc_of_the_operators_own_is_used(pyinfra: Pyinfra) -> None:
         "inet_answer": "ok",
     }
     block = hosts.BLOCK | {"supervisor_port": 9005, "supervisor_user": "rpc"}
-    changes = {"supervisor": own, "settings": {"block": block}, "rpc": {"is_current": False}}
+    changes: dict[str, dict[str, Any]] = {
+        "supervisor": own,
+        "settings": {"block": block},
+        "rpc": {"is_current": False},
+    }
     run = pyinfra({"one": {"fake_responses": converged("debian", **changes)}}, "-y", "-vv")
     assert run.exit_code == 0, run.output
     assert run.output.count("No changes") == 9

@@ -16,9 +16,8 @@ from typing import Any
 import pytest
 
 from tasks import rollout, summary
-from tests.fake.answers import converged, migrating
+from tests.fake.answers import converged, failing, migrating
 from tests.fake.conftest import ROOT, Run
-from tests.fake.test_order import broken
 from tests.fake.test_summary import RETURNED
 
 Hosts = dict[str, dict[str, Any]]
@@ -28,8 +27,8 @@ WELL: Hosts = {
     f"m{number:02}": {"fake_responses": migrating(FAMILIES[number % 2])} for number in range(1, 21)
 }
 BROKEN: Hosts = {
-    REFUSED: {"fake_responses": migrating("rhel", composer=[])},
-    NOT_PROVEN: {"fake_responses": {**RETURNED, **broken(migrating("debian"), "prove")}},
+    REFUSED: {"fake_responses": migrating("rhel", tree={"composer": ""})},
+    NOT_PROVEN: {"fake_responses": {**RETURNED, **failing(migrating("debian"), "proof.prove")}},
     "m15": {"ssh_port": 1},
 }
 # The one that cannot be reached is tried by SSH, so it has an address for a name.

@@ -11,25 +11,25 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tasks import commands, summary
+from tasks import summary, way_back
+from tests import hosts
 from tests.fake.answers import (
-    BLOCK,
-    EXAMINE,
-    QUIET,
+    EXAMINE_FOR_ROLLBACK,
     Answers,
     converged,
-    lines,
+    draining,
+    failing,
     migrating,
-    settings,
 )
 from tests.fake.conftest import ROOT, Run
-from tests.fake.test_order import broken
 
 Pyinfra = Callable[..., Run]
-RETURNED = {"-- return": f"{commands.RETURNED}: MISP queues to its old workers"}
+AUTOMATIC = "misp-workers-migration rollback.automatic"
+RETURNED = {AUTOMATIC: hosts.answer([way_back.RETURNED])}
 
 
 @pytest.fixture
@@ -71,7 +71,9 @@ def test_a_converged_host_is_done_without_a_change(pyinfra: Pyinfra, reports: Re
 
 
 def test_a_refused_host(pyinfra: Pyinfra, reports: Reports) -> None:
-    run = report_of(pyinfra, reports, migrating("debian", composer=[], init="bash"))
+    run = report_of(
+        pyinfra, reports, migrating("debian", tree={"composer": ""}, system={"init": "bash"})
+    )
     one = reports()["one"]
     assert (one.outcome, one.step, one.changed) == (summary.REFUSED, "", [])
     assert "PID 1 is bash" in one.cause
@@ -83,8 +85,7 @@ def test_a_refused_host(pyinfra: Pyinfra, reports: Reports) -> None:
     "legacy", [{"waiting": {"prio": 3}, "running": 1}, {"delayed": 2, "last_due": 90_000}]
 )
 def test_the_drain_limit(pyinfra: Pyinfra, reports: Reports, legacy: dict[str, object]) -> None:
-    busy = lines(legacy={**QUIET, **legacy}, process="77 76 default")
-    answers = {**migrating("debian"), "-- legacy": ["@legacy", *busy]}
+    answers = draining(migrating("debian"), {"old_backend": legacy})
     report_of(pyinfra, reports, answers, drain_timeout=1)
     one = reports()["one"]
     assert one.outcome == summary.DRAIN_LIMIT
@@ -94,7 +95,7 @@ def test_the_drain_limit(pyinfra: Pyinfra, reports: Reports, legacy: dict[str, o
 
 
 def test_a_proof_that_fails_and_the_host_returned(pyinfra: Pyinfra, reports: Reports) -> None:
-    report_of(pyinfra, reports, {**RETURNED, **broken(migrating("rhel"), "prove")})
+    report_of(pyinfra, reports, {**RETURNED, **failing(migrating("rhel"), "proof.prove")})
     one = reports()["one"]
     assert one.outcome == summary.NOT_PROVEN_RETURNED
     assert one.step.startswith("Proof")
@@ -103,13 +104,13 @@ def test_a_proof_that_fails_and_the_host_returned(pyinfra: Pyinfra, reports: Rep
 
 
 def test_a_proof_that_fails_where_there_is_no_way_back(pyinfra: Pyinfra, reports: Reports) -> None:
-    nothing = {"-- return": "no old worker lives to go back to, so the new backend stays as it is"}
-    report_of(pyinfra, reports, {**nothing, **broken(migrating("rhel"), "prove")})
+    nothing = {AUTOMATIC: hosts.answer(["no old worker lives to go back to"])}
+    report_of(pyinfra, reports, {**nothing, **failing(migrating("rhel"), "proof.prove")})
     assert reports()["one"].outcome == summary.FAILED
 
 
 def test_a_return_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
-    answers = broken(broken(migrating("rhel"), "prove"), "return")
+    answers = failing(failing(migrating("rhel"), "proof.prove"), "rollback.automatic")
     report_of(pyinfra, reports, answers)
     one = reports()["one"]
     assert one.outcome == summary.RETURN_FAILED
@@ -117,7 +118,7 @@ def test_a_return_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
 
 
 def test_a_step_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
-    report_of(pyinfra, reports, broken(migrating("debian"), "install_packages"))
+    report_of(pyinfra, reports, failing(migrating("debian"), "packages.install"))
     one = reports()["one"]
     assert (one.outcome, one.step) == (summary.FAILED, "Packages: supervisor")
     assert one.cause == "it broke"
@@ -126,14 +127,14 @@ def test_a_step_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
 def test_each_host_of_a_run_has_its_own_and_the_command_reads_them(
     pyinfra: Pyinfra, reports: Reports, tmp_path: Path
 ) -> None:
-    hosts = {
+    found = {
         "first": {"fake_responses": migrating("debian")},
-        "middle": {"fake_responses": {**RETURNED, **broken(migrating("rhel"), "prove")}},
-        "last": {"fake_responses": migrating("rhel", composer=[])},
+        "middle": {"fake_responses": {**RETURNED, **failing(migrating("rhel"), "proof.prove")}},
+        "last": {"fake_responses": migrating("rhel", tree={"composer": ""})},
     }
     for flags in ((), ("--serial",)):
         base = tmp_path / f"runs{len(flags)}"
-        pyinfra(hosts, "-y", *flags, MISP_WORKERS_REPORTS=str(base))
+        pyinfra(found, "-y", *flags, MISP_WORKERS_REPORTS=str(base))
         read = subprocess.run(
             [sys.executable, "-m", "tasks.summary"],
             cwd=ROOT,
@@ -153,9 +154,9 @@ def test_each_host_of_a_run_has_its_own_and_the_command_reads_them(
 
 
 @pytest.mark.parametrize("flags", [("--dry",), ("--json",), ("--debug-operations",)])
-@pytest.mark.parametrize("changes", [{}, {"composer": []}])
+@pytest.mark.parametrize("changes", [{}, {"tree": {"composer": ""}}])
 def test_a_run_that_only_looks_writes_nothing(
-    pyinfra: Pyinfra, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, object]
+    pyinfra: Pyinfra, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, dict[str, object]]
 ) -> None:
     pyinfra({"one": {"fake_responses": migrating("debian", **changes)}}, *flags)
     assert not (tmp_path / "runs").exists()
@@ -163,15 +164,16 @@ def test_a_run_that_only_looks_writes_nothing(
 
 def test_a_report_that_cannot_be_written_stops_no_run(pyinfra: Pyinfra, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    hosts = {"one": {"fake_responses": migrating("debian")}}
-    run = pyinfra(hosts, "-y", MISP_WORKERS_REPORTS=str(tmp_path / "file"))
+    found = {"one": {"fake_responses": migrating("debian")}}
+    run = pyinfra(found, "-y", MISP_WORKERS_REPORTS=str(tmp_path / "file"))
     assert run.exit_code == 0, run.output
     assert "no more reports are written" in run.output
 
 
 def test_no_secret_is_in_a_report(pyinfra: Pyinfra, tmp_path: Path) -> None:
     secret = "Aa1" * 12
-    answers = {"-- prove": {"success": False, "stderr": f"refused {secret}"}, **migrating("rhel")}
+    refused = hosts.refusal("HostError", f"refused {secret}")
+    answers = {"misp-workers-migration proof.prove": refused, **migrating("rhel")}
     data = {"fake_responses": answers, "supervisor_password": {"env": "ONE"}}
     pyinfra({"one": data}, "-y", ONE=secret)
     (file,) = (tmp_path / "runs").glob("*/*.json")
@@ -180,9 +182,9 @@ def test_no_secret_is_in_a_report(pyinfra: Pyinfra, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_a_run_that_is_killed_has_left_where_it_was(tmp_path: Path, number: signal.Signals) -> None:
-    hosts = {"one": {"fake_responses": migrating("debian"), "fake_delay": 0.5}}
+    found = {"one": {"fake_responses": migrating("debian"), "fake_delay": 0.5}}
     written = tmp_path / "hosts.json"
-    written.write_text(json.dumps(hosts))
+    written.write_text(json.dumps(found))
     environment = {"MISP_FAKE_HOSTS": str(written), "MISP_WORKERS_REPORTS": str(tmp_path / "runs")}
     with subprocess.Popen(
         [sys.executable, "-m", "pyinfra", "tests/fake/inventory.py", "deploy.py", "-y"],
@@ -208,84 +210,31 @@ def _in_step(tmp_path: Path, step: str) -> bool:
     return any(step in path.read_text() for path in (tmp_path / "runs").glob("*/*.json"))
 
 
-ROLLBACK = EXAMINE.partition("+packages")[0] + "+originals+new_backend"
+def returning(**changes: dict[str, Any]) -> Answers:
+    """A host for rollback.py, which finds the same at each look."""
+    look = hosts.look(hosts.converged("debian", **changes))
+    return {**migrating("debian"), EXAMINE_FOR_ROLLBACK: look, "look.take": look}
 
 
 @pytest.mark.parametrize(
-    ("failing", "outcome"), [("", summary.DONE), ("put_back", summary.RETURN_FAILED)]
+    ("failed", "outcome"), [("", summary.DONE), ("rollback.put_back", summary.RETURN_FAILED)]
 )
 def test_a_rollback_has_a_report_too(
-    pyinfra: Pyinfra, reports: Reports, failing: str, outcome: str
+    pyinfra: Pyinfra, reports: Reports, failed: str, outcome: str
 ) -> None:
-    look = migrating("debian")[f"-- {EXAMINE}"]
-    answers = {
-        "id -u": migrating("debian")["id -u"],
-        f"-- {ROLLBACK}": [*look, "@originals", "kept\tyes"],
-        "-- originals": ["@originals", "kept\tyes"],
-    }
-    answers = broken(answers, failing) if failing else answers
+    answers = failing(returning(), failed) if failed else returning()
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv", deploy="rollback.py")
     one = reports()["one"]
     assert (one.deploy, one.outcome) == ("rollback", outcome), run.output
     assert one.step.startswith("RPC")
 
 
-@pytest.mark.parametrize(
-    ("originals", "consent", "outcome"),
-    [
-        (("daemon_before\tactive enabled", "rpc_kept\tyes"), False, summary.REFUSED),
-        (("daemon_before\tactive enabled", "rpc_kept\tyes"), True, summary.DONE),
-        (("daemon_before\tinactive disabled", "rpc_kept\tyes"), False, summary.DONE),
-        (("daemon_before\tactive enabled",), False, summary.DONE),
-    ],
-)
-def test_a_rollback_that_restarts_what_is_somebody_elses_needs_consent(
-    pyinfra: Pyinfra, reports: Reports, originals: tuple[str, ...], consent: bool, outcome: str
-) -> None:
-    status = "gunicorn   RUNNING   pid 9, uptime 1:00:00"
-    look = migrating("debian", status=[status], settings=settings(BLOCK))[f"-- {EXAMINE}"]
-    answers = {
-        "id -u": migrating("debian")["id -u"],
-        f"-- {ROLLBACK}": [*look, "@originals", "kept\tyes", *originals],
-        "-- originals": ["@originals", "kept\tyes"],
-    }
-    data = {"fake_responses": answers, "allow_foreign_restart": consent}
-    run = pyinfra({"one": data}, "-y", "-vv", deploy="rollback.py")
-    assert reports()["one"].outcome == outcome, run.output
-    is_said = (
-        "supervisord also runs gunicorn, and taking its RPC back takes a restart" in run.output
-    )
-    assert is_said == (outcome == summary.REFUSED)
-
-
-@pytest.mark.parametrize(
-    ("originals", "legacy", "outcome"),
-    [
-        (("backend_before\ton",), {}, summary.REFUSED),
-        (("backend_before\toff",), {}, summary.DONE),
-        ((), {}, summary.DONE),  # kept by a version that did not write it down
-        (("backend_before\ton", "unit_before\told.service active enabled"), {}, summary.DONE),
-        (("backend_before\ton", "launchers\tout"), {}, summary.DONE),
-        (("backend_before\ton",), {"process": "77 76 default"}, summary.DONE),
-    ],
-)
-def test_a_host_that_never_had_old_workers_is_not_brought_back_to_them(
-    pyinfra: Pyinfra,
-    reports: Reports,
-    originals: tuple[str, ...],
-    legacy: dict[str, str],
-    outcome: str,
-) -> None:
-    gone = {"unit": "misp-workers.service inactive disabled", "process": []}
-    look = migrating("debian", settings=settings(BLOCK), **{**gone, **legacy})[f"-- {EXAMINE}"]
-    answers = {
-        "id -u": migrating("debian")["id -u"],
-        f"-- {ROLLBACK}": [*look, "@originals", "kept\tyes", *originals],
-        "-- originals": ["@originals", "kept\tyes"],
-    }
+def test_a_rollback_without_a_way_back_is_refused(pyinfra: Pyinfra, reports: Reports) -> None:
+    answers = returning(originals={"was_on": True, "units_before": []})
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv", deploy="rollback.py")
-    assert reports()["one"].outcome == outcome, run.output
-    assert ("there is nothing to go back to" in run.output) == (outcome == summary.REFUSED)
+    assert reports()["one"].outcome == summary.REFUSED, run.output
+    assert "there is nothing to go back to" in run.output
+    assert run.actions("one") == []
 
 
 def test_a_host_that_cannot_be_reached_is_reported_with_the_others(tmp_path: Path) -> None:
