@@ -28,7 +28,7 @@ from lab.errors import LabError
 from lab.load import Outcome
 from lab.paths import REPOSITORY
 from lab.run import Operation, Run
-from tasks.proof import STABLE_SECONDS
+from tasks.steps.proof import STABLE_SECONDS
 
 # As pyinfra 3.10 writes it; the last but one is a script's own output, the last a local command.
 _RPC = """sudo -H -n sh -c 'sh -c '"'"'eval "$(cat)"'"'"' -- rpc'"""
