@@ -54,7 +54,12 @@ def failing(answers: Answers, action: str, kind: str = "HostError") -> Answers:
 def draining(answers: Answers, changes: Changes) -> Answers:
     """The same host, whose old backend is found like this once the new workers are proven."""
     found = hosts.changed(hosts.converged(), {"old_workers": OLD_ALIVE, **changes})
-    return {PROVEN: hosts.look(found), DRAIN: hosts.look(found), **answers}
+    return first({PROVEN: hosts.look(found), DRAIN: hosts.look(found)}, answers)
+
+
+def first(some: Answers, rest: Answers) -> Answers:
+    """Answers of which `some` count before the rest."""
+    return {**some, **{key: answer for key, answer in rest.items() if key not in some}}
 
 
 OLD_ALIVE: dict[str, Any] = {

@@ -75,7 +75,10 @@ def test_misps_web_view_counts_when_there_is_a_url(pyinfra: Pyinfra) -> None:
         ([], "the host gave no answer"),
         (["misp-workers 00 {}"], "the host's answer is not whole"),
         ([hosts.signed('{"value": ' + "[" * 100_000)], "the host's answer cannot be read"),
-        ([hosts.signed('{"value": {"System": {"init": 1e999}}}')], "the host's answer"),
+        (
+            [hosts.signed('{"value": {"System": {"init": 1e999}}}')],
+            "the answer to look.take is not",
+        ),
         (hosts.answer({}), "the host's answer lacks System"),
         (
             hosts.look(hosts.converged(tree={"version": ("2", 5, 1)})),
