@@ -9,7 +9,7 @@ The order of things is retirement.py's.
 
 import os
 import signal
-from typing import Dict, List
+from typing import Dict, List, Set
 
 from tasks.host import launchers, moves, old_workers, originals, retirement, systemd
 from tasks.host.clock import Clock
@@ -56,7 +56,7 @@ class _Workers(retirement.OldWorkers):
         self.user = user
         self._units = systemd.show(old_workers.unit_names(site))
         self._in_use = [unit for unit in self._units if _is_in_use(unit)]
-        self._told = set()  # type: Set[int]
+        self._told: Set[int] = set()
 
     def living(self) -> List[Process]:
         return old_workers.processes(self.site, self.user)
