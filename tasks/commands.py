@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from pyinfra import logger
 from pyinfra.api.arguments import ConnectorArguments
@@ -10,8 +11,9 @@ from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
+from pyinfra.context import host, state
 
-from tasks import facts, heartbeat, reporting, way_back
+from tasks import audit, facts, heartbeat, reporting, way_back
 from tasks.errors import MigrationError
 from tasks.remote import Call, HostRefusal, printable
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
@@ -26,8 +28,8 @@ class Action(StringCommand):
     """A call that changes something. Its result, lines of text, is for the operator."""
 
     def __init__(self, call: Call[list[str]], target: Target) -> None:
+        self.call = call = replace(call, takes_over=target.settings.take_over)
         super().__init__(call.words(target.python), _stdin=call.stdin())
-        self.call = call
         self.python = target.python
         self.lines: list[str] = []
 
@@ -61,6 +63,8 @@ class Action(StringCommand):
 
 def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> Action:
     """The call as a command; what is known of the host is forgotten, but for what it `keeps`."""
+    if target.settings.show_calls and not state.is_executing:
+        logger.info(f"{host.print_prefix}{audit.line(call)}")
     facts.forget(keeps)
     return Action(call, target)
 

@@ -211,6 +211,12 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text)
 
 
+def sent_with(call: Call[Any]) -> list[tuple[str, str]]:
+    """The modules that travel with a call, by name, in the order in which the host runs them."""
+    receiver = (f"{PACKAGE}.boot", _source(f"{PACKAGE}.boot"))
+    return [receiver, *_modules(call.function.__module__)]
+
+
 @cache
 def _adapter(function: Callable[..., Any]) -> TypeAdapter[Any]:
     return TypeAdapter(get_type_hints(function)["return"])

@@ -41,6 +41,8 @@ _PREFIXES = (
     "scheduled_",
     "allow_foreign",
     "rotate_",
+    "take_over",
+    "show_calls",
 )
 _LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
 
@@ -144,6 +146,8 @@ class Settings(BaseModel):
     epel: bool = True
     allow_foreign_restart: bool = False
     rotate_password: bool = False
+    take_over: bool = False
+    show_calls: bool = False
 
     @model_validator(mode="after")
     def _pairs(self) -> Settings:

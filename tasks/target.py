@@ -38,7 +38,6 @@ class Target:
     redis: Place = Place("", 0, 0, "", 0)  # wanted
     database_mode: bool = False
     is_on: bool = False  # whether MISP uses the new backend when the run begins
-    takes_over: bool = False
 
     def __repr__(self) -> str:
         # pyinfra prints an operation's arguments at --json and --debug-operations.

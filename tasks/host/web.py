@@ -53,7 +53,6 @@ def _name_of(uid: int) -> str:
 def reload_web(site: Site) -> List[str]:
     """As `reload`, for who has not identified the web user yet."""
     return reload(site, gate.web_user(site))
-    )
 
 
 def reload(site: Site, user: WebUser) -> List[str]:
