@@ -56,11 +56,12 @@ def look(site: Site, user: WebUser, launchers: List[Launcher], supervised: List[
     candidates = _resque(user)
     own = _of_this_misp(site, candidates)
     started_in = {one.unit for one in own}
+    units = _by_file(site)
     return OldWorkers(
         [OldWorker(one.pid, one.parent, queues_of(one)) for one in own],
         [one.pid for one in candidates if one.is_hidden],
-        systemd.show(unit_names(site)),
-        launchers + unfit_units(site),
+        systemd.show(_with_own(site, units)),
+        launchers + _unfit(units),
         supervised,
         bool(originals.launchers(site)),
         sorted(started_in - {""}),
@@ -170,7 +171,11 @@ def start_by_hand(site: Site, user: WebUser) -> None:
 
 def unit_names(site: Site) -> List[str]:
     """The units that start this MISP's old workers, under whatever name, and the operator's own."""
-    found = {name for name, _ in _by_file(site)}
+    return _with_own(site, _by_file(site))
+
+
+def _with_own(site: Site, units: List[Tuple[str, str]]) -> List[str]:
+    found = {name for name, _ in units}
     if site.legacy_service:
         name = site.legacy_service
         found.add(name if name.endswith(".service") else name + ".service")
@@ -179,7 +184,11 @@ def unit_names(site: Site) -> List[str]:
 
 def unfit_units(site: Site) -> List[Launcher]:
     """Files of such units that somebody else than root could exchange for any program of his."""
-    return [Launcher(name, unfit) for name, unfit in _by_file(site) if unfit]
+    return _unfit(_by_file(site))
+
+
+def _unfit(units: List[Tuple[str, str]]) -> List[Launcher]:
+    return [Launcher(name, unfit) for name, unfit in units if unfit]
 
 
 def _by_file(site: Site) -> List[Tuple[str, str]]:

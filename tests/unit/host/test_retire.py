@@ -51,6 +51,7 @@ class Host:
         self.hidden: list[int] = []
         self.launchers: list[Launcher] = []
         self.unfit: list[Launcher] = []
+        self.link = ""
         self.in_a_job = False
         self.is_dead = False  # no worker comes up again
         self.records = Records()
@@ -68,6 +69,8 @@ class Host:
         patch.setattr(systemd, "disable", lambda unit: self.note(f"disable {unit.name}"))
         patch.setattr(systemd, "enable", lambda *words: self.note(f"enable {words}"))
         patch.setattr(systemd, "reload_daemon", self._event("reload"))
+        patch.setattr(systemd, "link", self._event("link"))
+        patch.setattr(systemd, "linked_file", lambda _: self.link)
         patch.setattr(systemd, "show", lambda _: self.units)
         patch.setattr(old_workers, "unit_names", lambda _: [one.name for one in self.units])
         patch.setattr(old_workers, "unfit_units", lambda _: self.unfit)
@@ -264,6 +267,15 @@ def test_a_unit_without_a_file_counts_as_by_hand_and_is_stopped(host: Host) -> N
     assert "stop misp-old-workers.service" in host.events
 
 
+def test_a_unit_whose_file_is_elsewhere_is_noted_with_it(host: Host) -> None:
+    host.link = "/opt/misp-workers.service"
+    host.retire()
+    assert host.records.texts == [
+        "unit misp-workers.service",
+        "link /opt/misp-workers.service",
+    ]
+
+
 def test_a_unit_that_is_not_there_is_left_alone(host: Host) -> None:
     host.units = [UNIT._replace(is_there=False, active="inactive", enabled="")]
     host.workers = []
@@ -282,7 +294,7 @@ def test_the_way_back_enables_and_starts_what_was(host: Host) -> None:
     assert host.events == [
         "let_unit_go misp-workers.service",
         "reload",
-        "enable ('/opt/a.service',)",
+        "link /opt/a.service",
         "enable ('misp-workers.service',)",
         "enable ('--runtime', 'b.service')",
         "put back",
