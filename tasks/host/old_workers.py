@@ -37,6 +37,7 @@ _FOLDERS = (
 _STARTS = re.compile(r"worker/start(_dynamic)?\.sh|CakeResque")
 _EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=.*", re.MULTILINE)
 _CONTINUED = re.compile(r"\\\r?\n")
+_TRIGGERED = re.compile(r"^[ \t]*(?:Unit|Service)[ \t]*=[ \t]*(\S+)", re.MULTILINE)
 _QUEUES = 32  # names that are kept of what a process says, and characters of each
 _QUEUE_SIZE = 64
 
@@ -179,7 +180,8 @@ def _with_own(site: Site, units: List[Tuple[str, str]]) -> List[str]:
     if site.legacy_service:
         name = site.legacy_service
         found.add(name if name.endswith(".service") else name + ".service")
-    return sorted(_instances(found))
+    found = _instances(found)
+    return sorted(found | _triggers(found))
 
 
 def unfit_units(site: Site) -> List[Launcher]:
@@ -194,11 +196,11 @@ def _unfit(units: List[Tuple[str, str]]) -> List[Launcher]:
 def _by_file(site: Site) -> List[Tuple[str, str]]:
     """Units by what they run, and why root does not read a file of one, if so."""
     needles = [root + "/" for root in roots(site)]
-    folders = list(dict.fromkeys(os.path.realpath(folder) for folder in _FOLDERS))
+    folders = _folders()
     found: Set[Tuple[str, str]] = set()
     unread: Dict[str, str] = {}
     for folder in folders:
-        for name, path, is_plain in _unit_files(folder):
+        for name, path, is_plain in _unit_files(folder, (".service",)):
             try:
                 if _starts(_text(path, is_plain, folders), needles):
                     found.add((name, ""))
@@ -210,7 +212,11 @@ def _by_file(site: Site) -> List[Tuple[str, str]]:
     return sorted(found)
 
 
-def _unit_files(folder: str) -> Iterator[Tuple[str, str, bool]]:
+def _folders() -> List[str]:
+    return list(dict.fromkeys(os.path.realpath(folder) for folder in _FOLDERS))
+
+
+def _unit_files(folder: str, suffixes: Tuple[str, ...]) -> Iterator[Tuple[str, str, bool]]:
     """A unit's name, a file of it, and whether that is a plain file in a folder of root's."""
     try:
         entries = list(os.scandir(folder))
@@ -218,11 +224,29 @@ def _unit_files(folder: str) -> Iterator[Tuple[str, str, bool]]:
     except OSError:
         return
     for entry in entries:
-        if entry.name.endswith(".service"):
-            yield entry.name, entry.path, is_safe and not entry.is_symlink()
-        elif entry.name.endswith(".service.d"):
+        name = entry.name[:-2] if entry.name.endswith(".d") else entry.name
+        if not name.endswith(suffixes) or not systemd.is_name(name):
+            continue
+        if name == entry.name:
+            yield name, entry.path, is_safe and not entry.is_symlink()
+        else:
             for path in glob.glob(glob.escape(entry.path) + "/*.conf"):
-                yield entry.name[:-2], path, False
+                yield name, path, False
+
+
+def _triggers(services: Set[str]) -> Set[str]:
+    """Units that start one of these services: a timer starts a disabled one as well."""
+    found: Set[str] = set()
+    folders = _folders() if services else []
+    for folder in folders:
+        for name, path, is_plain in _unit_files(folder, (".timer", ".path", ".socket")):
+            try:
+                targets = _TRIGGERED.findall(_text(path, is_plain, folders))
+            except FileError:
+                targets = []
+            if services.intersection(targets or [name.rpartition(".")[0] + ".service"]):
+                found.add(name)
+    return found
 
 
 def _is_safe(path: str) -> bool:

@@ -63,7 +63,8 @@ class _Workers(retirement.OldWorkers):
     def hold(self) -> None:
         _record(self.site, self.user, self._units, self._in_use)
         for unit in self._units:
-            systemd.hold_unit(unit.name)
+            if unit.name.endswith(".service"):
+                systemd.hold_unit(unit.name)
         systemd.reload_daemon()
         launchers.take_out(self.site, self.user)
 
@@ -87,7 +88,8 @@ class _Workers(retirement.OldWorkers):
         _run_by_hand(self.site, self.user)
 
     def stop_units(self) -> None:
-        for unit in self._units:
+        # What starts a service goes before it.
+        for unit in sorted(self._units, key=lambda one: one.name.endswith(".service")):
             if unit.is_there:
                 systemd.stop(unit.name)
                 systemd.disable(unit)

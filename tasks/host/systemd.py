@@ -60,7 +60,7 @@ def _shown(names: List[str], properties: Tuple[str, ...]) -> List[Dict[str, str]
     if not names or not programs.find("systemctl"):
         return [{} for _ in names]
     for name in names:
-        if not _NAME.match(name):
+        if not is_name(name):
             raise UnitError("%r is no name of a unit" % name)
     words = [word for one in properties for word in ("-p", one)]
     # LoadState keeps a block from being empty; MainPID, say, is missing for a timer.
@@ -96,6 +96,11 @@ def _enabled(names: List[str]) -> Dict[str, str]:
     for name in names:
         found.update(_enabled([name]))
     return found
+
+
+def is_name(name: str) -> bool:
+    """Whether systemd takes this for a unit's full name."""
+    return bool(_NAME.match(name))
 
 
 def is_active(name: str) -> bool:

@@ -233,6 +233,16 @@ def test_a_units_file_in_the_web_users_hands_is_read_by_systemd_and_told(
     assert "can be changed by others than root" in why
 
 
+def test_what_starts_a_unit_counts_as_well(units: Path) -> None:
+    (units / "workers.service").write_text(FORKING)
+    (units / "workers.timer").write_text("[Timer]\nOnBootSec=60\n")
+    (units / "nightly.timer").write_text("[Timer]\nOnCalendar=daily\n Unit = workers.service\n")
+    (units / "other.timer").write_text("[Timer]\nUnit=other.service\n")
+    (units / "workers.path").write_text("[Path]\nUnit=other.service\n")
+    (units / "no unit.service").write_text(FORKING)
+    assert old_workers.unit_names(SITE) == ["nightly.timer", "workers.service", "workers.timer"]
+
+
 def test_a_template_stands_for_its_instances(units: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (units / "worker@.service").write_text(FORKING)
     listed = "worker@default.service loaded active running x\nworker@prio.service loaded failed x\n"

@@ -276,6 +276,19 @@ def test_a_unit_whose_file_is_elsewhere_is_noted_with_it(host: Host) -> None:
     ]
 
 
+def test_a_timer_is_stopped_before_what_it_starts(host: Host) -> None:
+    host.units = [UNIT, UNIT._replace(name="misp-workers.timer")]
+    host.retire()
+    assert "hold_unit misp-workers.timer" not in host.events
+    stops = [one for one in host.events if one.startswith(("stop", "disable"))]
+    assert stops == [
+        "stop misp-workers.timer",
+        "disable misp-workers.timer",
+        "stop misp-workers.service",
+        "disable misp-workers.service",
+    ]
+
+
 def test_a_unit_that_is_not_there_is_left_alone(host: Host) -> None:
     host.units = [UNIT._replace(is_there=False, active="inactive", enabled="")]
     host.workers = []
