@@ -84,7 +84,13 @@ def see(target: Target, *kinds: type) -> None:
     """
     at = time.monotonic()
     names = [kind.__name__ for kind in kinds]
-    call = remote.look(look.take, site=target.site(), desired=target.desired(), kinds=names)
+    call = remote.look(
+        look.take,
+        site=target.site(),
+        desired=target.desired(),
+        kinds=names,
+        rpc_text=target.rpc_text(),
+    )
     if parts.RunState in kinds:  # to say that a run is at work, not to wait for it
         call = Call(call.function, call.arguments, lock="none")
     found = get(target, call, *names)

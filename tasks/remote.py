@@ -131,7 +131,8 @@ class Call(Generic[R]):
             AnswerError: it is no whole answer, or not of the function's type.
             HostRefusal: the function raised an error of its own.
         """
-        return checked(_adapter(self.function), _answer(lines), self.name)
+        result: R = checked(_adapter(self.function), _answer(lines), self.name)
+        return result
 
 
 def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Call[R]:
@@ -154,7 +155,8 @@ def checked(adapter: TypeAdapter[R], value: Any, name: str) -> R:
     """
     try:
         # JSON's own rules: a list may be a tuple, but a text is no number.
-        return adapter.validate_json(json.dumps(value), strict=True)
+        result: R = adapter.validate_json(json.dumps(value), strict=True)
+        return result
     except (ValidationError, ValueError) as error:
         where = ""
         if isinstance(error, ValidationError):
@@ -212,7 +214,7 @@ def printable(text: str) -> str:
 
 
 def sent_with(call: Call[Any]) -> list[tuple[str, str]]:
-    """The modules that travel with a call, by name, in the order in which the host runs them."""
+    """The modules that travel with a call, by name."""
     receiver = (f"{PACKAGE}.boot", _source(f"{PACKAGE}.boot"))
     return [receiver, *_modules(call.function.__module__)]
 
@@ -233,18 +235,15 @@ def _source(module: str) -> str:
 
 @cache
 def _modules(name: str) -> list[tuple[str, str]]:
-    """The module and all of the package that it imports, each behind those that it needs."""
-    ordered: dict[str, None] = {}
-
-    def add(module: str) -> None:
-        for needed in _imports(module):
-            if needed not in ordered:
-                add(needed)
-        ordered.setdefault(module)
-
-    add(f"{PACKAGE}.lock")
-    add(name)
-    return [(module, _source(module)) for module in ordered]
+    """The module and all of the package that it imports, at once or later."""
+    found: dict[str, None] = {}
+    todo = [name, f"{PACKAGE}.lock"]
+    while todo:
+        module = todo.pop()
+        if module not in found:
+            found[module] = None
+            todo += _imports(module)
+    return [(module, _source(module)) for module in sorted(found)]
 
 
 @cache

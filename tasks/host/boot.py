@@ -10,6 +10,8 @@ import json
 import os
 import signal
 import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec
 from typing import Any, Dict
 
 MARK = "misp-workers"
@@ -43,20 +45,35 @@ def main(call: Dict[str, Any]) -> None:
 def _run(call: Dict[str, Any]) -> Any:
     if os.geteuid() != 0:
         raise PermissionError("not root")
-    for name in ("tasks", "tasks.host"):
-        sys.modules[name] = type(sys)(name)
-    for name, source in call["modules"]:
-        module = type(sys)(name)
-        sys.modules[name] = module
-        parent, _, last = name.rpartition(".")
-        setattr(sys.modules[parent], last, module)
-        exec(compile(source, name.replace(".", "/") + ".py", "exec"), module.__dict__)  # noqa: S102
+    sys.meta_path.insert(0, Sources(dict(call["modules"])))
     module_name, _, function_name = call["function"].rpartition(".")
-    function = getattr(sys.modules["tasks.host." + module_name], function_name)
-    lock = sys.modules["tasks.host.lock"]
+    lock = import_module("tasks.host.lock")
     getattr(lock, call["lock"])(call["run"], call["owner"], call["takes_over"])
+    function = getattr(import_module("tasks.host." + module_name), function_name)
     hints = function.__annotations__
     return function(**{key: typed(hints[key], value) for key, value in call["arguments"].items()})
+
+
+class Sources:
+    """Imports from the texts that came with the call; each is compiled when it is needed first."""
+
+    def __init__(self, texts: Dict[str, str]) -> None:
+        self._texts = dict(texts, **{"tasks": "", "tasks.host": ""})
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """See importlib.abc.MetaPathFinder."""
+        loader: Any = self
+        is_package = name in ("tasks", "tasks.host")
+        return ModuleSpec(name, loader, is_package=is_package) if name in self._texts else None
+
+    def create_module(self, spec: Any) -> None:
+        """See importlib.abc.Loader: the usual kind of module."""
+
+    def exec_module(self, module: Any) -> None:
+        """See importlib.abc.Loader."""
+        name = module.__name__
+        code = compile(self._texts[name], name.replace(".", "/") + ".py", "exec")
+        exec(code, module.__dict__)  # noqa: S102
 
 
 def typed(hint: Any, value: Any) -> Any:

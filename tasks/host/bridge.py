@@ -55,9 +55,9 @@ class Bridge:
     def __init__(self, user: WebUser, root: str) -> None:
         self.user = user
         self.root = root
-        self._process = None  # type: Any
+        self._process: Any = None
         self._buffer = b""
-        self._answers = {}  # type: Dict[str, Any]
+        self._answers: Dict[str, Any] = {}
 
     def __enter__(self) -> "Bridge":
         return self

@@ -8,7 +8,7 @@ there, but not exchange those of root or of a third user.
 import hashlib
 import os
 import stat
-from typing import Optional
+from typing import List, Optional
 
 from tasks.host.errors import HostError
 
@@ -91,7 +91,7 @@ def read(path: str, limit: int = LIMIT) -> Optional[bytes]:
 
 
 def _read_all(number: int, path: str, limit: int) -> bytes:
-    chunks = []  # type: List[bytes]
+    chunks: List[bytes] = []
     size = 0
     while size <= limit:
         chunk = os.read(number, min(limit + 1 - size, 1 << 20))

@@ -92,7 +92,8 @@ def web_user(site: Site) -> WebUser:
 def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
     """Each folder on the way to config.php, and that file itself; a link ends the look."""
     names = [name for name in root.split("/") if name] + below.split("/")
-    path, found = "", []  # type: str, List[Tuple[str, os.stat_result]]
+    path = ""
+    found: List[Tuple[str, os.stat_result]] = []
     for name in names:
         path += "/" + name
         try:
@@ -351,7 +352,6 @@ def _in_the_child(
     is_stream: bool,
 ) -> None:
     import json
-    import sys
 
     try:
         os.setsid()
@@ -361,9 +361,7 @@ def _in_the_child(
         os.closerange(3, 4096)
         _become(user, "/", libc)
         value = function(*arguments)
-        if is_stream:
-            sys.stdout.flush()
-        else:
+        if not is_stream:
             _write_all(1, json.dumps({"value": value}).encode("ascii"))
     except BaseException as error:
         _write_all(2, (str(error) or type(error).__name__).encode("utf-8", "replace")[:400])

@@ -44,6 +44,7 @@ def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
     Args:
         composer: how Composer is called, in app/.
     """
+    tree.prepare()
     with Misp(site, desired) as one:
         put_back(one)
         _save(one)
@@ -139,6 +140,7 @@ def put_back(one: Misp) -> None:
 
 def restore(one: Misp) -> List[str]:
     """Put the three back as they were before the migration, unless others changed them since."""
+    tree.prepare()
     site = one.site
     put_back(one)
     paths = [site.app + "/" + name for name in NAMES]

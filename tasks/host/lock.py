@@ -24,7 +24,7 @@ _PATIENCE = 900.0  # seconds to wait for a step that is at work
 
 _BETWEEN = ("sudo", "su", "doas", "env", "python", "platform-python")
 
-_held = []  # the open lock file; closed by the process's end
+_held: List[Any] = []  # the open lock file; closed by the process's end
 
 
 class LockError(HostError):
@@ -152,7 +152,7 @@ def _session() -> List[int]:
 
 def _lives(lease: Dict[str, Any]) -> bool:
     pid, started = lease["session"]
-    return pid > 1 and _process(pid)[2] == started
+    return bool(pid > 1 and _process(pid)[2] == started)
 
 
 def _process(pid: int) -> Tuple[str, int, int]:

@@ -5,31 +5,11 @@ its workers, which boots all of MISP, is fetched last.
 """
 
 import os
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
-from tasks.host import (
-    files,
-    gate,
-    launchers,
-    libraries,
-    lock,
-    moves,
-    new_backend,
-    old_workers,
-    originals,
-    packages,
-    programs,
-    proof,
-    rpc,
-    selinux,
-    settings,
-    supervisor,
-    tree,
-    web,
-    workers,
-)
+from tasks.host import files, gate, lock, programs, systemd, tree
 from tasks.host.errors import HostError, WebUserError
-from tasks.host.misp import Misp, first_json
+from tasks.host.misp import Misp, first_json, misp_version
 from tasks.host.parts import (
     NewBackend,
     OldBackend,
@@ -46,14 +26,14 @@ from tasks.host.site import Desired, Site
 _VIEW_SECONDS = 60.0
 
 
-def take(site: Site, desired: Desired, kinds: List[str]) -> Dict[str, Any]:
+def take(site: Site, desired: Desired, kinds: List[str], rpc_text: str) -> Dict[str, Any]:
     """Look at these parts (names of types in parts.py), in an order that saves time."""
     try:
-        misp = Misp(site, desired)  # type: Optional[Misp]
+        misp: Optional[Misp] = Misp(site, desired)
         problem = ""
     except WebUserError as error:
         misp, problem = None, str(error)
-    looker = _Looker(site, desired, misp, problem)
+    looker = _Looker(site, rpc_text, misp, problem)
     try:
         return looker.take(kinds)
     finally:
@@ -63,15 +43,15 @@ def take(site: Site, desired: Desired, kinds: List[str]) -> Dict[str, Any]:
 class _Looker:
     """Looks that share what they need: processes, PHP, supervisord."""
 
-    def __init__(self, site: Site, desired: Desired, misp: Optional[Misp], problem: str) -> None:
+    def __init__(self, site: Site, rpc_text: str, misp: Optional[Misp], problem: str) -> None:
         self.site = site
-        self.desired = desired
+        self.rpc_text = rpc_text
         self.misp = misp
         self.problem = problem
-        self._table = None  # type: Optional[Table]
-        self._supervisor = None  # type: Any
-        self._old_workers = None  # type: Optional[OldWorkers]
-        self._view = None  # type: Any
+        self._table: Optional[Table] = None
+        self._supervisor: Any = None
+        self._old_workers: Optional[OldWorkers] = None
+        self._view: Any = None
 
     def take(self, kinds: List[str]) -> Dict[str, Any]:
         if self.misp is not None:
@@ -133,12 +113,18 @@ class _Looker:
         )
 
     def web(self) -> Any:
+        from tasks.host import web
+
         return web.look(self.site, self.table)
 
     def settings(self) -> Any:
+        from tasks.host import settings
+
         return settings.look(self._need())
 
     def new_backend(self) -> NewBackend:
+        from tasks.host import new_backend
+
         misp = self.misp
         try:
             misp = self._need()
@@ -147,41 +133,61 @@ class _Looker:
             return NewBackend({}, [], error=str(error))
 
     def old_backend(self) -> OldBackend:
+        from tasks.host import moves
+
         if self.misp is None:
             return OldBackend({}, {}, error=self.problem)
         return moves.old_state(self.misp, [one.pid for one in self.old_workers().processes])
 
     def old_workers(self) -> OldWorkers:
+        from tasks.host import launchers, old_workers, supervisor_access
+
         if self._old_workers is None:
             if self.misp is None:
                 return OldWorkers([], [], [], [], [], False, [])
             found = launchers.found(self.site, self.misp.user)
-            programs_ = supervisor.old_programs(self.site)
+            programs_ = supervisor_access.read_files(self.site, None).old_programs()
             self._old_workers = old_workers.look(self.site, self.misp.user, found, programs_)
         return self._old_workers
 
     def packages(self) -> Any:
+        from tasks.host import packages
+
         return packages.look(self.site)
 
     def libraries(self) -> Any:
+        from tasks.host import libraries
+
         return libraries.look(self._need())
 
     def supervisor(self) -> Any:
         if self._supervisor is None:
-            self._supervisor = supervisor.look(self.site, self._password(), self.table)
+            from tasks.host import supervisor_look
+
+            unit = systemd.show([self.site.unit])[0]
+            password = self._password() or ""
+            self._supervisor = supervisor_look.look(self.site, unit, self.table, password)
         return self._supervisor
 
     def _password(self) -> Optional[str]:
+        from tasks.host import rpc
+
         return rpc.password(self.misp) if self.misp is not None else None
 
     def rpc(self) -> Any:
-        return rpc.look(self.site, self._password())
+        from tasks.host import rpc
+
+        return rpc.look(self.site, self._password(), self.rpc_text)
 
     def workers(self) -> Any:
+        from tasks.host import workers
+
         user = self.misp.user if self.misp else None
         return workers.look(self.site, user, self.supervisor(), self.table)
 
     def proof(self) -> Any:
+        from tasks.host import proof
+
         return proof.look(self._need())
 
     def view(self) -> View:
@@ -206,9 +212,13 @@ class _Looker:
             return None
 
     def selinux(self) -> Any:
+        from tasks.host import selinux
+
         return selinux.look(self.site, self.misp.user if self.misp else None)
 
     def originals(self) -> Any:
+        from tasks.host import launchers, originals
+
         live = bool(self.old_workers().processes)
         return originals.look(self.site, launchers.are_out(self.site, live))
 
@@ -221,7 +231,7 @@ class _Looker:
         return self.misp
 
 
-_ORDER = {
+_ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "RunState": _Looker.run_state,
     "System": _Looker.system,
     "Packages": _Looker.packages,
@@ -240,7 +250,7 @@ _ORDER = {
     "Proof": _Looker.proof,
     "View": _Looker.view,
     "Libraries": _Looker.libraries,  # last: a class file with a fatal error ends PHP
-}  # type: Dict[str, Callable[[_Looker], Any]]
+}
 
 
 def version_of(text: str) -> Version:
@@ -264,7 +274,7 @@ def _php_path() -> str:
 def _tree(site: Site, misp: Misp, found: Any) -> Tree:
     if not isinstance(found, dict):
         raise WebUserError("MISP's files cannot be looked at")
-    config = found.get("config")
+    config: Any = found.get("config")
     is_whole = isinstance(config, list) and [type(one) for one in config] == [int, int]
     text = str(found.get("version", ""))[:200]
     return Tree(
@@ -282,17 +292,6 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         "php composer.phar" if found.get("phar") is True else _composer(),
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
     )
-
-
-def misp_version(text: str) -> Version:
-    """MISP's VERSION.json as (major, minor, hotfix); (0, 0, 0) when it is not that."""
-    found = first_json(text.encode("utf-8", "replace"))
-    if not isinstance(found, dict):
-        return (0, 0, 0)
-    numbers = [found.get(key) for key in ("major", "minor", "hotfix")]
-    if all(type(one) is int and 0 <= one < 100000 for one in numbers):
-        return (numbers[0], numbers[1], numbers[2])  # type: ignore[return-value]
-    return (0, 0, 0)
 
 
 def _name_of(uid: int) -> str:

@@ -5,6 +5,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 from tasks.host import gate, places
 from tasks.host.bridge import Bridge, BridgeRedis
 from tasks.host.errors import WebUserError
+from tasks.host.parts import Version
 from tasks.host.places import Place
 from tasks.host.queues import Backend
 from tasks.host.site import Desired, Site
@@ -36,7 +37,7 @@ class Misp:
         self.desired = desired
         self.user = gate.web_user(site)
         self.bridge = Bridge(self.user, site.misp_root)
-        self._stored = None  # type: Optional[Stored]
+        self._stored: Optional[Stored] = None
 
     def __enter__(self) -> "Misp":
         return self
@@ -153,6 +154,17 @@ def first_json(data: bytes) -> Any:
         except (ValueError, RecursionError):
             continue
     return None
+
+
+def misp_version(text: str) -> Version:
+    """MISP's VERSION.json as (major, minor, hotfix); (0, 0, 0) when it is not that."""
+    found = first_json(text.encode("utf-8", "replace"))
+    if not isinstance(found, dict):
+        return (0, 0, 0)
+    numbers = [found.get(key) for key in ("major", "minor", "hotfix")]
+    if all(type(one) is int and 0 <= one < 100000 for one in numbers):
+        return (numbers[0], numbers[1], numbers[2])  # type: ignore[return-value]
+    return (0, 0, 0)
 
 
 def _bounded(value: Any, depth: int) -> Any:

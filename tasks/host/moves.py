@@ -49,7 +49,7 @@ def convert_jobs(one: Misp) -> List[str]:
     name = time.strftime("/old-jobs-%Y-%m-%dT%H%M%SZ.json", time.gmtime())
     files.make_folder(one.site.state_dir)
     files.write(one.site.state_dir + name, json.dumps(copy, indent=1).encode())
-    messages = []  # type: List[str]
+    messages: List[str] = []
     done = conversion.convert(old, new, copy, _rename(one, messages), Clock())
     return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
 
@@ -58,7 +58,7 @@ def finish_conversion(site: Site, desired: Desired) -> List[str]:
     """Finish a conversion that was cut off."""
     with Misp(site, desired) as one:
         old, new = _both(one)
-        messages = []  # type: List[str]
+        messages: List[str] = []
         done = conversion.finish_conversion(old, new, _rename(one, messages), Clock())
         return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
 
@@ -70,7 +70,7 @@ def _converted(count: int) -> str:
 def move_back(one: Misp) -> List[str]:
     """Move what waits on the new backend to the old one's lists."""
     old, new = _both(one)
-    messages = []  # type: List[str]
+    messages: List[str] = []
     done = way_back.move_back(old, new, _store(one), _rename(one, messages), Clock())
     moved = ["%d job(s) of the new backend moved to the old one" % done.moved] if done.moved else []
     return [*moved, *done.left, *messages]

@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import os
 from typing import Dict, List
 
-from tasks.host import files, gate, proof_jobs, tree, workers
+from tasks.host import files, gate, proof_jobs, tree
+from tasks.host import workers as workers_
 from tasks.host.clock import Clock
 from tasks.host.errors import HostError
-from tasks.host.misp import Misp
+from tasks.host.misp import Misp, misp_version
 from tasks.host.parts import Proof
 from tasks.host.site import Desired, Site
 
@@ -59,38 +59,23 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
     if bad:
         raise ProofError(
             "a test job did not come through: %s. The ends of the workers' logs: %s"
-            % ("; ".join(bad), log_ends(site))
+            % ("; ".join(bad), workers_.log_ends(site))
         )
     return ["%s: completed" % outcome.queue for outcome in outcomes]
 
 
 def _marks_running_jobs(one: Misp) -> bool:
     """Whether a worker renews a key while its job runs: from MISP 2.4.184 on (StartWorkerShell)."""
-    from tasks.host.look import misp_version
-
     found = gate.ask(one.user, tree.look, one.site.misp_root)
     text = found.get("version", "") if isinstance(found, dict) else ""
     return misp_version(str(text)[:200]) >= (2, 4, 184)
-
-
-def log_ends(site: Site) -> str:
-    """The last line of each worker log that says something, for an error's text."""
-    ends = []
-    for name in sorted(os.listdir(site.log_dir)) if os.path.isdir(site.log_dir) else []:
-        with open(site.log_dir + "/" + name, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 2000))
-            lines = file.read(2000).decode("utf-8", "replace").split("\n")
-        said = [line.strip() for line in lines if line.strip()]
-        if said:
-            ends.append("%s: %s" % (name, said[-1][-200:]))
-    return " | ".join(ends[:6]) or "empty"
 
 
 def record(site: Site, desired: Desired, seconds: int) -> List[str]:
     """Remember what was proven, once its workers have stayed, so that the next run need not."""
     with Misp(site, desired) as one:
         proven = evidence(one)
-    workers.wait_until_stable(site, seconds)
+    workers_.wait_until_stable(site, seconds)
     files.make_folder(site.state_dir)
     files.write(_file(site), proven.encode() + b"\n")
     return []

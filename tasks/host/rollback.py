@@ -14,13 +14,13 @@ from tasks.host import (
     rpc,
     selinux,
     settings,
-    supervisor,
+    supervisor_access,
     systemd,
     web,
     workers,
 )
 from tasks.host.misp import Misp
-from tasks.host.site import Desired, Site
+from tasks.host.site import GROUP, Desired, Site
 
 RETURNED = "the host is as it was before: MISP queues to its old workers"
 STAYED = "no old worker lives to go back to, so the new backend stays as it is"
@@ -50,7 +50,7 @@ def move_back(site: Site, desired: Desired) -> List[str]:
 def put_back(site: Site, desired: Desired) -> List[str]:
     """Put everything else back as it was, and then nothing that speaks of a migration."""
     with Misp(site, desired) as one:
-        messages = []  # type: List[str]
+        messages: List[str] = []
         if settings.is_unfinished(one):  # a run was cut off amid the settings
             messages += settings.disable(one)
             web.reload(site, one.user)
@@ -95,7 +95,7 @@ def _remove_workers(one: Misp) -> List[str]:
     else:
         originals.restore(site, site.group_file)
     if systemd.is_active(site.unit):
-        supervisor.update_group(site)
+        supervisor_access.connected(site).update()
     for name in ("workers-applied", "proven", "workers-previous"):
         files.remove(site.state_dir + "/" + name)
     return messages
@@ -125,7 +125,7 @@ def _restore_supervisor(one: Misp) -> List[str]:
         if was_kept:  # without a file of ours it never had to read anything anew
             rpc.restart(site)
     else:
-        others = [] if not systemd.is_active(site.unit) else supervisor.programs_of_others(site)
+        others = _programs_of_others(site)
         if others:  # which somebody has put there since
             return [
                 "%s goes on, since it also runs %s: its RPC ends when it is restarted"
@@ -136,6 +136,14 @@ def _restore_supervisor(one: Misp) -> List[str]:
         now = systemd.show([site.unit])[0]
         systemd.disable(now)
     return messages
+
+
+def _programs_of_others(site: Site) -> List[str]:
+    if not systemd.is_active(site.unit):
+        return []
+    status = supervisor_access.connected(site).status()
+    states = ("RUNNING", "STARTING", "BACKOFF")
+    return [one.name for one in status if one.group != GROUP and one.state in states]
 
 
 def forget(site: Site) -> None:

@@ -110,14 +110,8 @@ def keep_config(one: Misp) -> None:
     if not originals.is_kept(one.site, path):
         status, digest = _status(one, path)
         originals.keep_stream(
-            one.site, path, status, digest, lambda copy: gate.save(one.user, _cat, copy, path)
+            one.site, path, status, digest, lambda copy: gate.save(one.user, tree.cat, copy, path)
         )
-
-
-def _cat(path: str) -> None:
-    import sys
-
-    sys.stdout.buffer.write(tree.read(path) or b"")
 
 
 def _status(one: Misp, path: str) -> Any:

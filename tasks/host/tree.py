@@ -8,11 +8,19 @@ is the web user's word.
 import hashlib
 import os
 import stat
-import sys
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
+
+
+def prepare() -> None:
+    """Import what copies take, as root: the web user may be unable to read Python's library."""
+    import ctypes
+    import shutil
+    import tarfile
+
+    _ = (ctypes, shutil, tarfile)
 
 
 def read(path: str, limit: int = _LIMIT) -> Optional[bytes]:
@@ -85,8 +93,11 @@ def digest(path: str) -> str:
     return total.hexdigest()
 
 
-def _walk(top: str) -> Iterator[Tuple[str, os.stat_result]]:
-    """Everything below a folder by its name in it, in one order."""
+def _walk(top: str, opens: bool = False) -> Iterator[Tuple[str, os.stat_result]]:
+    """Everything below a folder by its name in it, in one order.
+
+    With `opens` folders are made accessible on the way, as whoever owns them may.
+    """
     pending = [""]
     while pending:
         folder = pending.pop()
@@ -97,6 +108,8 @@ def _walk(top: str) -> Iterator[Tuple[str, os.stat_result]]:
             yield below, status
             if stat.S_ISDIR(status.st_mode):
                 pending.append(below)
+                if opens and status.st_uid == os.geteuid():
+                    os.chmod(top + "/" + below, 0o700)
 
 
 def _add(total: Any, path: str, name: str, status: os.stat_result) -> None:
@@ -117,12 +130,20 @@ def status_and_digest(path: str) -> List[Any]:
     return [what, digest(path)]
 
 
+def cat(path: str) -> None:
+    """Write a file to standard output."""
+    with os.fdopen(1, "wb") as out:
+        out.write(read(path) or b"")
+
+
 def pack(paths: List[str]) -> None:
     """Write a tar of these (absolute) paths, as far as they are there, to standard output."""
     import tarfile
 
     size = 0
-    with tarfile.open(fileobj=sys.stdout.buffer, mode="w|", format=tarfile.GNU_FORMAT) as tar:
+    with os.fdopen(1, "wb") as out, tarfile.open(
+        fileobj=out, mode="w|", format=tarfile.GNU_FORMAT
+    ) as tar:
         for top in paths:
             if _status(top) is None:
                 continue
@@ -153,7 +174,7 @@ def unpack(folder: str, names: List[str]) -> None:
     _remove(new)
     os.mkdir(new, 0o700)
     try:
-        with tarfile.open(fileobj=sys.stdin.buffer, mode="r|") as tar:
+        with os.fdopen(0, "rb") as source, tarfile.open(fileobj=source, mode="r|") as tar:
             for member in tar:
                 _extract(tar, member, new, names)
         _set_times(new)
@@ -184,7 +205,7 @@ def _extract(tar: Any, member: Any, new: str, names: List[str]) -> None:
     _pending.append((path, member))
 
 
-_pending = []  # type: List[Tuple[str, Any]]
+_pending: List[Tuple[str, Any]] = []
 
 
 def _set_times(new: str) -> None:
@@ -225,6 +246,10 @@ def _remove(path: str) -> None:
     if found is None:
         return
     if stat.S_ISDIR(found.st_mode):
+        if found.st_uid == os.geteuid():
+            os.chmod(path, 0o700)
+        for _ in _walk(path, opens=True):
+            pass
         shutil.rmtree(path)
     else:
         os.unlink(path)
@@ -271,8 +296,8 @@ def store(folder: str, name: str) -> str:
     new = path + ".new"
     _remove(new)
     number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(number, "wb") as file:
-        for chunk in iter(lambda: sys.stdin.buffer.read(1 << 18), b""):
+    with os.fdopen(number, "wb") as file, os.fdopen(0, "rb") as source:
+        for chunk in iter(lambda: source.read(1 << 18), b""):
             file.write(chunk)
         file.flush()
         os.fsync(number)

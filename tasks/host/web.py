@@ -121,7 +121,7 @@ def _reload_masters(table: Table, reloaded: List[str]) -> None:
 
 def _old_children(user: WebUser, ticks: int) -> List[str]:
     """Units with PHP processes of the web user's from before the change."""
-    found = {}  # type: Dict[str, Process]
+    found: Dict[str, Process] = {}
     for one in Table().web_tier():
         if one.uid == user.uid and one.started <= ticks:
             found[one.unit or "no unit (PID %d)" % one.pid] = one

@@ -20,7 +20,8 @@ def opened(target: Target) -> Commands:
     died between the two is made good by the next. `supervisorctl update` would not do: it leaves
     [inet_http_server] alone.
     """
-    seen = facts.ask(target, parts.Rpc)
+    # With a socket the first look did not know yet what the file is to be.
+    seen = facts.ask(target, parts.Rpc, fresh=bool(target.rpc_socket))
     supervisor = facts.ask(target, parts.Supervisor)
     rotates = target.settings.rotate_password
     is_running = (supervisor.unit.active, supervisor.unit.enabled) == ("active", "enabled")
