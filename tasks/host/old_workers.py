@@ -8,7 +8,6 @@ whatever it looks like.
 import glob
 import os
 import re
-import signal
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
 from tasks.host import files, gate, originals, programs, systemd
@@ -130,23 +129,6 @@ def send(user: WebUser, workers: Iterable[Process], number: int) -> List[int]:
     forks = jobs(workers)
     pids = [one.pid for one in workers if one.pid not in forks]
     return gate.signal_as(user, pids, number) if pids else []
-
-
-def quit_all(site: Site, user: WebUser, seconds: float) -> List[Process]:
-    """Have the workers leave, each after its job; returns those that still live in the end.
-
-    A worker that appears meanwhile, as by a cron job's start_dynamic.sh, is told as well.
-    """
-    told: Set[int] = set()
-
-    def are_gone() -> bool:
-        left = processes(site, user)
-        new = [one for one in left if one.pid not in told]
-        forks = jobs(left)
-        told.update(send(user, [one for one in new if one.pid not in forks], signal.SIGQUIT))
-        return not left
-
-    return [] if wait_until(are_gone, seconds) else processes(site, user)
 
 
 def start_by_hand(site: Site, user: WebUser) -> None:

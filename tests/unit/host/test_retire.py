@@ -53,6 +53,7 @@ class Host:
         self.unfit: list[Launcher] = []
         self.link = ""
         self.in_a_job = False
+        self.newcomers: list[Any] = []  # that appear while the first ones leave
         self.is_dead = False  # no worker comes up again
         self.records = Records()
         patch.setattr(module, "originals", self.records)
@@ -123,7 +124,8 @@ class Host:
         if workers:
             self.note("quit")
             if not self.in_a_job:
-                self.workers = []
+                self.workers = self.newcomers
+                self.newcomers = []
         return [one.pid for one in workers]
 
     def retire(self, *answers: OldBackend, leftovers: str = "stop") -> None:
@@ -204,6 +206,13 @@ def test_what_would_have_to_be_taken_out_by_hand_stops_it(host: Host) -> None:
     assert host.events == []
 
 
+def test_a_worker_that_appears_meanwhile_is_told_to_leave_as_well(host: Host) -> None:
+    host.newcomers = [host.process(31)]
+    host.retire()
+    assert host.events.count("quit") == 2
+    assert host.events[-1] == "forget"
+
+
 def test_a_job_that_runs_for_too_long_is_not_cut(host: Host) -> None:
     host.in_a_job = True
     host.workers.append(host.process(12))
@@ -211,6 +220,7 @@ def test_a_job_that_runs_for_too_long_is_not_cut(host: Host) -> None:
         DrainLimitError, match=r"limit of 1 s reached, old workers still run: 11 \(default\); 12"
     ):
         host.retire()
+    assert host.events.count("quit") == 1
     assert host.events[-1] == "quit"  # the unit stays held, so that nothing starts them again
 
 
