@@ -56,7 +56,9 @@ def settings(spec: HostSpec, directory: LabDirectory) -> dict[str, Any]:
 def set_up(host: LabHost, directory: LabDirectory) -> None:
     """Configure the stub, start the old workers, and give them jobs to do."""
     configure_stub(
-        host, api_key=host.api_key_file.read_text(), poll_interval=host.spec.poll_interval
+        host,
+        api_key=host.api_key_file.read_text(),
+        old_worker_interval=host.spec.old_worker_interval,
     )
     if host.spec.redis == "shared":
         use_redis(host, SHARED_REDIS, directory.redis_password)
