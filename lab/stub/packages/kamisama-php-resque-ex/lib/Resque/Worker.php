@@ -127,6 +127,7 @@ class Resque_Worker
             $exit = (new $item['class']())->perform($item['args'][0]);
         } catch (Throwable $error) {
             $this->log($error->getMessage());
+            Ledger::add(array('error' => $error->getMessage()));
             $exit = 1;
         }
         Ledger::setExit($exit);
