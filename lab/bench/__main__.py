@@ -1,8 +1,6 @@
-"""Measure the deploy beside the guide's own commands, Ansible and the bare floor.
+"""Measure the deploy beside the guide's own commands, Ansible and the bare floor, in turns.
 
-Everything in one run on the same machine, in turns; mostly ratios are judged, since two machines
-agree on nothing else. A limit that is not met is printed and is no error: this is no test. A row
-that could not be measured is one.
+A limit that is not met is printed and is no error. A row that could not be measured is one.
 """
 
 from __future__ import annotations
@@ -33,7 +31,6 @@ ROWS: Rows = {
     "warm": rehearsals.warm,
     "cold": rehearsals.cold,
 }
-FEWEST_PAIRS = 5  # that README shows
 
 
 def bench(rows: Rows, options: Options) -> dict[str, Section]:
@@ -57,17 +54,16 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--pairs", type=int, default=5, help="runs of each (default: 5)")
     parser.add_argument("--quick", action="store_true", help="one small run, to try the bench")
     parser.add_argument("--publish", action="store_true", help="also into README.md and docs/")
-    help_against = "also compare with the deploy of another checkout, in turns"
-    parser.add_argument("--against", type=Path, metavar="PATH", help=help_against)
+    parser.add_argument("--against", type=Path, help="also compare with this checkout's deploy")
     given = parser.parse_args(argv)
     chosen = (given.rows or ("" if given.against else names)).split(",")
     if unknown := sorted({*chosen} - {*ROWS, ""}):
         parser.error(f"no row {', '.join(unknown)}; there are {names}")
     if given.against and not (given.against / "deploy.py").is_file():
         parser.error(f"{given.against} is no checkout of this project")
-    is_whole = {*chosen} == {*ROWS} and given.pairs >= FEWEST_PAIRS
+    is_whole = {*chosen} == {*ROWS} and given.pairs >= 5
     if given.publish and (given.quick or given.against or not is_whole):
-        parser.error(f"--publish takes all rows and {FEWEST_PAIRS} or more runs of each, no others")
+        parser.error("--publish takes all rows and 5 or more runs of each, no others")
     given.rows = {row: measure for row, measure in ROWS.items() if row in chosen}
     if given.against:
         given.rows["against"], given.against = against.measured, given.against.resolve()
@@ -84,9 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             peers.require_ansible()
         options = Options(1 if given.quick else given.pairs, given.quick, given.against)
         sections = bench(given.rows, options)
-        found = report.write(sections, options.pairs)
-        console.print(Markdown(found), soft_wrap=False)
-        say(f"Also in {report.FOLDER}/bench.json.")
+        console.print(Markdown(report.write(sections, options.pairs)), soft_wrap=False)
         if given.publish:
             report.publish(sections, options.pairs)
     except KeyboardInterrupt:

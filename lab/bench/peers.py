@@ -10,11 +10,13 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lab import misp
 from lab.bases import Family
+from lab.console import step
 from lab.errors import LabError
 from lab.hosts import LabHost
 
@@ -28,6 +30,7 @@ _SUPERVISOR: Mapping[Family, Sequence[str]] = {
 """Unit, configuration, the directory that it includes, and the suffix of files there."""
 
 _MARKER = "--- getWorkers"
+_run = partial(subprocess.run, capture_output=True, text=True, timeout=600, check=False)
 
 
 def floor(hosts: Sequence[LabHost]) -> None:
@@ -73,27 +76,23 @@ def _variables(host: LabHost) -> dict[str, str]:
 
 
 def _log_in(host: LabHost, shell: str, script: str) -> subprocess.CompletedProcess[str]:
-    return _run([*shlex.split(host.ssh_command), "-o", "BatchMode=yes", shell], script)
-
-
-def _run(
-    command: Sequence[str], text: str, environment: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        command,
-        input=text,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    return _run([*shlex.split(host.ssh_command), "-o", "BatchMode=yes", shell], input=script)
 
 
 def _program(script: str, variables: Mapping[str, str]) -> str:
     lines = [f"{name}={shlex.quote(value)}" for name, value in variables.items()]
     # In a function, so that no command reads the script as its own standard input.
     return "\n".join(["main() {", *lines, (HERE / script).read_text(), "}", "main </dev/null", ""])
+
+
+def fetch_packages(hosts: Sequence[LabHost]) -> None:
+    """Keep the network out of what is timed; the RHEL family's repositories are local anyway."""
+    # Ansible's apt module needs python3-apt, and would install it itself.
+    install = "apt-get install -y -qq"
+    command = f"apt-get update -qq && {install} python3-apt && {install} --download-only supervisor"
+    with step("packages onto the hosts"), ThreadPoolExecutor() as pool:
+        debian = [host for host in hosts if host.family == "debian"]
+        list(pool.map(lambda host: host.exec(command, timeout=300), debian))
 
 
 def require_ansible() -> None:
@@ -106,10 +105,6 @@ class Playbook:
     """ansible/playbook.yml against lab hosts, over the same SSH key as the deploy."""
 
     def __init__(self, hosts: Sequence[LabHost], folder: Path) -> None:
-        for host in (host for host in hosts if host.family == "debian"):
-            # Ansible's apt module needs it, and would install it itself.
-            install = "apt-get update -qq && apt-get install -y -qq python3-apt"
-            host.exec(f"dpkg-query -W python3-apt || {{ {install}; }}", timeout=180)
         self._inventory = folder / "hosts.json"
         known = {"all": {"hosts": {host.name: _data(host) for host in hosts}}}
         self._inventory.write_text(json.dumps(known))
@@ -126,8 +121,8 @@ class Playbook:
                 "ANSIBLE_SSH_CONTROL_PATH_DIR": sockets,
                 "LC_ALL": "C.UTF-8",
             }
-            options = ["-i", str(self._inventory), "-l", limit, f"{HERE}/ansible/playbook.yml"]
-            done = _run([str(ANSIBLE_PLAYBOOK), *options], "", {**os.environ, **ours})
+            options = ["-i", self._inventory, "-l", limit, f"{HERE}/ansible/playbook.yml"]
+            done = _run([ANSIBLE_PLAYBOOK, *options], input="", env={**os.environ, **ours})
         unchanged = done.stdout.count("changed=0 ")
         if done.returncode or (converged and unchanged != len(hosts)):
             output = (done.stdout + done.stderr)[-3000:]

@@ -17,8 +17,7 @@ from lab.paths import REPOSITORY
 
 THIS, OTHER = "this", "other"
 
-Turn = dict[str, float]
-"""What one checkout took in one round, by what was measured."""
+Turn = dict[str, float]  # what one checkout took in one round, by what was measured
 
 
 def measured(options: Options) -> Section:
@@ -42,23 +41,20 @@ def measured(options: Options) -> Section:
                 migrate = partial(deploy.on, lab, [host], "-y", checkout=checkouts[name])
                 sample = first.migrated(host, migrate)
                 turns[name][f"first migration, fresh {base} [s]"] = sample.seconds
-    origins = [host.origin for host in lab]
-    return Section(
-        f"This checkout / {options.against.name}", compared(rounds), origins, {"rounds": rounds}
-    )
+    title = f"This checkout / {options.against.name}"
+    return Section(title, compared(rounds), [host.origin for host in lab], {"rounds": rounds})
 
 
 def _turn(lab: Lab, hosts: Sequence[LabHost], checkout: Path, scope: str) -> Turn:
     # Not counted: the checkouts may disagree on what is converged.
     deploy.on(lab, hosts, "-y", checkout=checkout)
     logged = deploy.on(lab, hosts, "-y", "--debug", checkout=checkout)
-    received = _received(hosts)
+    before = _received(hosts)
     again, cpu = deploy.watched(hosts, partial(deploy.again, lab, checkout=checkout))
-    received = _received(hosts) - received
-    dry = timed(deploy.dry, lab, hosts, checkout)
+    received = _received(hosts) - before
     return {
         f"converged run, {scope} [s]": again.seconds,
-        f"dry run, {scope} [s]": dry.seconds,
+        f"dry run, {scope} [s]": timed(deploy.dry, lab, hosts, checkout).seconds,
         f"processor time of the hosts, {scope} [s]": cpu,
         f"processor time of the controller, {scope} [s]": again.cpu,
         f"sent to the hosts, {scope} [bytes]": received,
@@ -67,9 +63,8 @@ def _turn(lab: Lab, hosts: Sequence[LabHost], checkout: Path, scope: str) -> Tur
 
 
 def _received(hosts: Sequence[LabHost]) -> int:
-    """Return what the hosts' network interfaces have received, SSH and HTTPS alike."""
-    counter = ["cat", "/sys/class/net/eth0/statistics/rx_bytes"]
-    return sum(int(host.exec(counter).stdout) for host in hosts)
+    # By the hosts' network interfaces, so SSH and HTTPS alike.
+    return sum(int(host.read("/sys/class/net/eth0/statistics/rx_bytes")) for host in hosts)
 
 
 def compared(rounds: Sequence[Mapping[str, Turn]]) -> list[Figure]:

@@ -30,6 +30,7 @@ def measured(options: Options) -> Section:
     counted = []
     with deploy.converged(REHEARSAL) as lab, tempfile.TemporaryDirectory() as folder:
         every = list(lab)
+        peers.fetch_packages(every)
         playbook = peers.Playbook(every, Path(folder))
         actions: dict[str, Action] = {
             RUN: partial(deploy.again, lab),

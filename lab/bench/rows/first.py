@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,22 +25,6 @@ BASES = {"debian-12": "2.5.1", "el-like": "2.4.199"}
 STABLE_SECONDS = 8.0  # how old the proof lets the new workers grow, see tasks/proof.py
 MOST_OF_GUIDE = 1.25
 MOST_OF_ANSIBLE = 0.5
-# No network: apt gets the packages from a directory, as the RHEL family's repositories are local.
-_KEEP_PACKAGES = r"""
-set -eu
-apt-get update -qq
-apt-get install -y -qq python3-apt
-install -d /srv/packages && cd /srv/packages
-apt-get install -y -qq --download-only -o Dir::Cache::archives=/srv/packages supervisor
-for deb in *.deb; do
-    dpkg-deb --field "$deb"
-    sum=$(sha256sum <"$deb" | cut -d' ' -f1)
-    printf 'Filename: ./%s\nSize: %s\nSHA256: %s\n\n' "$deb" "$(stat -c %s "$deb")" "$sum"
-done >Packages
-rm -rf /etc/apt/sources.list /etc/apt/sources.list.d/* partial lock
-echo 'deb [trusted=yes] file:/srv/packages ./' >/etc/apt/sources.list.d/local.list
-apt-get update -qq
-"""
 
 
 def measured(options: Options) -> Section:
@@ -98,9 +81,7 @@ def fresh(names: Sequence[str]) -> Iterator[Lab]:
         for name in names
     ]
     with Lab.start(specs) as lab:
-        with step("packages onto the hosts"), ThreadPoolExecutor() as pool:
-            debian = [host for host in lab if host.family == "debian"]
-            list(pool.map(lambda host: host.exec(_KEEP_PACKAGES, timeout=300), debian))
+        peers.fetch_packages(list(lab))
         yield lab
 
 

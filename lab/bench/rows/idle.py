@@ -36,9 +36,10 @@ def measured(options: Options) -> Section:
 
 def _look(host: LabHost, wait: float) -> list[Figure]:
     with step(f"{host.name}: {wait:.0f} s without a job"):
-        began, commands, before = time.monotonic(), _commands(host), _processes(host)
+        began, commands = time.monotonic(), misp.ask_redis(host, _COMMANDS)
+        before = _processes(host)
         time.sleep(wait)
-        sent = max(0, _commands(host) - commands - _OWN_COMMANDS)
+        sent = max(0, misp.ask_redis(host, _COMMANDS) - commands - _OWN_COMMANDS)
         after, passed = _processes(host), time.monotonic() - began
     ticks = sum(after[pid][1] - before[pid][1] for pid in after.keys() & before.keys())
     megabytes = sum(pss for pss, _ in after.values()) / 1024
@@ -48,10 +49,6 @@ def _look(host: LabHost, wait: float) -> list[Figure]:
         Figure(f"Redis commands a second, {workers}, {host.name}", sent / passed, MOST_COMMANDS),
         Figure(f"memory of {workers}, {host.name}", megabytes, unit="MB", parts=cpu),
     ]
-
-
-def _commands(host: LabHost) -> int:
-    return int(misp.ask_redis(host, _COMMANDS))
 
 
 def _processes(host: LabHost) -> dict[str, tuple[int, int]]:
