@@ -179,8 +179,7 @@ def rehearse(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Times beside the guide's and Ansible's. Options: --install-engine, --rows, --quick."""
+    """Times beside the guide's and Ansible's. Options: --install-engine, --rows, --against."""
     _install(session, peers=True)
     options, rest = _options(session)
-    keep = ["--keep"] * options.keep
-    _with_engine(session, options, "-m", "lab.bench", *keep, *rest)
+    _with_engine(session, options, "-m", "lab.bench", *rest)
