@@ -63,7 +63,8 @@ class FakeProc:
         self, pid: int, *, name: str, parent: int = 1, started: int = 100, state: str = "S"
     ) -> None:
         fields = [state, str(parent), *["0"] * 17, str(started), "0", "0"]
-        (self.folder / str(pid) / "stat").write_text(f"{pid} ({name}) {' '.join(fields)}\n")
+        text = f"{pid} ({name}) {' '.join(fields)}\n"
+        (self.folder / str(pid) / "stat").write_bytes(os.fsencode(text))
 
     def end(self, pid: int) -> None:
         """The process is gone, as its stat is what is looked at first."""

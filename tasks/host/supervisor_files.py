@@ -1,0 +1,255 @@
+"""THE reader of supervisor's files: it reads what supervisord reads, as supervisord 4 does.
+
+The main file names further ones by patterns in [include]. A section may stand in several files:
+of two values for one key the later one counts.
+"""
+
+import configparser
+import glob
+import os
+import re
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+
+from tasks.host import files
+from tasks.host.files import FileError
+from tasks.host.site import GROUP
+
+Values = Dict[str, str]
+
+# MISP's code has these names of programs as constants (BackgroundJobsTool.php).
+PROGRAMS = ("default", "prio", "email", "cache", "update", "scheduler")
+PROGRAM_KINDS = ("program:", "fcgi-program:", "eventlistener:")
+STARTS_OLD_WORKERS = re.compile(
+    r"worker/start(_dynamic)?\.sh|CakeResque\s+((re)?start|load)|bin/resque"
+)
+HASHED = "{SHA}"
+_DEFAULTS = "DEFAULT"
+_NO_SECTION = "\0"  # so that [DEFAULT] of one file is a section like others until all are read
+_FILES = 1000
+_CAKE = re.compile(r"(/\S+)/app/Console/cake(\.php)?(\s|$)")
+
+
+class Server(NamedTuple):
+    """An HTTP server of supervisord's, as its section has it; `password` may be a hash."""
+
+    file: str
+    address: str  # of [inet_http_server]: HOST:PORT, or PORT
+    path: str  # of [unix_http_server]
+    user: str
+    password: str
+
+    @property
+    def port(self) -> int:
+        """The TCP port, 0 where there is none."""
+        port = self.address.rpartition(":")[2]
+        return int(port) if port.isdigit() and len(port) <= 5 else 0
+
+    @property
+    def clear_password(self) -> str:
+        """The password, empty where there is none or only its hash."""
+        return "" if self.password.startswith(HASHED) else self.password
+
+
+class SupervisorFiles:
+    """The sections of all files, by file and together."""
+
+    def __init__(self, path: str, environment: Optional[Mapping[str, str]] = None) -> None:
+        """Read the main file and all that it includes.
+
+        Args:
+            environment: supervisord's own, which values may refer to.
+        """
+        self.path = path
+        self.patterns = []  # type: List[str]
+        self.by_file = {}  # type: Dict[str, Dict[str, Values]]
+        self.faults = []  # type: List[str]
+        self._names = {"ENV_" + name: value for name, value in (environment or {}).items()}
+        self._names["host_node_name"] = os.uname().nodename
+        self._names["here"] = os.path.dirname(os.path.abspath(path))
+        self.exists = self._read(path)
+        if not self.exists:
+            return
+        self._include()
+        for file in self._included():
+            self.by_file.pop(file, None)  # of a file that is named twice the last reading counts
+            self._read(file)
+
+    def files_with(self, *names: str) -> List[str]:
+        """Files that have one of these sections."""
+        return [
+            file
+            for file, found in self.by_file.items()
+            if any(_stripped(name) in names for name in found)
+        ]
+
+    def sections(self, file: str = "") -> List[str]:
+        """Names of the sections in one file, or in all."""
+        chosen = [file] if file else list(self.by_file)
+        found = {}  # type: Dict[str, None]
+        for one in chosen:
+            found.update(dict.fromkeys(self.by_file.get(one, {})))
+        return [name for name in found if name != _DEFAULTS]
+
+    def get(self, section: str, key: str, file: str = "") -> str:
+        """A value, its references replaced; empty where there is none."""
+        value = ""
+        for name in (_DEFAULTS, section):
+            for path, found in self.by_file.items():
+                if name == _DEFAULTS or not file or path == file:
+                    value = found.get(name, {}).get(key, value)
+        return expanded(value, dict(self._names, **_names_in(section)))
+
+    def inet_servers(self, but: str = "") -> List[Server]:
+        """The TCP servers of all files but one."""
+        return list(self._servers("inet_http_server", but))
+
+    def unix_servers(self) -> List[Server]:
+        """The servers on socket files."""
+        return list(self._servers("unix_http_server", ""))
+
+    def matches(self, file: str) -> bool:
+        """Whether a file of that name is or would be included."""
+        return any(_is_like(file, os.path.normpath(pattern)) for pattern in self.patterns)
+
+    def group_elsewhere(self, group_file: str) -> List[str]:
+        """Other files that have MISP's group, or a program of a name that it needs.
+
+        A program alone is a group of its own name, so one called misp-workers counts.
+        """
+        names = ["group:" + GROUP]
+        names += [kind + name for kind in PROGRAM_KINDS for name in (GROUP, *PROGRAMS)]
+        return [file for file in self.files_with(*names) if file != group_file]
+
+    def group_root(self, group_file: str) -> str:
+        """The MISP that a group's file is for: the directory of a program, or of its command."""
+        names = sorted(self.sections(group_file), key=lambda name: name != "program:default")
+        for name in names:
+            if not name.startswith("program:"):
+                continue
+            directory = self.get(name, "directory", group_file)
+            found = _CAKE.search(self.get(name, "command", group_file) + " ")
+            if directory or found:
+                return (directory or (found.group(1) if found else "")).rstrip("/")
+        return ""
+
+    def group_extra(self, group_file: str) -> List[str]:
+        """Sections of the group's file that are neither the group nor one of its programs."""
+        listed = [one.strip() for one in self.get("group:" + GROUP, "programs").split(",")]
+        ours = {"group:" + GROUP} | {"program:" + name for name in listed}
+        found = self.sections(group_file)
+        return ["[%s]" % name for name in found if _stripped(name) not in ours]
+
+    def old_programs(self) -> List[str]:
+        """Programs of any file that start old workers, by themselves or by a script."""
+        return sorted(
+            name.partition(":")[2].strip()
+            for name in self.sections()
+            if name.startswith(PROGRAM_KINDS) and _starts_old(self.get(name, "command"))
+        )
+
+    def _servers(self, kind: str, but: str) -> Iterator[Server]:
+        for file in self.by_file:
+            for name in self.sections(file):
+                if file == but or (name != kind and not name.startswith(kind + ":")):
+                    continue
+                values = [
+                    self.get(name, key, file).strip()
+                    for key in ("port", "file", "username", "password")
+                ]
+                values[1] = os.path.normpath(values[1]) if values[1] else ""
+                yield Server(file, *values)
+
+    def _include(self) -> None:
+        if "include" not in self.by_file[self.path]:
+            return
+        listed = self.get("include", "files", self.path).split()
+        if not listed:
+            self.faults.append("%s has an [include] without files" % self.path)
+        folder = os.path.dirname(os.path.abspath(self.path))
+        self.patterns = [os.path.join(folder, pattern) for pattern in listed]
+        unknown = [pattern for pattern in listed if "%(" in pattern]
+        if unknown:
+            self.faults.append("%s includes %s, which is not known" % (self.path, unknown[0]))
+
+    def _included(self) -> List[str]:
+        found = [path for pattern in self.patterns for path in sorted(glob.glob(pattern))]
+        found = [path for path in found if not os.path.isdir(path)]
+        if len(found) > _FILES:
+            self.faults.append("%s includes %d files" % (self.path, len(found)))
+        return found[:_FILES]
+
+    def _read(self, path: str) -> bool:
+        try:
+            data = files.read(files.real_path(path))
+        except FileError as error:
+            self.faults.append("supervisord reads %s, but %s" % (path, error))
+            self.by_file[path] = {}
+            return True
+        if data is None:
+            return False
+        parser = _parser()
+        try:
+            parser.read_string(data.decode("utf-8", "replace"), path)
+        except configparser.Error as error:
+            # Whatever could be read counts: supervisord runs since before the fault came.
+            self.faults.append("supervisord cannot read %s" % " ".join(str(error).split()))
+        folder = os.path.dirname(os.path.abspath(path))
+        self.by_file[path] = {
+            name: {key: value.replace("%(here)s", folder) for key, value in parser.items(name)}
+            for name in parser.sections()
+        }
+        return True
+
+
+def expanded(value: str, names: Mapping[str, Any]) -> str:
+    """A value with its references replaced; one to an unknown name leaves the whole as it is."""
+    try:
+        return value % names
+    except (KeyError, ValueError, TypeError):
+        return value
+
+
+def _stripped(section: str) -> str:
+    """A section's name as supervisord compares it: blanks around a program's name are nothing."""
+    kind, colon, name = section.partition(":")
+    return kind + colon + name.strip()
+
+
+def _is_like(path: str, pattern: str) -> bool:
+    """Whether a glob pattern would match a path, folder by folder."""
+    import fnmatch
+
+    names, wanted = path.split("/"), pattern.split("/")
+    return len(names) == len(wanted) and all(map(fnmatch.fnmatchcase, names, wanted))
+
+
+def _parser() -> Any:
+    # As UnhosedConfigParser: Python 2's ways on Python 3.
+    return configparser.RawConfigParser(
+        strict=False, inline_comment_prefixes=(";", "#"), default_section=_NO_SECTION
+    )
+
+
+def _names_in(section: str) -> Dict[str, Any]:
+    """What a program's section may refer to, for its first process."""
+    name = section.partition(":")[2]
+    return {"program_name": name, "group_name": name, "process_num": 0, "numprocs": 1}
+
+
+def _starts_old(command: str) -> bool:
+    """Whether a command starts old workers, or a script of root's that it runs does."""
+    if STARTS_OLD_WORKERS.search(command):
+        return True
+    for word in command.split()[:3]:
+        text = _script(word) if word.startswith("/") else ""
+        if any(STARTS_OLD_WORKERS.search(line.partition("#")[0]) for line in text.splitlines()):
+            return True
+    return False
+
+
+def _script(path: str) -> str:
+    try:
+        data = files.read(files.real_path(path), 1 << 16) or b""
+    except (FileError, OSError):
+        return ""
+    return data.decode("utf-8", "replace") if data.startswith(b"#!") else ""
