@@ -62,7 +62,7 @@ class Process:
     @property
     def is_alive(self) -> bool:
         """Whether the PID still is this process, and not its remains."""
-        again = _process(self.proc, self.pid)
+        again = process(self.proc, self.pid)
         return again is not None and again.started == self.started and again.state != "Z"
 
     @property
@@ -146,7 +146,7 @@ class Process:
         return found
 
     def _read(self, name: str, limit: int) -> bytes:
-        return self._once(name, lambda path: _start_of(path, limit))
+        return self._once(name, lambda path: start_of(path, limit))
 
     def _once(self, name: str, read: Callable[[str], bytes]) -> bytes:
         if name not in self._known:
@@ -155,7 +155,7 @@ class Process:
             except OSError:
                 data = b""
             # Read between two looks at its start time, so it is this process's.
-            again = _process(self.proc, self.pid)
+            again = process(self.proc, self.pid)
             self._known[name] = data if again and again.started == self.started else b""
         return self._known[name]
 
@@ -166,7 +166,7 @@ class Table:
     def __init__(self, proc: str = PROC) -> None:
         self.proc = proc
         pids = sorted(int(name) for name in _names(proc) if name.isdigit())
-        found = [_process(proc, pid) for pid in pids]
+        found = [process(proc, pid) for pid in pids]
         self.by_pid = {one.pid: one for one in found if one is not None}
         self._children = {}  # type: Dict[int, List[Process]]
         for one in self.by_pid.values():
@@ -224,7 +224,7 @@ class Workers:
 
     def is_stopped(self, pid: int) -> bool:
         """Whether it is frozen by now."""
-        now = _process(self.proc, pid)
+        now = process(self.proc, pid)
         return self.exists(pid) and now is not None and now.state == "T"
 
     def with_child(self, pids: Iterable[int]) -> Set[int]:
@@ -251,6 +251,31 @@ class Workers:
         time.sleep(seconds)
 
 
+def process(proc: str, pid: int) -> Optional[Process]:
+    """The process that has a PID now."""
+    folder = "%s/%d" % (proc, pid)
+    try:
+        return Process(proc, pid, os.stat(folder).st_uid, start_of(folder + "/stat", 4096))
+    except (OSError, ValueError):
+        return None
+
+
+def start_of(path: str, limit: int) -> bytes:
+    """The beginning of a file of the kernel's."""
+    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        chunks = []
+        while limit > 0:
+            chunk = os.read(number, min(limit, 1 << 16))
+            if not chunk:
+                break
+            chunks.append(chunk)
+            limit -= len(chunk)
+        return b"".join(chunks)
+    finally:
+        os.close(number)
+
+
 class TcpRow:
     """One line of /proc/net/tcp or tcp6."""
 
@@ -266,36 +291,13 @@ def tcp_rows(proc: str = PROC) -> Iterator[TcpRow]:
     """The TCP sockets of this system's network namespace."""
     for table in _TCP_TABLES:
         try:
-            data = _start_of("%s/net/%s" % (proc, table), 1 << 26)
+            data = start_of("%s/net/%s" % (proc, table), 1 << 26)
         except OSError:
             continue
         for line in data.splitlines()[1:]:
             fields = line.split()
             if len(fields) > 9:
                 yield TcpRow(fields)
-
-
-def _process(proc: str, pid: int) -> Optional[Process]:
-    folder = "%s/%d" % (proc, pid)
-    try:
-        return Process(proc, pid, os.stat(folder).st_uid, _start_of(folder + "/stat", 4096))
-    except (OSError, ValueError):
-        return None
-
-
-def _start_of(path: str, limit: int) -> bytes:
-    number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        chunks = []
-        while limit > 0:
-            chunk = os.read(number, min(limit, 1 << 16))
-            if not chunk:
-                break
-            chunks.append(chunk)
-            limit -= len(chunk)
-        return b"".join(chunks)
-    finally:
-        os.close(number)
 
 
 def _identity(path: str) -> bytes:

@@ -1,0 +1,66 @@
+"""Supervisord's service, as systemd has it."""
+
+from typing import Dict
+
+from tasks.host import programs
+from tasks.host.errors import HostError
+
+_START = 120.0  # seconds; a stop waits for every program
+
+
+class ServiceError(HostError):
+    """Systemd does not do what supervisord's service needs."""
+
+
+class Daemon:
+    """The service; `unit` is its name in full."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+
+    def main_pid(self) -> int:
+        """PID of the supervisord that the service runs, 0 while it does not."""
+        known = self._show()
+        pid = known.get("MainPID", "")
+        return int(pid) if pid.isdigit() and known.get("ActiveState") == "active" else 0
+
+    def enable(self) -> None:
+        """Have it start at boot.
+
+        Raises:
+            ServiceError: systemd refuses, as for a masked unit.
+        """
+        # Not the init script that Debian has beside the unit: systemd does not run it.
+        self._run("enable", "--no-reload", skips_sysv=True)
+
+    def start(self) -> None:
+        """Start it; failures of before do not count."""
+        programs.run("systemctl", "reset-failed", self.unit)
+        self._run("start")
+
+    def restart(self) -> None:
+        """Stop it with all its programs and start it anew."""
+        self._run("restart")
+
+    def journal(self) -> str:
+        """The end of its journal, for an error's text."""
+        try:
+            words = ("-u", self.unit, "-n", "5", "--no-pager", "-o", "cat")
+            return " / ".join(programs.run("journalctl", *words, timeout=10.0).lines)
+        except HostError:
+            return ""
+
+    def _show(self) -> Dict[str, str]:
+        words = ("-p", "ActiveState", "-p", "MainPID", self.unit)
+        pairs = (line.partition("=") for line in programs.run("systemctl", "show", *words).lines)
+        return {name: value for name, _, value in pairs}
+
+    def _run(self, *words: str, skips_sysv: bool = False) -> None:
+        environment = {"SYSTEMCTL_SKIP_SYSV": "1"} if skips_sysv else None
+        words += (self.unit,)
+        done = programs.run("systemctl", *words, timeout=_START, environment=environment)
+        if done.status != 0:
+            raise ServiceError(
+                "systemctl %s: %s. See systemctl status %s"
+                % (" ".join(words), done.complaint or "status %d" % done.status, self.unit)
+            )

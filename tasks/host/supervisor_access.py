@@ -1,0 +1,89 @@
+"""How root reaches supervisord: which files it runs with, and which of its servers lets root in."""
+
+import os
+from typing import List, Optional, Sequence
+
+from tasks.host.errors import HostError
+from tasks.host.processes import PROC, Process
+from tasks.host.site import Site
+from tasks.host.supervisor import Door, NoAnswerError, Supervisord
+from tasks.host.supervisor_files import HASHED, Server, SupervisorFiles
+
+# Where supervisord looks for its file without -c (options.py), as far as packages use it.
+_DEFAULT_FILES = ("/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
+
+
+def control(
+    found: SupervisorFiles, main_pid: int, password: str = "", proc: str = PROC
+) -> Supervisord:
+    """A `Supervisord` that answers root, by whichever of its servers.
+
+    Args:
+        password: one that may be the right one where the files have a hash.
+
+    Raises:
+        NoAnswerError: none does.
+    """
+    reasons = []
+    doors = _doors(found, password)
+    for door in doors:
+        daemon = Supervisord(door, main_pid, proc)
+        try:
+            pid = daemon.pid()
+        except HostError as error:
+            reasons.append(str(error))
+            continue
+        if pid == main_pid:
+            return daemon
+        reasons.append("%r is the supervisord of PID %d" % (door, pid))
+    raise NoAnswerError(
+        "supervisord (PID %d) cannot be asked for its programs: %s. %s has to have a "
+        "[unix_http_server] whose password, if it has one, is not hashed or is in [supervisorctl] "
+        "too; if the file was changed since supervisord started, restart supervisord"
+        % (main_pid, "; ".join(reasons) or "no server with a known password", found.path)
+    )
+
+
+def _doors(found: SupervisorFiles, password: str) -> List[Door]:
+    candidates = [found.get("supervisorctl", "password"), password]
+    doors = []
+    for server in found.unix_servers() + found.inet_servers():
+        right = known_password(server, candidates)
+        if (server.password and not right) or not (server.path or server.port):
+            continue
+        doors.append(Door(server.path, server.port, server.user, right))
+    return doors
+
+
+def known_password(server: Server, candidates: Sequence[str]) -> str:
+    """A server's password: it stands there in clear, or is the one of these that has its hash."""
+    import hashlib
+
+    if server.clear_password:
+        return server.clear_password
+    for one in candidates:
+        if server.password == HASHED + hashlib.sha1(one.encode("utf-8")).hexdigest():  # noqa: S324
+            return one
+    return ""
+
+
+def read_files(site: Site, main: Optional[Process]) -> SupervisorFiles:
+    """The files that supervisord runs with; those it would start with while it does not run."""
+    path = conf_of(main) if main else ""
+    return SupervisorFiles(path or site.supervisor_conf, main.environ if main else None)
+
+
+def conf_of(one: Process) -> str:
+    """The main file of a supervisord, by its command line; empty if it cannot be told."""
+    words = one.argv
+    for number, word in enumerate(words):
+        path = ""
+        if word in ("-c", "--configuration"):
+            path = "".join(words[number + 1 : number + 2])
+        elif word.startswith("--configuration="):
+            path = word.partition("=")[2]
+        elif word.startswith("-c") and number:
+            path = word[2:]
+        if path:
+            return os.path.join(one.cwd or "/", path)
+    return next((path for path in _DEFAULT_FILES if os.path.exists(path)), "")
