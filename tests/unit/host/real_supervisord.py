@@ -38,10 +38,22 @@ programs={names}
 PROGRAM = """\
 [program:{name}]
 command=/bin/sleep 6{seconds}
+user=nobody
 process_name=%(program_name)s_%(process_num)02d
 numprocs=2
 startsecs=0
 """
+
+
+# What a worker looks like in /proc; `code` is what it does.
+WORKER = """\
+[program:{name}]
+command=/usr/bin/python3 -c "{code}" {root}/app/Console/cake.php start_worker {name}
+user=nobody
+startsecs=0
+"""
+IDLE = "import time; time.sleep(600)"
+BUSY = "import subprocess; subprocess.call(['/bin/sleep', '{seconds}']); " + IDLE
 
 
 def free_port() -> int:
@@ -54,6 +66,12 @@ def group_text(*names: str, seconds: int = 0) -> str:
     """MISP's group with two sleeping workers for each name."""
     programs = [PROGRAM.format(name=name, seconds=seconds) for name in names]
     return GROUP.format(names=",".join(names)) + "".join(programs)
+
+
+def workers_text(root: str, **code: str) -> str:
+    """MISP's group with one worker for each name, which does what its code says."""
+    programs = [WORKER.format(name=name, code=text, root=root) for name, text in code.items()]
+    return GROUP.format(names=",".join(code)) + "".join(programs)
 
 
 class RealSupervisord(Daemon):

@@ -268,7 +268,7 @@ def test_status_is_what_supervisorctl_prints(daemon: RealSupervisord) -> None:
     worker = next(one for one in found if one.name == "misp-workers:prio_01")
     assert worker.group == "misp-workers"
     assert worker.note == f"pid {worker.pid}, uptime 0:00:0{worker.uptime}"
-    assert worker.user == "root"
+    assert worker.user == "nobody"
     own = next(one for one in found if one.name == "own")
     assert (own.group, own.pid, own.uptime, own.user) == ("own", 0, 0, "")
     assert len(_unix(daemon).group()) == 4

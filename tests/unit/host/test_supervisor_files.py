@@ -174,6 +174,28 @@ def test_a_file_that_others_can_change_is_a_fault(etc: Path) -> None:
     assert any("can be changed by others" in fault for fault in _read(etc).faults)
 
 
+def test_a_server_in_two_files_is_one(etc: Path, supervisors: Any) -> None:
+    main = (etc / "supervisord.conf").read_text()
+    (etc / "supervisord.conf").write_text(main.replace("chmod", "username=a\npassword=b\nchmod"))
+    ours = etc / "conf.d" / "misp-rpc.conf"
+    ours.write_text(f"[unix_http_server]\nfile={etc}/run/supervisor.sock\nchmod=0770\n")
+    found = _read(etc)
+    (server,) = found.unix_servers()
+    (wanted,) = supervisors().server_configs
+    assert (server.path, server.user, server.password) == (wanted["file"], "a", "b")
+    assert server.file == str(ours)
+
+
+def test_the_foreign_server_is_not_ours(etc: Path) -> None:
+    ours, other = etc / "conf.d" / "misp-rpc.conf", etc / "more" / "own.ini"
+    ours.write_text("[inet_http_server]\nport=9001\nusername=ours\npassword=x\n")
+    assert _read(etc).foreign_inet(str(ours)) is None
+    other.write_text("[inet_http_server]\nport=9002\n")
+    server = _read(etc).foreign_inet(str(ours))
+    assert server is not None
+    assert (server.file, server.port, server.user) == (str(other), 9002, "")
+
+
 def test_nothing_there(tmp_path: Path) -> None:
     found = _read(tmp_path)
     assert not found.exists
