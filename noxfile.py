@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import nox
 
@@ -38,12 +37,10 @@ def _install(session: nox.Session, *, peers: bool = False) -> None:
     Every session gets the same set: what is linted and type-checked is what is tested. Only the
     bench takes what it compares with as well.
     """
-    project: dict[str, Any] = nox.project.load_toml(ROOT / "pyproject.toml")["project"]
-    groups = dict(project["optional-dependencies"])
-    if not peers:
-        del groups["bench"]
-    extras = [name for group in groups.values() for name in group]
-    session.install("--constraint", "constraints.txt", *project["dependencies"], *extras)
+    project = nox.project.load_toml(ROOT / "pyproject.toml")
+    groups = [name for name in project["dependency-groups"] if peers or name != "bench"]
+    wanted = nox.project.dependency_groups(project, *groups)
+    session.install("--constraint", "constraints.txt", *project["project"]["dependencies"], *wanted)
 
 
 def _options(session: nox.Session) -> tuple[argparse.Namespace, list[str]]:
@@ -98,8 +95,8 @@ def _shell_scripts() -> list[str]:
 
 def _types(session: nox.Session) -> None:
     session.run("mypy")
-    # Not part of a package: each by itself, or mypy takes them for one module.
-    session.run("mypy", "noxfile.py", "deploy.py")
+    # These belong to no package.
+    session.run("mypy", "noxfile.py", "deploy.py", "rollback.py", "status.py")
 
 
 def _pytest(session: nox.Session, folder: str, *options: str) -> None:

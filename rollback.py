@@ -4,7 +4,8 @@ pyinfra inventories/production.py rollback.py --dry
 pyinfra inventories/production.py rollback.py -y
 """
 
-from tasks import preflight, rollback
+from tasks import preflight
+from tasks.steps import rollback
 
 target = preflight.examine_for_rollback()
 

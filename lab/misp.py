@@ -91,15 +91,11 @@ def use_redis(host: LabHost, address: str, password: str, port: int = 6379) -> N
 def start_old_workers(host: LabHost) -> None:
     """Install the launcher that the specification names, and start the old workers by it."""
     spec = host.spec
-    if spec.launcher == "supervisord-program":
-        install_supervisor(host)
     launcher = [f"{STUB}/install-launcher.sh", spec.launcher, spec.misp_root, spec.web_user]
     host.exec(["sh", *launcher])
     if unit := OLD_UNITS.get(spec.launcher):
         host.exec("systemctl daemon-reload")
         host.exec(["systemctl", "start", unit])
-    elif spec.launcher == "supervisord-program":
-        host.exec(["supervisorctl", "update"])
     else:
         by_hand = f"bash {spec.misp_root}/app/Console/worker/start.sh"
         host.exec(["su", "-s", "/bin/bash", spec.web_user, "-c", by_hand])

@@ -15,7 +15,6 @@ Launcher = Literal[
     "unit-other-name",
     "rc-local",
     "cron-reboot",
-    "supervisord-program",
     "bare",
 ]
 

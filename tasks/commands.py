@@ -1,130 +1,115 @@
-"""The forms a step's commands come in: a script, or a reason to fail the host."""
+"""The forms a step's commands come in: a call to the host, or a reason to fail it."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 
 from pyinfra import logger
 from pyinfra.api.arguments import ConnectorArguments
-from pyinfra.api.command import FunctionCommand, StringCommand
+from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
+from pyinfra.context import host, state
 
-from tasks import facts, reporting, scripts
+from tasks import audit, facts, heartbeat, reporting, way_back
+from tasks.errors import MigrationError
+from tasks.remote import Call, HostRefusal, printable
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 
-# How a script begins its last word when jobs ran on for too long.
-DRAIN_LIMIT_WORDS = "drain limit"
-# How remote/return.sh says that it did: it also ends well where there is nothing to go back to.
-RETURNED = "the host is as it was before"
-_TAIL = 3  # lines of a failed script's stderr
+# Errors of host functions that come before their first change.
+UNCHANGED = ("RefusedError", "LockError")
+_TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
 class Action(StringCommand):
-    """A script that changes something; when it fails, the report has the end of its stderr."""
+    """A call that changes something. Its result, lines of text, is for the operator."""
+
+    def __init__(self, call: Call[list[str]], target: Target) -> None:
+        self.call = call = replace(call, takes_over=target.settings.take_over)
+        super().__init__(call.words(target.python), _stdin=call.stdin())
+        self.python = target.python
+        self.lines: list[str] = []
 
     def execute(
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """As pyinfra's own: whether it succeeded, and all that was printed."""
+        arguments = dict(connector_arguments)
         try:
             succeeded, output = super().execute(state, host, connector_arguments)
+            heartbeat.note(host, self.python, arguments)
+            self.lines = self._result(succeeded, output)
+        except MigrationError as error:
+            kind = error.kind if isinstance(error, HostRefusal) else ""
+            reporting.unfinished(state, host, kind not in UNCHANGED)
+            outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
+            return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
             reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
             raise
-        if not succeeded:
-            # Its own last word first: a tool's long lines before it would crowd it out.
-            last, *before = output.stderr_lines[-_TAIL:][::-1] or [""]
-            outcome = DRAIN_LIMIT if last.startswith(DRAIN_LIMIT_WORDS) else ""
-            reporting.note(state, host, outcome, " ".join([last, *before[::-1]]))
-        return succeeded, output
-
-
-class Telling(Action):
-    """A script whose standard output is for the operator."""
-
-    def execute(
-        self, state: State, host: Host, connector_arguments: ConnectorArguments
-    ) -> tuple[bool, CommandOutput]:
-        """As pyinfra's own: whether it succeeded, and all that was printed."""
-        succeeded, output = super().execute(state, host, connector_arguments)
-        for line in output.stdout_lines:
+        for line in self.lines:
             logger.info(f"{host.print_prefix}{line}")
-        return succeeded, output
+        return True, output
+
+    def _result(self, succeeded: bool, output: CommandOutput) -> list[str]:
+        if not succeeded:
+            said = printable(" ".join(output.stderr_lines[-_TAIL:]))
+            raise MigrationError(f"{self.call.name} ended without an answer: {said or 'no word'}")
+        return self.call.read(output.stdout_lines)
 
 
-def run(action: str, target: Target, keeps: Collection[str] = (), **variables: str) -> Action:
-    """The script remote/`action`.sh, on standard input; its stderr is shown when it fails.
-
-    What is known of the host is forgotten, but for subjects that the script `keeps` as they are.
-    """
+def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> Action:
+    """The call as a command; what is known of the host is forgotten, but for what it `keeps`."""
+    if target.settings.show_calls and not state.is_executing:
+        logger.info(f"{host.print_prefix}{audit.line(call)}")
     facts.forget(keeps)
-    return _action(action, target, **variables)
+    return Action(call, target)
 
 
-def _action(name: str, target: Target, **variables: str) -> Action:
-    return Action(scripts.RUNNER, name, _stdin=scripts.action(name, target, **variables))
+class Guarded(PyinfraCommand):
+    """A command, and the way back when it fails: the host returns to its old workers."""
+
+    def __init__(self, command: Action | str, target: Target) -> None:
+        super().__init__()
+        self.command = command
+        self.way_back = Action(way_back.automatic(target), target)
+
+    def __repr__(self) -> str:
+        return f"Guarded({self.command!r})"
+
+    def execute(self, state: State, host: Host, connector_arguments: ConnectorArguments) -> bool:
+        """Whether the command succeeded; then nothing is taken back."""
+        if self._attempt(state, host, connector_arguments.copy()):
+            return True
+        returned, _ = self.way_back.execute(state, host, connector_arguments.copy())
+        if not returned:
+            logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
+            reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
+            return False
+        is_back = way_back.RETURNED in self.way_back.lines
+        if is_back:
+            reporting.unfinished(state, host, False)
+        outcome = NOT_PROVEN_RETURNED if is_back else FAILED
+        reporting.note(state, host, outcome, " ".join(self.way_back.lines))
+        return False
+
+    def _attempt(self, state: State, host: Host, arguments: ConnectorArguments) -> bool:
+        if isinstance(self.command, str):
+            return failed(state, host, self.command)
+        return self.command.execute(state, host, arguments)[0]
 
 
-def telling(command: Action) -> Telling:
-    """`command`, and what its script prints is shown."""
-    return Telling(*command.bits, **command.connector_arguments)
-
-
-class Guarded(Action):
-    """A command, and one that takes back what was done when it fails; then this host is out."""
-
-    def __init__(self, command: StringCommand, way_back: Action) -> None:
-        super().__init__(*command.bits, **command.connector_arguments)
-        self.way_back = way_back
-
-    def execute(
-        self, state: State, host: Host, connector_arguments: ConnectorArguments
-    ) -> tuple[bool, CommandOutput]:
-        """As pyinfra's own: whether it succeeded, and all that was printed."""
-        succeeded, output = self.attempt(state, host, connector_arguments.copy())
-        if succeeded:
-            return True, output
-        returned, said = self.way_back.execute(state, host, connector_arguments.copy())
-        outcome = said.stdout.strip() if returned else "THE WAY BACK FAILED, see above"
-        logger.error(f"{host.print_prefix}{outcome}")
-        reporting.note(state, host, _outcome(returned, said), outcome)
-        return False, CommandOutput([*output, *said])
-
-    def attempt(
-        self, state: State, host: Host, connector_arguments: ConnectorArguments
-    ) -> tuple[bool, CommandOutput]:
-        """What is guarded: the command."""
-        outcome: tuple[bool, CommandOutput] = super().execute(state, host, connector_arguments)
-        return outcome
-
-
-def _outcome(returned: bool, said: CommandOutput) -> str:
-    if not returned:
-        return RETURN_FAILED
-    return NOT_PROVEN_RETURNED if RETURNED in said.stdout else FAILED
-
-
-class GivingUp(Guarded):
-    """Nothing is tried any more: the reason is printed, and then comes the way back."""
-
-    def attempt(
-        self, state: State, host: Host, connector_arguments: ConnectorArguments
-    ) -> tuple[bool, CommandOutput]:
-        """Fail, having said why."""
-        return failed(state, host, str(self.bits[0])), CommandOutput([])
-
-
-def guarded(command: StringCommand, target: Target) -> Guarded:
+def guarded(command: Action, target: Target) -> Guarded:
     """`command`; when it fails the host goes back to its old workers, if these still live."""
-    return Guarded(command, _action("return", target))
+    return Guarded(command, target)
 
 
-def give_up(reason: str, target: Target) -> GivingUp:
+def give_up(reason: str, target: Target) -> Guarded:
     """Fail this host with a reason and go back to its old workers, if these still live."""
-    return GivingUp(StringCommand(reason), _action("return", target))
+    return Guarded(reason, target)
 
 
 def fail(reason: str, outcome: str = "") -> FunctionCommand:

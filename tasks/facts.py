@@ -1,88 +1,121 @@
-"""What is true on a host now, as typed answers; a round trip each, or none where it is known."""
+"""What is true on a host now: typed parts, several in one round trip, or none where it is known."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
+from typing import Any, TypeVar
 
+from pydantic import TypeAdapter
 from pyinfra.api import FactBase
-from pyinfra.api.command import StringCommand
 from pyinfra.context import host, state
 
-from tasks import misp_rest, parse, scripts
-from tasks.parse import Answer
+from tasks import misp_rest, remote
+from tasks.host import look, parts
+from tasks.remote import Call
 from tasks.target import Target
 
 REMEMBERED_SECONDS = 30.0
 
-# Left to the host by the first look, which asks before they are known.
-_SETTLED_BY_THE_HOST = {"web_user", "web_group", "composer", "packages", "backend_before"}
-# So are these where the host has an RPC of its own or a socket; but only one subject needs them.
-_OF_THE_RPC = {"rpc_port", "rpc_user", "rpc_socket", "rpc_template"}
+Part = TypeVar("Part")
 
 
-class Probe(FactBase[dict[str, Answer]]):
-    """Runs a probe script (standard input) and gives its answer by subject."""
+class Answer(FactBase[list[str]]):
+    """The printed answer of a host function; the caller checks it."""
 
-    default = dict
+    default = list
 
-    def command(self, subject: str) -> StringCommand:
-        """The script arrives on standard input; the argument names it in sudo's log."""
-        return StringCommand(scripts.RUNNER, subject)
+    def command(self, words: str) -> str:
+        """The modules and the arguments arrive on standard input."""
+        return words
 
-    def process(self, output: list[str]) -> dict[str, Answer]:
-        """Lines to answers; nothing in here can raise."""
-        return {subject: Answer(lines) for subject, lines in parse.sections(output).items()}
+    def process(self, output: list[str]) -> list[str]:
+        """Lines as they are: nothing in here can raise."""
+        return output
 
 
-class Identity(FactBase[Answer]):
-    """Who we are on the host and what system it is: all that can be asked before anything else."""
+class Identity(FactBase[list[str]]):
+    """Who we are on the host, what system it is and which Pythons it has, before all else."""
+
+    default = list
 
     def command(self) -> str:
         """POSIX sh, also on systems that are refused afterwards."""
-        return "printf 'user\\t%s\\n' \"$(id -u)\"; sed 's/^/os-release\\t/' /etc/os-release"
+        return _IDENTITY
 
-    def process(self, output: list[str]) -> Answer:
-        """Lines to an `Answer`."""
-        return Answer(output)
-
-
-@dataclass(frozen=True)
-class _Look:
-    """One look at a subject: when, asked with which variables, and what was seen."""
-
-    at: float
-    variables: Mapping[str, str]
-    answer: Answer
+    def process(self, output: list[str]) -> list[str]:
+        """Return KEY<TAB>VALUE lines that can be shown."""
+        parted = (line[:500].partition("\t") for line in output[:200])
+        return [f"{remote.printable(key)}\t{remote.printable(value)}" for key, _, value in parted]
 
 
-_looks: dict[str, dict[str, _Look]] = {}  # by host, by subject
-_views: dict[str, tuple[float, misp_rest.View | None]] = {}  # by host as well, with their times
+_IDENTITY = r"""printf 'user\t%s\n' "$(id -u)"
+version='import sys; print("%d.%d" % sys.version_info[:2])'
+for python in /usr/bin/python3 /usr/libexec/platform-python; do
+    [ ! -x $python ] || printf 'python\t%s %s\n' $python "$($python -ISc "$version" 2>/dev/null)"
+done
+sed 's/^/os-release\t/' /etc/os-release"""
 
 
-def ask(target: Target, *subjects: str, fresh: bool = False) -> Answer:
-    """What is true of `subjects` (see remote/probes.sh) on the host.
+_remembered: dict[str, dict[type, tuple[float, Any]]] = {}  # by host, by kind of part
+_views: dict[str, tuple[float, misp_rest.View | None]] = {}  # by host
 
-    Each operation asks for itself. A round trip is saved where an earlier look (the first is
-    preflight's, at everything) is still true: seconds ago, with the same data, and this run has
-    changed nothing since that it is about. A subject that gives no answer reads as absent; the
-    operation decides what that means.
+
+def ask(target: Target, kind: type[Part], *, fresh: bool = False) -> Part:
+    """One part of what is true on the host.
+
+    A round trip is saved where an earlier look (the first is preflight's, at everything) is still
+    true: seconds ago, and this run has changed nothing since that it is about.
     """
-    looks = _looks.setdefault(host.name, {})
-    if not fresh and all(_is_current(looks.get(one), target, subjects) for one in subjects):
-        return Answer.joined(looks[subject].answer for subject in subjects)
-    at, variables = time.monotonic(), scripts.variables(target)
-    seen = _probe(target, *subjects)
-    looks.update({subject: _Look(at, variables, answer) for subject, answer in seen.items()})
-    return Answer.joined(seen.values())
+    known = _remembered.get(host.name, {}).get(kind)
+    if fresh or known is None or time.monotonic() - known[0] >= REMEMBERED_SECONDS:
+        see(target, kind)
+        known = _remembered[host.name][kind]
+    part: Part = known[1]
+    return part
 
 
-def age(subject: str) -> float:
-    """Seconds since the host was last asked about `subject`; endless where nobody remembers."""
-    look = _looks.get(host.name, {}).get(subject)
-    return time.monotonic() - look.at if look else math.inf
+def see(target: Target, *kinds: type) -> None:
+    """Look at several parts in one round trip, for `ask`.
+
+    Raises:
+        MigrationError: the host gives no answer that can be trusted.
+    """
+    at = time.monotonic()
+    names = [kind.__name__ for kind in kinds]
+    call = remote.look(
+        look.take,
+        site=target.site(),
+        desired=target.desired(),
+        kinds=names,
+        rpc_text=target.rpc_text(),
+    )
+    if parts.RunState in kinds:  # to say that a run is at work, not to wait for it
+        call = Call(call.function, call.arguments, lock="none")
+    found = get(target, call, *names)
+    seen = _remembered.setdefault(host.name, {})
+    for kind in kinds:
+        if kind.__name__ not in found:
+            raise remote.AnswerError(f"the host's answer lacks {kind.__name__}")
+        seen[kind] = at, remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
+
+
+def get(target: Target, call: Call[Part], *subjects: str) -> Part:
+    """A host function's result, as a fact. The command line, and so sudo's log, has `subjects`.
+
+    Raises:
+        MigrationError: no answer, an odd one, or the function's own error.
+    """
+    words = " ".join([call.words(target.python), *subjects])
+    lines = host.get_fact(Answer, words=words, _stdin=call.stdin())
+    return call.read(lines or [])
+
+
+def age(kind: type) -> float:
+    """Seconds since the host was last asked about this part; endless where nobody remembers."""
+    known = _remembered.get(host.name, {}).get(kind)
+    return time.monotonic() - known[0] if known else math.inf
 
 
 def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
@@ -95,25 +128,12 @@ def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
     return seen
 
 
-def forget(keeps: Collection[str] = ()) -> None:
-    """To be called for every change of the host; what it `keeps` are subjects it cannot touch.
+def forget(keeps: Collection[type] = ()) -> None:
+    """To be called for every change of the host; what it `keeps` are parts it cannot touch.
 
     A dry run changes nothing and goes on knowing.
     """
     if state.is_executing:
-        looks = _looks.get(host.name, {})
-        _looks[host.name] = {subject: look for subject, look in looks.items() if subject in keeps}
+        known = _remembered.get(host.name, {})
+        _remembered[host.name] = {kind: part for kind, part in known.items() if kind in keeps}
         _views.pop(host.name, None)
-
-
-def _is_current(look: _Look | None, target: Target, subjects: tuple[str, ...]) -> bool:
-    if look is None or time.monotonic() - look.at >= REMEMBERED_SECONDS:
-        return False
-    ignored = _SETTLED_BY_THE_HOST | (set() if "rpc" in subjects else _OF_THE_RPC)
-    now = scripts.variables(target)
-    return all(look.variables[key] == now[key] for key in now if key not in ignored)
-
-
-def _probe(target: Target, *subjects: str) -> dict[str, Answer]:
-    script = scripts.probe(target, *subjects)
-    return host.get_fact(Probe, subject="+".join(subjects), _stdin=script) or {}

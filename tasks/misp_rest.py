@@ -6,7 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from tasks import parse, render
+from tasks import parse
+from tasks.errors import MigrationError
+from tasks.host import parts
 from tasks.secret import Secret
 from tasks.target import Target
 
@@ -48,8 +50,8 @@ def faults(target: Target, seen: View | None) -> list[str]:
         return []
     if seen.problem:
         return [seen.problem]
-    counts = {p.name: p.count for p in target.programs if p.name != render.SCHEDULER}
-    return [f"over REST, {fault}" for fault in parse.wrong_misp_view(seen.workers, counts)]
+    view = parts.View(error="", workers=dict(seen.workers))
+    return [f"over REST, {fault}" for fault in parse.wrong_misp_view(view, target.worker_counts)]
 
 
 def access_problem(seen: View | None) -> str | None:
@@ -62,7 +64,7 @@ def access_problem(seen: View | None) -> str | None:
     return f"{seen.problem}. Check misp_url and misp_api_key"
 
 
-class _NoViewError(Exception):
+class _NoViewError(MigrationError):
     """MISP gave no view of its workers; the text says what it gave instead."""
 
     is_server_error = False

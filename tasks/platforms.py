@@ -11,11 +11,13 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from tasks.errors import MigrationError
+
 DEBIAN = "debian"
 RHEL = "rhel"
 
 
-class UnsupportedPlatformError(ValueError):
+class UnsupportedPlatformError(MigrationError):
     """The host's os-release names a system that this deploy was not made for."""
 
 
@@ -23,9 +25,9 @@ class UnsupportedPlatformError(ValueError):
 class Platform:
     """What differs between the two families, as plain values.
 
-    Paths are absolute; unit names carry no suffix. `package_*` are shell words to put package
-    names behind: `query` prints "NAME installed VERSION" for each that is there, `offered` (empty:
-    no need to ask) ends with status 0 when a repository has the package.
+    Paths are absolute; unit names carry no suffix. `package_*` are words with blanks between them,
+    to put package names behind: `query` prints "NAME installed VERSION" for each that is there,
+    `offered` ends with status 0 when a repository has the package. Empty: no need for it.
     """
 
     family: str
@@ -158,8 +160,8 @@ def _rhel(identity: str, pretty: str, major: str) -> Platform:
         family=RHEL,
         pretty_name=pretty,
         package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
-        package_repair="true",
-        package_refresh="true",  # dnf looks for itself whether its lists are old
+        package_repair="",
+        package_refresh="",  # dnf looks for itself whether its lists are old
         package_install="dnf -y -q install",
         package_offered="dnf -q info",
         supervisor_package="supervisor",

@@ -3,87 +3,92 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, notes, obstacles, parse, reporting
-from tasks.acquaintance import RefusedError, asked_target, with_answers
-from tasks.parse import Answer
+from tasks import facts, identity, misp_rest, parse, reporting
+from tasks.checks import migration, notes, rollback
+from tasks.checks.seen import Seen, SeenToMigrate, SeenToReturn
+from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.target import Target
 
-# Whatever is imported by now stays until this process ends, so the collector need not go through it
-# again and again, nor at the end: 0.1 s of a run.
+# All that is imported by now stays until this process ends, so the garbage collector need not go
+# through it again and again, nor at the end: 0.1 s of a run.
 gc.freeze()
-
-SUBJECTS = ("system", "misp", "php", "web", "settings", "redis", "supervisor", "selinux", "legacy")
-# What the steps will ask: one look serves a host that is migrated already.
-LATER = ("packages", "libraries", "rpc", "workers", "proof", "view")
 
 
 def examine() -> Target | None:
-    """What to do to the current host, or `None`: then it is refused and out of the run.
+    """Return what to do to the current host; `None`: it is refused and out of the run.
 
     Every problem is printed, each with what to do about it. The host counts as failed, so pyinfra
     ends with status 1, for a dry run too; nothing on it has been changed.
     """
-    reporting.begin("deploy", state, host)
+    return _unless_refused("deploy", _examine)
+
+
+def examine_for_rollback() -> Target | None:
+    """Return what to put back on the current host.
+
+    `None`: the host is refused, or there is nothing to put back.
+    """
+    return _unless_refused("rollback", _examine_for_rollback)
+
+
+def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Target | None:
+    reporting.begin(deploy, state, host)
     try:
-        return _examine()
-    except RefusedError as refusal:
-        _refuse(refusal.problems)
+        return examined()
+    except Exception as error:
+        if not isinstance(error, MigrationError):
+            logger.debug("examining a host failed", exc_info=True)
+        _refuse(problems_of(error))
         return None
 
 
 def _examine() -> Target:
     asked = _asked()
-    answer = facts.ask(asked, *SUBJECTS, *LATER)
-    target = with_answers(asked, answer)
-    _report_versions(target, answer)
-    for warning in notes.of(target, answer):
-        logger.warning(f"{host.print_prefix}note: {warning}")
-    if problems := list(obstacles.of_migration(target, answer)):
-        raise RefusedError(problems)
+    seen = identity.look(asked, SeenToMigrate)
+    target = identity.with_answers(asked, seen)
+    _report_versions(target, seen)
+    for note in notes.of(target, seen):
+        logger.warning(f"{host.print_prefix}note: {note}")
+    problems = list(migration.of(target, seen))
+    if migration.can_ask_rest(seen):
+        problems += filter(None, [misp_rest.access_problem(facts.rest_view(target))])
+    if problems:
+        raise RefusedError(*problems)
     return target
-
-
-def examine_for_rollback() -> Target | None:
-    """What to put back on the current host; `None`: it is refused, or there is nothing to do."""
-    reporting.begin("rollback", state, host)
-    try:
-        return _examine_for_rollback()
-    except RefusedError as refusal:
-        _refuse(refusal.problems)
-        return None
 
 
 def _examine_for_rollback() -> Target | None:
     asked = _asked()
-    answer = facts.ask(asked, *SUBJECTS, "originals", "new_backend")
-    target = with_answers(asked, answer)
-    _report_versions(target, answer)
-    if not answer.one("kept") and not target.is_on:
+    seen = identity.look(asked, SeenToReturn)
+    target = identity.with_answers(asked, seen)
+    _report_versions(target, seen)
+    if not seen.originals.is_kept and not target.is_on:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
-    if problems := list(obstacles.of_rollback(target, answer)):
-        raise RefusedError(problems)
+    if problems := list(rollback.of(target, seen)):
+        raise RefusedError(*problems)
     return target
 
 
 def _asked() -> Target:
-    asked = asked_target()
+    asked = identity.initial_target()
     secrets = (getattr(asked.secrets, name) for name in type(asked.secrets).model_fields)
     reporting.hide(state, host, [secret.unmask() for secret in secrets if secret])
     return asked
 
 
-def _report_versions(target: Target, answer: Answer) -> None:
+def _report_versions(target: Target, seen: Seen) -> None:
     reporting.versions(
         state,
         host,
         misp=parse.dotted(target.version) if any(target.version) else "",
-        php=answer.one("php_version"),
-        supervisor=answer.one("supervisor_version"),
+        php=seen.php.version_text,
+        supervisor=seen.packages.supervisor_version,
     )
 
 

@@ -77,6 +77,12 @@ def note(state: State, host: Host, outcome: str = "", cause: str = "") -> None:
         report.add_cause(_masked(state, host, cause))
 
 
+def unfinished(state: State, host: Host, is_so: bool) -> None:
+    """Say whether the step at work may leave something changed if it fails now."""
+    if report := _report(state, host):
+        report.is_unfinished = is_so
+
+
 def refused(state: State, host: Host, problems: list[str]) -> None:
     """This host ends before its first operation."""
     if report := _report(state, host):

@@ -17,10 +17,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pyinfra.api.hiddenvalue import HiddenValue
 
+from tasks.errors import MigrationError
+
 COMMAND_TIMEOUT = 60  # seconds: a secret store that asks a person is not fit for a deploy
 
 
-class SecretError(ValueError):
+class SecretError(MigrationError):
     """A reference cannot be resolved, or its value is not fit for use; never holds the value."""
 
 

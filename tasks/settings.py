@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from tasks.errors import MigrationError
 from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password
 
 QUEUES = ("default", "prio", "email", "cache", "update")
@@ -40,11 +41,13 @@ _PREFIXES = (
     "scheduled_",
     "allow_foreign",
     "rotate_",
+    "take_over",
+    "show_calls",
 )
 _LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
 
 
-class SettingsError(ValueError):
+class SettingsError(MigrationError):
     """What is wrong with a host's data; `problems` has one sentence for each fault."""
 
     def __init__(self, problems: list[str]) -> None:
@@ -143,6 +146,8 @@ class Settings(BaseModel):
     epel: bool = True
     allow_foreign_restart: bool = False
     rotate_password: bool = False
+    take_over: bool = False
+    show_calls: bool = False
 
     @model_validator(mode="after")
     def _pairs(self) -> Settings:

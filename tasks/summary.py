@@ -52,6 +52,7 @@ class Report:
     step: str = ""  # the operation's name
     cause: str = ""
     changed: list[str] = field(default_factory=list)  # names of the operations that changed it
+    is_unfinished: bool = False  # the step that failed may have changed the host
     started: str = ""
     ended: str = ""
     versions: dict[str, str] = field(default_factory=dict)
@@ -75,6 +76,8 @@ class Report:
         changed = f"{count or 'no'} operation{'' if count == 1 else 's'} changed"
         where = f" in {self.step}" if self.step and self.outcome != DONE else ""
         cause = f": {self.cause}" if self.cause else ""
+        if self.is_unfinished:
+            changed += ", and this one may have changed the host before it failed"
         return f"{self.outcome}{where}, {changed}{cause}"
 
 

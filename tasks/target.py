@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from tasks import render
+from tasks.host.parts import Place
+from tasks.host.site import Desired, Site
 from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
-STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root, on the host
 JOB_TIMEOUT = 180  # seconds for one test job on a queue, unless all of its workers have long jobs
 
 
@@ -17,12 +18,13 @@ JOB_TIMEOUT = 180  # seconds for one test job on a queue, unless all of its work
 class Target:
     """One host and everything decided about it before the first operation.
 
-    Built twice: with defaults to ask the host about itself, then with the host's answers.
+    Created in two stages: from the operator's data, then completed with the first look's answers.
     """
 
     settings: Settings
     secrets: Secrets
     platform: Platform
+    python: str = "/usr/bin/python3"  # the host's own, 3.6 or newer
     web_user: str = ""
     web_group: str = ""
     composer: str = ""
@@ -33,14 +35,57 @@ class Target:
     rpc_elsewhere: str = ""  # the operator's own file with an [inet_http_server], respected
     selinux: Literal["load", "build", "none"] = "none"
     selinux_reason: str = ""
-    redis: dict[str, str | int] = field(default_factory=dict)  # wanted, without the password
+    redis: Place = Place("", 0, 0, "", 0)  # wanted
     database_mode: bool = False
     is_on: bool = False  # whether MISP uses the new backend when the run begins
-    state_dir: str = STATE_DIR
 
     def __repr__(self) -> str:
         # pyinfra prints an operation's arguments at --json and --debug-operations.
         return f"Target({self.settings.misp_root})"
+
+    def site(self) -> Site:
+        """What every host function is told."""
+        settings, system = self.settings, self.platform
+        return Site(
+            misp_root=settings.misp_root,
+            web_user=settings.misp_web_user or "",
+            legacy_service=settings.legacy_service or "",
+            drain_timeout=settings.drain_timeout,
+            leftovers=settings.on_leftover_jobs,
+            transport=settings.supervisor_transport,
+            rpc_port=self.rpc_port,
+            rpc_user=self.rpc_user,
+            rpc_socket=self.rpc_socket,
+            supervisor_package=system.supervisor_package,
+            supervisor_unit=system.supervisor_unit,
+            supervisor_conf=system.supervisor_conf,
+            include_dir=system.supervisor_include_dir,
+            include_suffix=system.supervisor_include_suffix,
+            package_query=system.package_query,
+            is_on=self.is_on,
+            packages=" ".join(self.possible_packages),
+        )
+
+    def desired(self) -> Desired:
+        """What the operator said of Redis and the RPC's password, in clear: for a call only."""
+        settings, secrets = self.settings, self.secrets
+        redis_password, rpc_password = secrets.redis_password, secrets.supervisor_password
+        return Desired(
+            redis_host=settings.misp_redis_host or "",
+            redis_port=-1 if settings.misp_redis_port is None else settings.misp_redis_port,
+            redis_database=(
+                -1 if settings.misp_redis_database is None else settings.misp_redis_database
+            ),
+            redis_namespace=settings.misp_redis_namespace or "",
+            redis_password=redis_password.unmask() if redis_password else "",
+            has_redis_password=redis_password is not None,
+            max_job_history_ttl=(
+                -1
+                if settings.misp_max_job_history_ttl is None
+                else settings.misp_max_job_history_ttl
+            ),
+            supervisor_password=rpc_password.unmask() if rpc_password else "",
+        )
 
     @property
     def programs(self) -> tuple[render.Program, ...]:
@@ -60,22 +105,6 @@ class Target:
     def worker_counts(self) -> dict[str, int]:
         """How many workers each queue has; MISP's scheduler takes no jobs from one."""
         return {one.name: one.count for one in self.programs if one.name != render.SCHEDULER}
-
-    def desired_redis(self) -> dict[str, str | int]:
-        """What the operator said of Redis, keyed as in MISP's SimpleBackgroundJobs block.
-
-        Holds the password in clear: for a script's text only.
-        """
-        settings, password = self.settings, self.secrets.redis_password
-        given = {
-            "redis_host": settings.misp_redis_host,
-            "redis_port": settings.misp_redis_port,
-            "redis_database": settings.misp_redis_database,
-            "redis_namespace": settings.misp_redis_namespace,
-            "redis_password": password.unmask() if password else None,
-            "max_job_history_ttl": settings.misp_max_job_history_ttl,
-        }
-        return {key: value for key, value in given.items() if value is not None}
 
     def packages(self) -> tuple[str, ...]:
         """Packages that the host needs; SELinux's tools only where there is use for them."""
@@ -106,12 +135,12 @@ class Target:
         """
         socket = f"unix:{self.rpc_socket}" if self.rpc_socket else ""
         block: dict[str, str | int | bool | dict[str, str]] = {
-            "redis_host": self.redis["redis_host"],
-            "redis_port": self.redis["redis_port"],
-            "redis_database": self.redis["redis_database"],
+            "redis_host": self.redis.host,
+            "redis_port": self.redis.port,
+            "redis_database": self.redis.database,
             "redis_password": {"secret": "redis_password"},
-            "redis_namespace": self.redis["redis_namespace"],
-            "max_job_history_ttl": self.redis["max_job_history_ttl"],
+            "redis_namespace": self.redis.namespace,
+            "max_job_history_ttl": self.redis.max_job_history_ttl,
             "supervisor_host": socket or self.settings.supervisor_host,
             "supervisor_port": self.rpc_port,
             "supervisor_user": self.rpc_user,

@@ -28,14 +28,6 @@ cron-reboot)
     mkdir -p /etc/cron.d
     render cron-reboot > /etc/cron.d/misp-workers
     ;;
-supervisord-program)
-    if [ -d /etc/supervisord.d ]; then
-        render supervisord-program > /etc/supervisord.d/misp-resque.ini
-    else
-        mkdir -p /etc/supervisor/conf.d
-        render supervisord-program > /etc/supervisor/conf.d/misp-resque.conf
-    fi
-    ;;
 bare) ;; # started by hand: su -s /bin/bash WEB_USER -c ROOT/app/Console/worker/start.sh
 *)
     echo "install-launcher.sh: unknown variant $variant" >&2

@@ -6,16 +6,18 @@ Each is frozen first, once it is known to be idle, and takes its TERM when it is
 
 import os
 import signal
-from typing import Callable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
 
 from tasks.host.daemon import Daemon
 from tasks.host.errors import DrainLimitError, HostError
 from tasks.host.gate import WebUser
+from tasks.host.misp import Misp
 from tasks.host.parts import Worker
-from tasks.host.processes import PROC, Process, Table, Workers, process
+from tasks.host.processes import PROC, Process, Table, Workers
+from tasks.host.redis import Redis, RedisError, RedisGoneError
 from tasks.host.site import GROUP, Site
 from tasks.host.supervisor import NoAnswerError, Supervisord
-from tasks.host.supervisor_access import control, read_files
+from tasks.host.supervisor_access import connected_to
 from tasks.host.waiting import wait_until
 
 # `idle.freeze_idle` with its Redis: PIDs in, the frozen ones and why jobs are still aside out.
@@ -42,11 +44,46 @@ class Crew(NamedTuple):
         Raises:
             NoAnswerError: it does not run, or does not answer.
         """
-        main_pid = self.daemon.main_pid()
-        if not main_pid:
-            raise NoAnswerError("%s does not run" % self.daemon.unit)
-        found = read_files(self.site, process(self.proc, main_pid))
-        return control(found, main_pid, self.password, self.proc)
+        return connected_to(self.daemon, self.site, self.password, self.proc)
+
+
+def crew_of(one: Misp, password: str = "") -> Crew:
+    """The crew of this host's MISP."""
+    return Crew(one.site, one.user, Daemon(one.site.unit), freeze_with(one), password)
+
+
+def freeze_with(one: Misp) -> Freeze:
+    """Freezing by what MISP's own Redis knows."""
+    from tasks.host import idle
+
+    problem = ""  # as of the last time that Redis was there
+
+    def freeze(pids: List[int], workers: Workers) -> Tuple[List[int], str]:
+        nonlocal problem
+        processes: Any = workers  # has what idle.Processes has; to inherit it would send more code
+        place = one.new_at()
+        new = one.new()
+        try:
+            _ping(new.redis)
+        except RedisGoneError as error:  # it gives nobody a job
+            if not pids:
+                return [], "Redis does not answer: %s" % error
+            return idle.freeze_without_redis(pids, processes).pids, problem
+        where = idle.Where(place.is_socket, place.database)
+        frozen, problem = idle.freeze_idle(new, where, pids, processes)
+        return frozen, problem
+
+    return freeze
+
+
+def _ping(redis: Redis) -> None:
+    """Raise RedisGoneError if nobody answers; that an ACL forbids the command does not matter."""
+    try:
+        redis.command("PING")
+    except RedisGoneError:
+        raise
+    except RedisError:
+        pass
 
 
 def roots(site: Site) -> List[str]:
@@ -124,7 +161,7 @@ class _Stop:
         self.crew = crew
         self.control = crew.control()
         self.problem = ""  # why jobs that were set aside are still there
-        self.left = []  # type: List[str]
+        self.left: List[str] = []
 
     def round(self) -> bool:
         """Stop those that are idle now; whether no worker and no job is left."""
@@ -185,7 +222,7 @@ def end_strays(crew: Crew, limit: float) -> None:
     Raises:
         DrainLimitError: they run on.
     """
-    left = []  # type: List[int]
+    left: List[int] = []
 
     def is_done() -> bool:
         found = strays(crew.site, crew.web, Table(crew.proc))

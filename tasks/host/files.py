@@ -91,7 +91,7 @@ def read(path: str, limit: int = LIMIT) -> Optional[bytes]:
 
 
 def _read_all(number: int, path: str, limit: int) -> bytes:
-    chunks = []  # type: List[bytes]
+    chunks: List[bytes] = []
     size = 0
     while size <= limit:
         chunk = os.read(number, min(limit + 1 - size, 1 << 20))

@@ -7,6 +7,10 @@ part that could not be found out says why in `error`.
 
 from typing import Any, Dict, List, NamedTuple, Tuple
 
+from tasks.host.queues import NewBackend, OldBackend
+
+__all__ = ["NewBackend", "OldBackend"]  # the queues' own words on what they have
+
 Version = Tuple[int, int, int]  # (0, 0, 0): unknown
 
 
@@ -99,35 +103,6 @@ class Settings(NamedTuple):
     def is_on(self) -> bool:
         """Whether MISP uses the new backend: THE meaning of "on" (its code tests `=== true`)."""
         return self.block.get("enabled") in (True, 1, "1", "true")
-
-
-class NewBackend(NamedTuple):
-    """The new backend's queues in Redis, at the place that is wanted."""
-
-    error: str
-    waiting: Dict[str, int]  # by queue
-    aside: int  # jobs that a step which was cut off has set aside
-    foreign_keys: List[str]
-    blocked_clients: int
-    eviction: str  # maxmemory-policy
-
-
-class OldBackend(NamedTuple):
-    """The old backend's queues in Redis. Seconds are from now."""
-
-    error: str
-    is_installed: bool
-    waiting: Dict[str, int]
-    running: int
-    processed: int  # ever
-    held: int  # jobs in a conversion that was cut off
-    stale: int  # entries of dead workers
-    elsewhere: List[str]  # queues that workers of other hosts have
-    delayed: int
-    scheduled: int  # MISP's own scheduled tasks
-    last_due: int
-    next_due: int
-    overdue: int
 
 
 class OldWorker(NamedTuple):

@@ -54,7 +54,7 @@ class Process:
             raise ValueError("stat of %d" % pid)
         self.parent = int(fields[1])
         self.started = int(fields[19])  # ticks after the boot
-        self._known = {}  # type: Dict[str, bytes]
+        self._known: Dict[str, bytes] = {}
 
     def __repr__(self) -> str:
         return "Process(%d, %s)" % (self.pid, self.name)
@@ -168,7 +168,7 @@ class Table:
         pids = sorted(int(name) for name in _names(proc) if name.isdigit())
         found = [process(proc, pid) for pid in pids]
         self.by_pid = {one.pid: one for one in found if one is not None}
-        self._children = {}  # type: Dict[int, List[Process]]
+        self._children: Dict[int, List[Process]] = {}
         for one in self.by_pid.values():
             self._children.setdefault(one.parent, []).append(one)
 

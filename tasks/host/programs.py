@@ -94,7 +94,7 @@ def finish(process: Any, data: bytes, timeout: float, limit: int, name: str) -> 
     except subprocess.TimeoutExpired:
         raise ProgramError("%s did not end within %g s" % (name, timeout)) from None
     finally:
-        _end(process)
+        end(process)
     out, err = (bytes(outputs.get(stream, b"")) for stream in (process.stdout, process.stderr))
     return Finished(status, out, err)
 
@@ -149,7 +149,7 @@ def _read(selector: Any, stream: Any, output: bytearray) -> None:
         selector.unregister(stream)
 
 
-def _end(process: Any) -> None:
+def end(process: Any) -> None:
     """Leave nothing behind: the whole group goes, unless it has ended by itself."""
     if process.poll() is None:
         try:

@@ -4,17 +4,19 @@ that runs with both.
 
 import hashlib
 import re
-from typing import List, NamedTuple
+from typing import List, NamedTuple, Optional
 
 from tasks.host import drain, files, originals, peer, workers
-from tasks.host.drain import Crew
+from tasks.host.daemon import Daemon
+from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
 from tasks.host.gate import WebUser
+from tasks.host.misp import Misp
 from tasks.host.parts import Rpc
-from tasks.host.processes import process
-from tasks.host.site import Site
+from tasks.host.processes import PROC, process
+from tasks.host.site import Desired, Site
 from tasks.host.supervisor import Door, FaultyFilesError, answers_as_misp
-from tasks.host.supervisor_access import known_password, read_files
+from tasks.host.supervisor_access import files_now, known_password, read_files
 from tasks.host.supervisor_files import SupervisorFiles
 from tasks.host.waiting import wait_until
 
@@ -25,45 +27,73 @@ _LENGTH = 48
 _ANSWER = 30.0  # seconds for supervisord to answer after its start
 
 
+class RpcError(HostError):
+    """Supervisord does not answer its RPC."""
+
+
 class Wanted(NamedTuple):
     """What is to be done about the RPC, and the passwords that may be right."""
 
-    text: str  # of our file, with TOKEN
-    writes: bool  # False: the [inet_http_server] of the operator's is used
+    text: str  # of our file, with TOKEN; empty: the [inet_http_server] of somebody else is used
     rotates: bool  # a new password
     is_on: bool  # MISP uses the new backend
     operators: str = ""  # supervisor_password of the operator's data
     misps: str = ""  # the one that MISP has stored
 
 
-def known(site: Site, found: SupervisorFiles, operators: str, misps: str) -> str:
-    """The password that supervisord shall ask for and MISP shall send; empty: none is known.
+def pending_file(site: Site) -> str:
+    """Where a password is from when it was made until MISP has it."""
+    return site.state_dir + "/pending-password"
 
-    The first that applies: the operator's, the one of a foreign [inet_http_server], one that MISP
-    does not have yet, MISP's own if it is a good one that nobody else has heard. A socket has none.
+
+def is_pending(site: Site) -> bool:
+    """Whether a password was made that MISP does not have yet."""
+    return bool(files.first_line(pending_file(site)))
+
+
+def password(one: Misp) -> Optional[str]:
+    """The password that supervisord shall ask for and MISP shall send; `None`: none is known.
+
+    Empty with a socket, which has none.
+    """
+    try:
+        stored = _stored_password(one)
+    except HostError:
+        stored = ""
+    return known(one.site, files_now(one.site), one.desired.supervisor_password, stored)
+
+
+def known(site: Site, found: SupervisorFiles, operators: str, misps: str) -> Optional[str]:
+    """As `password`. The first that applies: the operator's, the one of a foreign
+    [inet_http_server], one that MISP does not have yet, MISP's own if it is a good one that nobody
+    else has heard.
     """
     if operators or site.transport != "tcp":
         return operators
     foreign = found.foreign_inet(site.rpc_file)
     if foreign is not None and foreign.password:
-        return known_password(foreign, [misps])
-    pending = files.first_line(_pending(site))
+        return known_password(foreign, [misps]) or None
+    pending = files.first_line(pending_file(site))
     if pending and foreign is None:
         return pending
     is_good = _STRONG.match(misps) and not files.mode_of(_exposed(site))
-    return misps if is_good else ""
+    return misps if is_good else None
 
 
-def look(site: Site, found: SupervisorFiles, main_pid: int, web: WebUser, wanted: Wanted) -> Rpc:
-    """Our file, and whether supervisord answers as MISP will ask it."""
-    password = known(site, found, wanted.operators, wanted.misps)
-    if not password and site.transport == "tcp":
-        return Rpc(False, False, "")
-    is_current = files.mode_of(site.rpc_file) == "0:0 600" and files.read(site.rpc_file) == _text(
-        wanted, password
-    )
-    door = door_of(site, found, password)
-    return Rpc(True, is_current, answers_as_misp(door, main_pid, web))
+def look(site: Site, right: Optional[str], text: str, web: Optional[WebUser] = None) -> Rpc:
+    """Our file, and what supervisord says to who asks as MISP will.
+
+    Args:
+        right: the password, as `password` tells.
+        web: who MISP is, for the right to use a socket file.
+    """
+    if right is None:
+        return Rpc(False, False, "no password is known")
+    is_current = files.mode_of(site.rpc_file) == "0:0 600"
+    is_current = is_current and files.read(site.rpc_file) == with_hash(text, right)
+    main_pid = Daemon(site.unit).main_pid()
+    found = read_files(site, process(PROC, main_pid) if main_pid else None)
+    return Rpc(True, is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
 
 
 def door_of(site: Site, found: SupervisorFiles, password: str) -> Door:
@@ -76,23 +106,40 @@ def door_of(site: Site, found: SupervisorFiles, password: str) -> Door:
     return Door("", foreign.port, foreign.user, password)
 
 
-def configure(crew: Crew, wanted: Wanted) -> List[str]:
+def configure(site: Site, desired: Desired, text: str, rotate: bool) -> List[str]:
     """Have supervisord run, enabled, and answer with the password that MISP has or will get.
 
     Returns notes for the operator.
+
+    Args:
+        text: of our file; empty: somebody else's [inet_http_server] is used as it is.
 
     Raises:
         RefusedError: somebody else has the port, or supervisord cannot read its files.
         DrainLimitError: jobs run on, so it was not restarted.
         HostError: it does not answer; the text says what may have changed.
     """
+    with Misp(site, desired) as one:
+        stored = _stored_password(one)
+        operators = desired.supervisor_password
+        wanted = Wanted(text, rotate, one.stored().is_on, operators, stored)
+        return configure_for(crew_of(one, operators or stored), wanted)
+
+
+def configure_for(crew: Crew, wanted: Wanted) -> List[str]:
+    """As `configure`."""
     return _Configuration(crew, wanted).run()
+
+
+def restart(site: Site) -> None:
+    """Restart supervisord without a file of ours."""
+    Daemon(site.unit).restart()
 
 
 class _Configuration:
     def __init__(self, crew: Crew, wanted: Wanted) -> None:
         self.crew, self.site, self.wanted = crew, crew.site, wanted
-        self.changes = []  # type: List[str]
+        self.changes: List[str] = []
         self.is_held = False
         self.is_new = False  # the password
         self.answer = ""
@@ -106,14 +153,14 @@ class _Configuration:
         originals.keep_units(self.site, [self.site.unit])
         password = self._password()
         self.door = door_of(self.site, self.found, password)
-        if self.wanted.writes:
+        if self.wanted.text:
             self._write(password)
         try:
             self.crew.daemon.enable()
             self.changes.append("%s is enabled" % self.site.unit)
             self._have_it_run()
             if not wait_until(self._answers, _ANSWER):
-                raise HostError(
+                raise RpcError(
                     "supervisord does not answer on its RPC: %s. The end of its journal: %s"
                     % (self.answer, self.crew.daemon.journal() or "unknown")
                 )
@@ -145,15 +192,15 @@ class _Configuration:
 
     def _throw_away(self) -> None:
         files.make_folder(self.site.state_dir)
-        files.remove(_pending(self.site))
+        files.remove(pending_file(self.site))
         files.write(_exposed(self.site), b"")
 
     def _password(self) -> str:
         wanted = self.wanted
         password = known(self.site, self.found, wanted.operators, wanted.misps)
-        if self.site.transport != "tcp" or (password and not self._makes_one()):
-            return password
-        if not wanted.writes:
+        if self.site.transport != "tcp" or (password is not None and not self._makes_one()):
+            return password or ""
+        if not wanted.text:
             raise RefusedError(
                 "the password in the [inet_http_server] that is there already is hashed, and MISP "
                 "does not know it: give it as supervisor_password"
@@ -164,7 +211,7 @@ class _Configuration:
         password = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
         # The file bridges the time until MISP knows it, too.
         files.make_folder(self.site.state_dir)
-        files.write(_pending(self.site), (password + "\n").encode("ascii"))
+        files.write(pending_file(self.site), (password + "\n").encode("ascii"))
         return password
 
     def _makes_one(self) -> bool:
@@ -177,7 +224,7 @@ class _Configuration:
         # A run that was cut off has left what was before, which counts.
         if before is not None and files.read(_previous(site)) is None:
             files.write(_previous(site), before)
-        files.write(site.rpc_file, _text(self.wanted, password))
+        files.write(site.rpc_file, with_hash(self.wanted.text, password))
 
     def _have_it_run(self) -> None:
         daemon = self.crew.daemon
@@ -220,7 +267,7 @@ class _Configuration:
         site = self.site
         if self.is_held:
             originals.restore(site, site.group_file)
-        if self.wanted.writes:
+        if self.wanted.text:
             before = files.read(_previous(site))
             if before is None:
                 files.remove(files.real_path(site.rpc_file))
@@ -228,7 +275,7 @@ class _Configuration:
                 files.write(site.rpc_file, before)
                 files.remove(_previous(site))
         if self.is_new and self.wanted.rotates:
-            files.remove(_pending(site))
+            files.remove(pending_file(site))
         was_touched = any(change.endswith("started") for change in self.changes)
         if was_touched and (self.ran or self.crew.daemon.main_pid()):
             try:
@@ -244,18 +291,20 @@ class _Configuration:
         # With settings that are yet to come no worker lives for long: a later step asks for them.
         if not self.wanted.is_on or files.read(files.real_path(self.site.group_file)) is None:
             return []
-        if workers.wait_until_running(self.crew):
+        if workers.wait_until_running(self.crew.control()):
             return []
         return ["not every worker runs after a minute: see supervisorctl status"]
 
 
-def _text(wanted: Wanted, password: str) -> bytes:
-    digest = hashlib.sha1(password.encode("utf-8")).hexdigest()  # noqa: S324 - supervisor's own
-    return wanted.text.replace(TOKEN, digest).encode("utf-8")
+def with_hash(text: str, right: str) -> bytes:
+    """Our file as it should be."""
+    digest = hashlib.sha1(right.encode("utf-8")).hexdigest()  # noqa: S324 - supervisor's own
+    return text.replace(TOKEN, digest).encode("utf-8")
 
 
-def _pending(site: Site) -> str:
-    return site.state_dir + "/pending-password"
+def _stored_password(one: Misp) -> str:
+    stored = one.stored().block.get("supervisor_password")
+    return stored if isinstance(stored, str) else ""
 
 
 def _exposed(site: Site) -> str:

@@ -25,6 +25,7 @@ class Site(NamedTuple):
     include_dir: str
     include_suffix: str
     package_query: str  # program and arguments; prints NAME<TAB>installed<TAB>VERSION
+    is_on: bool  # MISP used the new backend when this run began
     packages: str  # names, separated by blanks, that any host of this platform may need
     state_dir: str = STATE_DIR
     log_dir: str = LOG_DIR

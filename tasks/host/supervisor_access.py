@@ -3,8 +3,9 @@
 import os
 from typing import List, Optional, Sequence
 
+from tasks.host.daemon import Daemon
 from tasks.host.errors import HostError
-from tasks.host.processes import PROC, Process
+from tasks.host.processes import PROC, Process, process
 from tasks.host.site import Site
 from tasks.host.supervisor import Door, NoAnswerError, Supervisord
 from tasks.host.supervisor_files import HASHED, Server, SupervisorFiles
@@ -71,6 +72,29 @@ def read_files(site: Site, main: Optional[Process]) -> SupervisorFiles:
     """The files that supervisord runs with; those it would start with while it does not run."""
     path = conf_of(main) if main else ""
     return SupervisorFiles(path or site.supervisor_conf, main.environ if main else None)
+
+
+def files_now(site: Site) -> SupervisorFiles:
+    """As `read_files`, by what the service runs now."""
+    pid = Daemon(site.unit).main_pid()
+    return read_files(site, process(PROC, pid) if pid else None)
+
+
+def connected(site: Site, password: str = "") -> Supervisord:
+    """The service's supervisord, for root.
+
+    Raises:
+        NoAnswerError: it does not run, or does not let root in.
+    """
+    return connected_to(Daemon(site.unit), site, password, PROC)
+
+
+def connected_to(daemon: Daemon, site: Site, password: str, proc: str) -> Supervisord:
+    """As `connected`."""
+    pid = daemon.main_pid()
+    if not pid:
+        raise NoAnswerError("%s does not run: see systemctl status %s" % (site.unit, site.unit))
+    return control(read_files(site, process(proc, pid)), pid, password, proc)
 
 
 def conf_of(one: Process) -> str:

@@ -60,9 +60,9 @@ class SupervisorFiles:
             environment: supervisord's own, which values may refer to.
         """
         self.path = path
-        self.patterns = []  # type: List[str]
-        self.by_file = {}  # type: Dict[str, Dict[str, Values]]
-        self.faults = []  # type: List[str]
+        self.patterns: List[str] = []
+        self.by_file: Dict[str, Dict[str, Values]] = {}
+        self.faults: List[str] = []
         self._names = {"ENV_" + name: value for name, value in (environment or {}).items()}
         self._names["host_node_name"] = os.uname().nodename
         self._names["here"] = os.path.dirname(os.path.abspath(path))
@@ -85,7 +85,7 @@ class SupervisorFiles:
     def sections(self, file: str = "") -> List[str]:
         """Names of the sections in one file, or in all."""
         chosen = [file] if file else list(self.by_file)
-        found = {}  # type: Dict[str, None]
+        found: Dict[str, None] = {}
         for one in chosen:
             found.update(dict.fromkeys(self.by_file.get(one, {})))
         return [name for name in found if name != _DEFAULTS]

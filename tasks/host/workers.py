@@ -1,49 +1,62 @@
 """The worker group's file, and a supervisord that has loaded it and starts the workers."""
 
 import hashlib
-from typing import List, Sequence
+import os
+from typing import Callable, List, Optional, Sequence
 
 from tasks.host import drain, files, originals
-from tasks.host.drain import Crew
+from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
 from tasks.host.gate import WebUser
-from tasks.host.parts import Worker, Workers
-from tasks.host.processes import Table, now_ticks, process, ticks_per_second
-from tasks.host.site import GROUP, Site
+from tasks.host.misp import Misp
+from tasks.host.parts import Supervisor, Worker, Workers
+from tasks.host.processes import PROC, Table, now_ticks, process, ticks_per_second
+from tasks.host.site import GROUP, Desired, Site
 from tasks.host.supervisor import Changes, FaultyFilesError, Supervisord
+from tasks.host.supervisor_access import connected
 from tasks.host.waiting import wait_until
 
-_LIMIT = 90.0  # seconds until workers have to be stable
+_LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
 _TAIL = 300  # bytes of a log, for an error's text
 
 
-def look(site: Site, web: WebUser, table: Table, workers: Sequence[Worker]) -> Workers:
-    """What there is of the group's file, and of its workers.
+class WorkersError(HostError):
+    """The workers do not run as they should."""
 
-    Args:
-        workers: what supervisord runs.
-    """
+
+def look(site: Site, user: Optional[WebUser], supervisor: Supervisor, table: Table) -> Workers:
+    """What there is of the group's file, and of its workers."""
     is_ours = files.mode_of(site.group_file) == "0:0 644"
     return Workers(
         digest=files.digest(site.group_file) if is_ours else "",
-        has_log_dir=files.mode_of(site.log_dir) == "0:%d 750" % web.gid,
+        has_log_dir=user is not None and files.mode_of(site.log_dir) == "0:%d 750" % user.gid,
         applied=files.first_line(_applied(site)),
-        strays=[one.pid for one in drain.strays(site, web, table)],
-        busy=drain.busy(table, workers),
+        strays=[one.pid for one in drain.strays(site, user, table)] if user else [],
+        busy=drain.busy(table, supervisor.workers),
     )
 
 
-def apply(crew: Crew, text: str, limit: float) -> None:
+def apply(site: Site, desired: Desired, text: str) -> List[str]:
     """Have the group's file, loaded, and its workers started; the proof says whether they stay.
 
     Workers that a changed file restarts are stopped when they are idle.
 
-    Args:
-        limit: seconds for their jobs to end.
-
     Raises:
         RefusedError: supervisord refuses the file; it is as before.
         DrainLimitError: jobs run on; the workers do, too.
+    """
+    from tasks.host import moves
+
+    with Misp(site, desired) as one:
+        apply_group(crew_of(one), text, lambda: moves.settle(one))
+    return []
+
+
+def apply_group(crew: Crew, text: str, settle: Callable[[], None]) -> None:
+    """As `apply`.
+
+    Args:
+        settle: ends what has to have ended before new workers start.
     """
     site = crew.site
     control = crew.control()
@@ -51,14 +64,27 @@ def apply(crew: Crew, text: str, limit: float) -> None:
     files.make_folder(site.log_dir, 0o750, crew.web.gid)
     _write(site, text)
     changes = _reread(site, control)
+    settle()
     if GROUP in changes.changed:
-        drain.stop_idle(crew, limit)
+        drain.stop_idle(crew, site.drain_timeout)
     control.update(GROUP)
     # `update` leaves a program that ended FATAL or STOPPED, and was not changed, as it is.
     control.start_group(GROUP)
     files.write(_applied(site), (hashlib.sha256(text.encode("utf-8")).hexdigest() + "\n").encode())
     files.remove(_previous(site))
-    drain.end_strays(crew, limit)
+    drain.end_strays(crew, site.drain_timeout)
+
+
+def stop_idle(one: Misp) -> None:
+    """Stop all workers, each when it has no job, and wait for jobs whose worker has ended."""
+    drain.stop_idle(crew_of(one), one.site.drain_timeout)
+
+
+def take_jobs_back(site: Site, desired: Desired) -> List[str]:
+    """Make good what a step that was cut off has left: jobs set aside, workers frozen."""
+    with Misp(site, desired) as one:
+        drain.recover(crew_of(one))
+    return []
 
 
 def _write(site: Site, text: str) -> None:
@@ -94,51 +120,54 @@ def _previous(site: Site) -> str:
     return site.state_dir + "/workers-previous"
 
 
-def wait_until_running(crew: Crew, seconds: float = 60.0) -> bool:
+def wait_until_running(control: Supervisord, seconds: float = 60.0) -> bool:
     """Wait until every worker of the group runs; whether that came."""
-    control = crew.control()
     return wait_until(lambda: {one.state for one in control.group()} == {"RUNNING"}, seconds, 1.0)
 
 
-def wait_until_stable(crew: Crew, seconds: float, limit: float = _LIMIT) -> None:
+def wait_until_stable(site: Site, seconds: int) -> List[str]:
     """Wait until every worker has lived for some seconds.
 
     One that crashes in a loop shows RUNNING between two deaths, but never grows old. Its age counts
     from its start, so the seconds until supervisord calls it RUNNING count, too.
 
     Raises:
-        HostError: they do not stay.
+        WorkersError: they do not stay.
     """
-    control = crew.control()
+    wait_for_age(connected(site), site, seconds, _LIMIT + seconds)
+    return []
+
+
+def wait_for_age(control: Supervisord, site: Site, seconds: float, limit: float) -> None:
+    """As `wait_until_stable`."""
     wanted = seconds * ticks_per_second()
-    if wait_until(lambda: youngest(control.group(), crew.proc) >= wanted, limit):
+    if wait_until(lambda: youngest(control.group()) >= wanted, limit):
         return
     group = control.group()
-    bad = ["%s is %s %s" % (one.name, one.state, one.note) for one in group]
-    raise HostError(
+    states = ["%s is %s %s" % (one.name, one.state, one.note) for one in group]
+    raise WorkersError(
         "the workers do not stay: %s. The ends of their logs: %s"
-        % ("; ".join(bad) or "supervisord has no group " + GROUP, " / ".join(_tails(crew, group)))
+        % ("; ".join(states) or "supervisord has none", log_ends(site))
     )
 
 
-def youngest(group: Sequence[Worker], proc: str) -> float:
+def youngest(group: Sequence[Worker], proc: str = PROC) -> float:
     """Age in ticks of the youngest worker; -1 without any, or if one does not run."""
     found = [process(proc, one.pid) if one.state == "RUNNING" else None for one in group]
     known = [one.started for one in found if one is not None]
     return now_ticks() - max(known) if known and len(known) == len(group) else -1
 
 
-def _tails(crew: Crew, group: Sequence[Worker]) -> List[str]:
-    """The last that workers have printed which do not run, as far as that is known."""
-    tails = []
-    for one in group[:20]:
-        path = "%s/%s.log" % (crew.site.log_dir, one.name.partition(":")[2])
-        try:
-            data = files.read(path, 1 << 24) or b""
-        except HostError:
-            continue
-        text = " ".join(data[-_TAIL:].decode("utf-8", "replace").split())
-        text = "".join(letter if letter.isprintable() else "?" for letter in text)
-        if text and text not in tails:
-            tails.append(text)
-    return tails[:5]
+def log_ends(site: Site) -> str:
+    """The last line of each worker's log that has one, for an error's text."""
+    log_dir = site.log_dir
+    ends: List[str] = []
+    for name in sorted(os.listdir(log_dir)) if os.path.isdir(log_dir) else []:
+        with open(log_dir + "/" + name, "rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
+            lines = file.read(_TAIL).decode("utf-8", "replace").splitlines()
+        said = [line.strip() for line in lines if line.strip()]
+        if said and name.endswith(".log"):
+            last = "".join(letter if letter.isprintable() else "?" for letter in said[-1])
+            ends.append("%s: %s" % (name, last))
+    return " | ".join(ends[:6]) or "empty"

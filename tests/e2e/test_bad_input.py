@@ -194,3 +194,11 @@ def test_after_all_that_the_host_can_still_be_migrated(lab: Lab, host: LabHost) 
     assert done.ok, done.stderr
     numbers = sorted(int(entry["number"]) for entry in misp.ledger(host) if entry.get("number"))
     assert numbers == old_jobs
+
+
+def test_another_redis_for_a_migrated_host(lab: Lab) -> None:
+    for data in ("misp_redis_database=5", "misp_redis_namespace=x", "misp_redis_port=1"):
+        printed = refused(lab, "--data", data)
+        assert f"the inventory says {data.replace('=', ' ')}, and the deploy does not" in printed
+    # Another name of the same host is no other Redis.
+    assert run.plan(lab, "--data", "misp_redis_host=127.0.0.1").ok

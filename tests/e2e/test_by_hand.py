@@ -78,19 +78,25 @@ def test_it_has_no_old_workers_to_go_back_to(lab: Lab, name: str) -> None:
     check_migrated(host)
 
 
-def test_jobs_of_a_misp_without_a_namespace_are_not_left_behind(lab: Lab) -> None:
+def test_a_misp_without_a_namespace_is_refused_and_follows_with_one(lab: Lab) -> None:
     host = lab[NAMELESS.name]
     follow_the_guide(host)
     config = f"{host.spec.misp_root}/app/Config/config.php"
     host.exec(["sed", "-i", "/redis_namespace/d", config], user=host.spec.web_user)
     assert "redis_namespace" not in host.read(config)
     misp.reload_php(host)
-    host.exec(["supervisorctl", "stop", "misp-workers:*"])
-    numbers = misp.enqueue(host, 3, first=7101)
-    assert misp.ask_redis(host, '$redis->select(1); echo json_encode($redis->lLen(":prio"));') == 3
-    done = deployed(lab, host)
-    assert "namespace (none)" in done.stderr
-    assert verify.check_jobs(host, numbers, "jobs from before").ok
+    host.exec(["supervisorctl", "restart", "misp-workers:*"])
+    before = observe.snapshot(host)
+    refused = run.pyinfra(lab, "deploy.py", "-y", "--limit", host.name)
+    assert refused.exit_code == 1
+    assert "uses the new backend without SimpleBackgroundJobs.redis_namespace" in refused.stderr
+    assert observe.lasting(before.differences(observe.snapshot(host))) == []
+    # As the sentence says, while no job waits.
+    cake = [f"{host.spec.misp_root}/app/Console/cake", "Admin", "setSetting"]
+    setting = ["SimpleBackgroundJobs.redis_namespace", "background_jobs"]
+    host.exec([*cake, *setting], user=host.spec.web_user)
+    host.exec(["supervisorctl", "restart", "misp-workers:*"])
+    deployed(lab, host)
     check_migrated(host)
 
 

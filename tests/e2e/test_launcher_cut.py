@@ -21,15 +21,10 @@ from tests.e2e import cuts, observe, round_trip, secrecy
 pytestmark = pytest.mark.resilience
 
 CRON = HostSpec("cron", "el-like", profile="2.4.199", launcher="cron-reboot", waiting_jobs=0)
-PROGRAM = HostSpec("program", "debian-12", launcher="supervisord-program", waiting_jobs=0)
-EL_PROGRAM = HostSpec("el-program", "el-like", launcher="supervisord-program", waiting_jobs=0)
-SPECS = (CRON, PROGRAM, EL_PROGRAM)
+DEBIAN = HostSpec("cron-debian", "debian-12", launcher="cron-reboot", waiting_jobs=0)
+SPECS = (CRON, DEBIAN)
 HOSTS = pytest.mark.parametrize("name", [spec.name for spec in SPECS])
-FILES = {
-    CRON.name: "/etc/cron.d/misp-workers",
-    PROGRAM.name: "/etc/supervisor/conf.d/misp-resque.conf",
-    EL_PROGRAM.name: "/etc/supervisord.d/misp-resque.ini",
-}
+FILE = "/etc/cron.d/misp-workers"
 
 # As soon as the mark is in the file; what the script does next takes it longer than this.
 KILL = f'until grep -q "^{round_trip.MARK}" $0; do :; done; pkill -KILL -f "cat.* -- [r]etire"'
@@ -47,7 +42,8 @@ class Story:
 
 @pytest.fixture(scope="module")
 def story(lab: Lab) -> Iterator[Story]:
-    misp.install_stopped_supervisor(lab[CRON.name])
+    for host in lab:
+        misp.install_stopped_supervisor(host)
     for host in lab:
         wait_for(partial(observe.old_workers_live, host), 20, f"{host.name}: the old workers")
     before = round_trip.on_each(lab, observe.snapshot)
@@ -67,7 +63,7 @@ def cut_all(lab: Lab) -> dict[str, int]:
 
 def cut(lab: Lab, host: LabHost) -> int:
     with ThreadPoolExecutor(1) as pool:
-        killing = pool.submit(host.exec, ["sh", "-c", KILL, FILES[host.name]], timeout=180)
+        killing = pool.submit(host.exec, ["sh", "-c", KILL, FILE], timeout=180)
         with run.started(lab, "deploy.py", "-y", "--limit", host.name) as running:
             killing.result()
             running.kill()
@@ -77,7 +73,7 @@ def cut(lab: Lab, host: LabHost) -> int:
 @HOSTS
 def test_it_was_cut_between_the_launcher_and_the_workers(story: Story, name: str) -> None:
     assert story.lived[name] >= 5
-    assert f"\n{round_trip.MARK}" in "\n" + story.lab[name].read(FILES[name])
+    assert f"\n{round_trip.MARK}" in "\n" + story.lab[name].read(FILE)
 
 
 def test_rollback_leads_out_of_it(story: Story) -> None:

@@ -18,41 +18,23 @@ from tests.e2e.round_trip import Story
 
 pytestmark = pytest.mark.resilience
 
-EL_PROGRAM = HostSpec(
-    "el-program", "el-like", profile="2.4.199", launcher="supervisord-program", waiting_jobs=0
-)
-MANUAL = HostSpec("manual", "debian-12", launcher="supervisord-program", waiting_jobs=0)
-DIRECT = HostSpec("direct", "debian-12", launcher="bare", waiting_jobs=0)
 CRONTAB = HostSpec("crontab", "debian-12", launcher="bare", waiting_jobs=0)
 EL_CRONTAB = HostSpec("el-crontab", "el-like", launcher="bare", waiting_jobs=0)
 TWO = HostSpec("two", "debian-12", waiting_jobs=0)
 BOTH = HostSpec("both", "el-like", waiting_jobs=0)
-SPECS = (EL_PROGRAM, MANUAL, DIRECT, CRONTAB, EL_CRONTAB, TWO, BOTH)
-WITH_SUPERVISOR = (EL_PROGRAM.name, MANUAL.name, DIRECT.name)
+SPECS = (CRONTAB, EL_CRONTAB, TWO, BOTH)
 HOSTS = pytest.mark.parametrize("name", [spec.name for spec in SPECS])
 
 START = "/var/www/MISP/app/Console/worker/start.sh"
 LINE = f"@reboot bash {START} >/dev/null 2>&1"
 # Each file, and what it has to do with the old workers beside lines of somebody else's.
 FILES = {
-    EL_PROGRAM.name: "/etc/supervisord.d/misp-resque.ini",
-    MANUAL.name: "/etc/supervisor/conf.d/misp-resque.conf",
-    DIRECT.name: "/etc/supervisor/conf.d/resque.conf",
     CRONTAB.name: "/var/spool/cron/crontabs/www-data",
     # The stand-in's crond is Debian's and never reads it; cronie does.
     EL_CRONTAB.name: "/var/spool/cron/apache",
     TWO.name: "/etc/cron.d/misp",
 }
 STRANDED = 501  # jobs in the new lists of a host that has no new workers
-
-RESQUE = """
-[program:resque-{queue}]
-command=/usr/bin/php ./bin/resque
-directory=/var/www/MISP/app/Vendor/kamisama/php-resque-ex
-user=www-data
-environment=QUEUE="{queue}",PIDFILE="/tmp/resque-{queue}.pid",INTERVAL="1",REDIS_BACKEND="127.0.0.1:6379",REDIS_DATABASE="0",REDIS_NAMESPACE="resque",COUNT="1",APP_INCLUDE="/var/www/MISP/app/Plugin/CakeResque/Lib/CakeResqueBootstrap.php"
-autorestart=true
-"""
 
 # The new backend as somebody switched it on by hand, with no supervisord behind it.
 SWITCH_ON = """
@@ -75,26 +57,6 @@ BLOCK = {
 }
 
 
-def stop_old_workers(host: LabHost) -> None:
-    host.exec("pkill -QUIT -f 'php.*bin/[r]esque'")
-    wait_for(lambda: not observe.old_processes(host), 20, f"{host.name}: no old worker")
-
-
-def start_directly(host: LabHost) -> None:
-    """The workers as programs of supervisord's, without MISP's own script around them."""
-    misp.install_supervisor(host)
-    stop_old_workers(host)
-    host.put(FILES[host.name], "".join(RESQUE.format(queue=queue) for queue in QUEUES))
-    host.exec(["supervisorctl", "update"])
-
-
-def start_on_demand(host: LabHost) -> None:
-    """A program that nobody but an operator starts."""
-    stop_old_workers(host)
-    host.exec(f"echo autostart=false >>{FILES[host.name]}; supervisorctl update")
-    host.exec("supervisorctl start misp-resque")
-
-
 def switch_on(host: LabHost) -> None:
     config = f"{host.spec.misp_root}/app/Config/config.php"
     block = json.dumps(BLOCK)
@@ -106,10 +68,7 @@ def switch_on(host: LabHost) -> None:
 @pytest.fixture(scope="module")
 def story(lab: Lab) -> Iterator[Story]:
     for host in lab:
-        if host.name not in WITH_SUPERVISOR:
-            misp.install_stopped_supervisor(host)
-    start_on_demand(lab[MANUAL.name])
-    start_directly(lab[DIRECT.name])
+        misp.install_stopped_supervisor(host)
     lab[CRONTAB.name].exec("crontab -u www-data -", input=f"# mine\n5 4 * * * true\n{LINE}\n")
     spool = FILES[EL_CRONTAB.name]
     lab[EL_CRONTAB.name].exec(f"install -m 0600 -o apache /dev/stdin {spool}", input=f"{LINE}\n")
@@ -142,8 +101,7 @@ def test_a_second_run_changes_nothing(story: Story, name: str) -> None:
 @pytest.mark.parametrize("name", list(FILES))
 def test_only_what_starts_the_workers_is_out_of_use(story: Story, name: str) -> None:
     text = story.lab[name].read(FILES[name])
-    code = [line for line in text.splitlines() if not line.startswith(";")]
-    lines = [line for line in code if "start.sh" in line or "bin/resque" in line]
+    lines = [line for line in text.splitlines() if "start.sh" in line]
     assert lines
     assert [line for line in lines if not line.startswith(round_trip.MARK)] == []
     if name == CRONTAB.name:

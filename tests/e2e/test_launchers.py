@@ -19,30 +19,33 @@ RC_LOCAL = HostSpec("rc-local", "debian-12", launcher="rc-local", waiting_jobs=0
 CRON = HostSpec(
     "cron", "el-like", profile="2.4.199", redis="shared", launcher="cron-reboot", waiting_jobs=0
 )
-PROGRAM = HostSpec("program", "debian-12", launcher="supervisord-program", waiting_jobs=0)
 BARE = HostSpec("bare", "debian-12", profile="2.4.199", launcher="bare", waiting_jobs=0)
-SPECS = (RC_LOCAL, CRON, PROGRAM, BARE)
+SPECS = (RC_LOCAL, CRON, BARE)
 HOSTS = pytest.mark.parametrize("name", [spec.name for spec in SPECS])
 
 FILES = {
     RC_LOCAL.name: "/etc/rc.local",
     CRON.name: "/etc/cron.d/misp-workers",
-    PROGRAM.name: "/etc/supervisor/conf.d/misp-resque.conf",
 }
-BYSTANDER = "\n[program:bystander]\ncommand = /bin/sleep 100000\n"
+INCLUDES = "/etc/supervisor/conf.d"
+BYSTANDER = "[program:bystander]\ncommand = /bin/sleep 100000\n"
+PROGRAM = """[program:misp-resque]
+command = /bin/bash /var/www/MISP/app/Console/worker/start.sh
+user = www-data
+"""
 
 
 @pytest.fixture(scope="module")
 def story(lab: Lab) -> Iterator[Story]:
-    for host in lab:
-        if host.name != PROGRAM.name:
-            misp.install_stopped_supervisor(host)
-    # A line and a program of somebody else's in the same file, a comment, no newline at the end.
+    misp.install_stopped_supervisor(lab[RC_LOCAL.name])
+    misp.install_stopped_supervisor(lab[CRON.name])
+    misp.install_supervisor(lab[BARE.name])
+    lab[BARE.name].put(f"{INCLUDES}/bystander.conf", BYSTANDER)
+    lab[BARE.name].exec("supervisorctl update bystander")
+    # A line of somebody else's in the same file, a comment, no newline at the end.
     lab[RC_LOCAL.name].exec("printf 'touch /run/rc-local-ran # the last' >>/etc/rc.local")
     lab[RC_LOCAL.name].exec("sed -i '/^exit 0/d' /etc/rc.local")
     lab[CRON.name].exec(f"chown apache {FILES[CRON.name]} && chmod 640 {FILES[CRON.name]}")
-    lab[PROGRAM.name].exec(f"cat >>{FILES[PROGRAM.name]}", input=BYSTANDER)
-    lab[PROGRAM.name].exec("supervisorctl update bystander")
     with secrecy.kept(lab):
         yield round_trip.live(lab)
 
@@ -51,7 +54,6 @@ def test_a_dry_run_names_each_launcher_and_changes_nothing(story: Story) -> None
     assert story.planned.ok, story.planned.stderr
     for file in FILES.values():
         assert f"{file} starts the old workers" in story.planned.stderr
-    assert "waits until their running jobs have ended" in story.planned.stderr
     assert "nothing starts the old workers at boot" in story.planned.stderr
     for name, seen in story.looked_at.items():
         assert story.before[name].differences(seen) == []
@@ -66,12 +68,6 @@ def test_only_what_starts_the_workers_is_out_of_use(story: Story) -> None:
     mark = round_trip.MARK
     assert f"\n: {mark}su -s /bin/bash" in story.lab[RC_LOCAL.name].read(FILES[RC_LOCAL.name])
     assert f"\n{mark}@reboot" in story.lab[CRON.name].read(FILES[CRON.name])
-    program = story.lab[PROGRAM.name].read(FILES[PROGRAM.name])
-    assert f"\n{mark}[program:misp-resque]" in program
-    assert program.endswith(BYSTANDER)
-    status = story.lab[PROGRAM.name].exec("supervisorctl status", check=False).stdout
-    assert "misp-resque" not in status
-    assert "bystander" in status
     owner = story.lab[CRON.name].exec(["stat", "-c", "%U %a", FILES[CRON.name]]).stdout.split()
     assert owner == ["apache", "640"]
 
@@ -81,7 +77,7 @@ def test_a_second_run_changes_nothing(story: Story) -> None:
     assert story.second.changed == ()
 
 
-@pytest.mark.parametrize("name", [RC_LOCAL.name, CRON.name, PROGRAM.name])
+@HOSTS
 def test_a_restart_of_the_host_does_not_bring_them_back(story: Story, name: str) -> None:
     host = story.lab[name]
     host.exec("rm -f /run/rc-local-ran")
@@ -92,10 +88,10 @@ def test_a_restart_of_the_host_does_not_bring_them_back(story: Story, name: str)
 
 def test_a_rollback_restarts_a_bystander_only_with_consent(story: Story) -> None:
     lab = story.lab
-    refused = run.apply(lab, "--limit", PROGRAM.name, deploy="rollback.py")
+    refused = run.apply(lab, "--limit", BARE.name, deploy="rollback.py")
     assert refused.exit_code == 1
     assert "supervisord also runs bystander, and taking its RPC back takes a" in refused.stderr
-    assert observe.faults(lab[PROGRAM.name]) == []
+    assert observe.faults(lab[BARE.name]) == []
 
 
 def test_rollback_brings_all_of_them_back(story: Story) -> None:
@@ -105,3 +101,13 @@ def test_rollback_brings_all_of_them_back(story: Story) -> None:
 @HOSTS
 def test_after_a_rollback_everything_is_as_before(story: Story, name: str) -> None:
     round_trip.check_as_before(story, name)
+
+
+def test_old_workers_that_are_a_program_of_supervisords_are_refused(story: Story) -> None:
+    lab, host, file = story.lab, story.lab[BARE.name], f"{INCLUDES}/misp-resque.conf"
+    host.put(file, PROGRAM)
+    before = observe.snapshot(host)
+    refused = run.apply(lab, *round_trip.CONSENT, "--limit", host.name)
+    assert refused.exit_code == 1
+    assert f"supervisord's program misp-resque in {file} runs the old workers" in refused.stderr
+    assert before.differences(observe.snapshot(host)) == []

@@ -88,7 +88,9 @@ def test_rollback_puts_everything_back_and_loses_no_job(there: There, name: str)
     # With the new workers stopped these cannot be finished, so they have to move.
     host.exec("supervisorctl stop 'misp-workers:*'")
     waiting = misp.enqueue(host, 3, queues=QUEUES, first=601)
-    done = run.apply(there.lab, "--limit", name, deploy="rollback.py")
+    # The jobs are where MISP has put them, whatever the inventory says by now.
+    other = ("--data", "misp_redis_port=1")
+    done = run.apply(there.lab, "--limit", name, *other, deploy="rollback.py")
     assert done.ok, done.stderr
     moved = verify.check_jobs(host, waiting, "jobs that waited in the new queues")
     assert moved.ok, moved.seen

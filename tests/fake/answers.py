@@ -182,7 +182,7 @@ SUBJECT_OF = {
     "redis": ("redis",),
     "legacy": (
         *("legacy", "unit", "process", "hidden_process", "no_unit"),
-        *("launcher", "unfit_launcher", "program_taken_out", "taken_out", "started_in"),
+        *("launcher", "unfit_launcher", "old_program", "taken_out", "started_in"),
     ),
 }
 

@@ -74,7 +74,7 @@ def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra)
         "settings+workers+redis",
         "reload_web",
         "apply_workers",
-        "proof+redis+view",
+        "proof+view",
         "wait_until_stable",
         "prove",
         "proof+legacy+view",
@@ -346,18 +346,6 @@ def test_no_secret_is_shown_at_any_verbosity(pyinfra: Pyinfra) -> None:
             assert value not in run.output, flags
     run = pyinfra({"one": data}, "-y", "--json", **secret)
     assert not [value for value in secret.values() if value in run.output]
-
-
-def test_workers_that_the_settings_left_behind_are_restarted_and_proven(pyinfra: Pyinfra) -> None:
-    answers = converged("debian", redis={"ok": True, "former": ["127.0.0.1:6379, database 1"]})
-    planned = pyinfra({"one": {"fake_responses": answers}}, "--dry")
-    assert (
-        "note: workers or jobs of MISP's are at Redis 127.0.0.1:6379, database 1" in planned.output
-    )
-    changes = [line.split(":")[0].strip() for line in planned.output.splitlines() if "1 (@" in line]
-    assert changes == ["Workers", "Proof"]
-    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
-    assert run.actions("one")[0] == "apply_workers"
 
 
 def test_jobs_that_a_killed_step_had_set_aside_are_taken_back(pyinfra: Pyinfra) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.fake.answers import BLOCK, QUIET, RUNNING, converged, migrating, settings
+from tests.fake.answers import BLOCK, QUIET, RUNNING, WANTED, converged, migrating, settings
 from tests.fake.conftest import Run
 
 Pyinfra = Callable[..., Run]
@@ -100,7 +100,7 @@ def refused(pyinfra: Pyinfra, data: dict[str, Any], *flags: str) -> str:
         ),
         (
             {"started_in": ["supervisor.service"]},
-            "old workers run under supervisord in a program that does not start them",
+            "a program of supervisord's runs the old workers: stop the program while no job runs",
         ),
         ({"legacy": {"error": "NOAUTH"}}, "the old workers' Redis cannot be asked"),
         ({"worker_user": "root www-data"}, "workers run as root, not as www-data"),
@@ -191,41 +191,79 @@ def test_workers_and_jobs_of_this_misp_are_not_taken_for_anothers(pyinfra: Pyinf
 
 
 @pytest.mark.parametrize(
-    ("seen", "message"),
+    ("wanted", "message"),
     [
         (
-            {"waiting": 2},
-            "2 job(s) already wait in database 1, namespace background_jobs, though this",
+            {"redis_database": 5},
+            "at redis_database 1, but the inventory says misp_redis_database 5,",
         ),
-        ({"blocked_clients": 3}, "3 worker(s) of another MISP wait in database 1"),
+        ({"redis_port": 6380}, "at redis_port 6379, but the inventory says misp_redis_port 6380,"),
+        (
+            {"redis_namespace": "x"},
+            "at redis_namespace background_jobs, but the inventory says misp_r",
+        ),
+        (
+            {"redis_host": "/run/redis.sock", "redis_port": 0},
+            "says misp_redis_host /run/redis.sock",
+        ),
+        (
+            {"redis_host": "r", "redis_database": 5},
+            "at redis_host 127.0.0.1 and redis_database 1, but the inventory says misp_redis_host "
+            "r and misp_redis_database 5, and the deploy does not move them: set the inventory "
+            "back to MISP's value; to move MISP's queues to another Redis, run rollback.py, change "
+            "the inventory, then run deploy.py again",
+        ),
     ],
 )
-def test_another_redis_that_somebody_uses_is_refused(
-    pyinfra: Pyinfra, seen: dict[str, int], message: str
+def test_a_migrated_misp_stays_in_its_redis(
+    pyinfra: Pyinfra, wanted: dict[str, Any], message: str
 ) -> None:
-    redis = {**REDIS, **seen, "former": ["127.0.0.1:6379, database 4"], "is_new": True}
-    answers = converged("debian", redis=redis)
-    assert message in refused(pyinfra, {"fake_responses": answers})
+    # What is wrong there as well is no matter.
+    changes = {
+        "settings": settings(BLOCK, wanted={**WANTED, **wanted}),
+        "redis": {"error": "no connection"},
+    }
+    printed = refused(pyinfra, {"fake_responses": converged("debian", **changes)})
+    assert "1. the queues of this migrated MISP are at " in printed
+    assert message in printed
+    assert "  2. " not in printed
 
 
-def test_only_one_thing_about_redis_changes_in_a_run(pyinfra: Pyinfra) -> None:
-    redis = {**REDIS, "former": ["r:1, database 4"], "differing": ["database", "namespace"]}
-    answers = converged("debian", redis=redis)
-    message = "database and namespace of Redis differ from what MISP has"
-    assert message in refused(pyinfra, {"fake_responses": answers})
-
-
-def test_a_former_redis_has_to_answer(pyinfra: Pyinfra) -> None:
-    redis = {**REDIS, "former": ["r:1, database 4"], "unfit": ["r:1, database 4: no connection"]}
-    message = refused(pyinfra, {"fake_responses": converged("debian", redis=redis)})
-    assert "Redis at r:1, database 4: no connection. MISP's workers are there" in message
-
-
-def test_another_namespace_is_beside_this_misps_own_workers(pyinfra: Pyinfra) -> None:
-    former = {"former": ["127.0.0.1:6379, database 1"], "is_new": True, "is_shared": True}
-    answers = converged("debian", redis={**REDIS, **former, "blocked_clients": 21})
+@pytest.mark.parametrize(
+    ("block", "wanted"),
+    [
+        ({"redis_host": "localhost"}, {}),
+        ({"redis_host": "127.0.0.1"}, {"redis_host": "::1"}),
+        ({"redis_host": "/run/redis.sock"}, {"redis_host": "/run/redis.sock", "redis_port": 0}),
+        ({"redis_port": "6379", "redis_database": "1"}, {}),
+        ({"redis_host": "", "redis_port": None}, {"redis_host": "r", "redis_port": 1}),
+        ({"enabled": False}, {"redis_database": 5}),
+        ({"enabled": 1, "redis_namespace": None}, {"redis_database": 5}),
+    ],
+)
+def test_what_is_no_other_redis_or_no_migrated_misp_is_not_refused(
+    pyinfra: Pyinfra, block: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    seen = settings({**BLOCK, **block}, wanted={**WANTED, **wanted})
+    answers = converged("debian", settings=seen)
     run = pyinfra({"one": {"fake_responses": answers}}, "--dry")
     assert run.exit_code == 0, run.output
+
+
+def test_of_settings_in_the_database_text_counts(pyinfra: Pyinfra) -> None:
+    block = {**BLOCK, "enabled": "1", "redis_port": "6379"}
+    wanted = {**WANTED, "redis_database": 5}
+    answers = converged("debian", settings=settings(block, wanted=wanted, database_mode=True))
+    assert "says misp_redis_database 5" in refused(pyinfra, {"fake_responses": answers})
+
+
+def test_a_misp_without_a_namespace_is_refused_as_its_jobs_would_stay_behind(
+    pyinfra: Pyinfra,
+) -> None:
+    block = {key: value for key, value in BLOCK.items() if key != "redis_namespace"}
+    printed = refused(pyinfra, {"fake_responses": converged("debian", settings=settings(block))})
+    assert "without SimpleBackgroundJobs.redis_namespace" in printed
+    assert "set it in MISP and restart the workers" in printed
 
 
 def test_preflight_names_every_problem_at_once(pyinfra: Pyinfra) -> None:
@@ -350,17 +388,6 @@ def test_a_login_without_root_is_refused(pyinfra: Pyinfra, answer: object, messa
             "note: /etc/rc.local starts the old workers",
         ),
         ({"started_in": "ssh.service"}, "note: nothing starts the old workers at boot"),
-        (
-            {
-                "launcher": "/etc/supervisor/conf.d/resque.conf",
-                "old_program": "resque",
-                "started_in": "supervisor.service",
-                "status": "resque   RUNNING   pid 9, uptime 1:00:00",
-            },
-            "runs old workers (resque): that waits until their running jobs have ended",
-        ),
-        # A run was cut off before its workers had stopped.
-        ({"program_taken_out": "resque", "started_in": "supervisor.service"}, "Ready: deploy.py"),
     ],
 )
 def test_other_launchers_than_a_unit_are_told_and_not_refused(
@@ -370,6 +397,27 @@ def test_other_launchers_than_a_unit_are_told_and_not_refused(
     run = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-v")
     assert run.exit_code == 0, run.output
     assert note in run.output
+
+
+@pytest.mark.parametrize("unit", [[], "misp-workers.service active enabled"])
+def test_old_workers_that_are_a_program_are_refused_with_one_sentence(
+    pyinfra: Pyinfra, unit: list[str] | str
+) -> None:
+    changes = {
+        "old_program": "resque /etc/supervisor/conf.d/resque.conf",
+        "started_in": "supervisor.service",
+        "status": "resque   RUNNING   pid 9, uptime 1:00:00",
+        "unit": unit,
+    }
+    printed = refused(pyinfra, {"fake_responses": migrating("debian", **changes)})
+    assert "1. supervisord's program resque in /etc/supervisor/conf.d/resque.conf runs" in printed
+    assert "start app/Console/worker/start.sh as the web user or through MISP's unit" in printed
+    assert "  2. " not in printed
+
+
+def test_a_program_that_nobody_started_yet_is_refused_too(pyinfra: Pyinfra) -> None:
+    answers = converged("debian", old_program="resque /etc/supervisor/conf.d/resque.conf")
+    assert "supervisord's program resque in" in refused(pyinfra, {"fake_responses": answers})
 
 
 def test_old_workers_whose_launcher_is_taken_out_already_are_not_said_to_be_started_by_hand(

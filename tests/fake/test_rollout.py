@@ -114,38 +114,40 @@ def test_three_broken_hosts_of_twenty_do_not_disturb_the_others(
     assert reports[UNREACHABLE].cause == "no connection to the host"
 
 
-def test_it_stops_at_each_broken_host_and_goes_on_there_once_it_is_mended(
-    command: Command,
-) -> None:
+def test_it_stops_at_the_first_slice_with_a_broken_host(command: Command) -> None:
     command.are(TWENTY)
     first = command()
     assert first.returncode == summary.CODES["refused"], first.stderr
     assert begins(first) == ["slice 1 of 5", "slice 2 of 5", "slice 3 of 5"]
     assert "slice 1 of 5 begins: @fake/m01\n" in first.stdout
     assert f"@fake/{REFUSED} refused" in first.stdout
+    assert "Stopped. The same command runs every slice again" in first.stdout
     # The canary, then fives. The slice of the broken host ends; none after it begins.
-    begun = [*NAMES[:11]]
     assert table(first) == [
-        [host, OUTCOMES.get(host, "done") if host in begun else "not_begun"] for host in NAMES
+        [host, OUTCOMES.get(host, "done") if host in NAMES[:11] else "not_begun"] for host in NAMES
     ]
-    # Not mended: tried again, alone.
-    again = command()
-    assert again.returncode == 2
-    assert "slice 3 of 5 begins: @fake/m07\n" in again.stdout
-    # Left out: the next one is met.
+    # Left out: the next broken one is met.
     without = command("--exclude", f"@fake/{REFUSED}")
     assert without.returncode == summary.CODES["not_proven_returned"]
     assert f"@fake/{NOT_PROVEN} not_proven_returned, {UNREACHABLE} failed" in without.stdout
-    # Mended: all that is left, and nothing else, is done.
-    mended = {name: data for name, data in TWENTY.items() if name != UNREACHABLE}
-    command.are({**mended, REFUSED: WELL[REFUSED], NOT_PROVEN: WELL[NOT_PROVEN]})
-    last = command()
+
+
+def test_the_next_rollout_runs_every_slice_again_in_the_same_order(command: Command) -> None:
+    done = {name: {"fake_responses": converged("debian")} for name in ("m01", "m02")}
+    command.are({**done, REFUSED: BROKEN[REFUSED], "m08": WELL["m08"]})
+    assert command("--slice", "2").returncode == summary.CODES["refused"]
+    command.are({**done, REFUSED: WELL[REFUSED], "m08": WELL["m08"]})
+    last = command("--slice", "2", "--", "--serial")
     assert last.returncode == 0, last.stderr
-    assert len(command.directories()) == 1
-    assert command.outcomes() == {host: "done" for host in NAMES if host != UNREACHABLE}
-    ran = command.ran()
-    for host in set(NAMES) - set(OUTCOMES):
-        assert sum(host in hosts for hosts in ran) == 1, host
+    assert begins(last) == ["slice 1 of 3", "slice 2 of 3", "slice 3 of 3"]
+    assert len(command.directories()) == 2
+    assert command.ran() == [{"@fake/m01"}, {"@fake/m02", f"@fake/{REFUSED}"}, {"@fake/m08"}]
+    reports = {one.host: one for one in summary.read(command.directories()[-1])}
+    assert {host: one.outcome for host, one in reports.items()} == dict.fromkeys(reports, "done")
+    assert [host for host, one in reports.items() if one.changed] == [
+        f"@fake/{REFUSED}",
+        "@fake/m08",
+    ]
 
 
 def test_a_slice_that_cannot_be_reached_at_all_is_a_failure(command: Command) -> None:
@@ -155,26 +157,6 @@ def test_a_slice_that_cannot_be_reached_at_all_is_a_failure(command: Command) ->
     assert done.returncode == 1
     assert table(done) == [[UNREACHABLE, "failed"], ["@fake/m02", "not_begun"]]
     assert "not reached, or pyinfra gave up (status 1)" in done.stdout
-
-
-def test_a_rollout_that_has_ended_begins_again_with_all_hosts(command: Command) -> None:
-    command.are({name: {"fake_responses": converged("debian")} for name in ("m01", "m02", "m03")})
-    for arguments in (("--slice", "2"), ()):
-        done = command(*arguments, "--", "--serial")
-        assert done.returncode == 0, done.stderr
-        assert begins(done) == ["slice 1 of 2", "slice 2 of 2"]
-        assert "0 done before" in done.stdout
-    assert len(command.directories()) == 2
-
-
-def test_afresh_begins_again_with_hosts_that_are_done(command: Command) -> None:
-    command.are({"m01": WELL["m01"], REFUSED: BROKEN[REFUSED]})
-    assert command().returncode == 2
-    afresh = command("--afresh")
-    assert afresh.returncode == 2
-    assert begins(afresh) == ["slice 1 of 2", "slice 2 of 2"]
-    # That one is what goes on from now on.
-    assert begins(command()) == ["slice 2 of 2"]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +198,7 @@ def test_a_group_of_a_hosts_name_takes_no_part_in_that_hosts_slice(
     assert command.ran() == [{"@fake"}, {"@fake/a"}]
 
 
-def test_ctrl_c_leaves_what_the_next_call_goes_on_with(command: Command) -> None:
+def test_ctrl_c_ends_it_and_the_next_one_begins_with_the_first_slice(command: Command) -> None:
     slow = {**WELL["m02"], "fake_delay": 0.5}
     command.are({"m01": WELL["m01"], "m02": slow, "m03": WELL["m03"]})
     with started(command) as process:
@@ -224,7 +206,7 @@ def test_ctrl_c_leaves_what_the_next_call_goes_on_with(command: Command) -> None
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         said, _ = process.communicate(timeout=60)
     assert process.returncode == summary.CODES["interrupted"]
-    assert "Interrupted. The same command goes on with slice 2" in said
+    assert "Interrupted. The same command runs every slice again" in said
     assert command.outcomes() == {
         "@fake/m01": "done",
         "@fake/m02": "interrupted",
@@ -232,7 +214,7 @@ def test_ctrl_c_leaves_what_the_next_call_goes_on_with(command: Command) -> None
     }
     done = command("--slice", "1")
     assert done.returncode == 0, done.stderr
-    assert begins(done) == ["slice 2 of 3", "slice 3 of 3"]
+    assert begins(done) == ["slice 1 of 3", "slice 2 of 3", "slice 3 of 3"]
     assert set(command.outcomes().values()) == {"done"}
 
 

@@ -54,7 +54,7 @@ def test_a_line_that_cannot_be_taken_out_by_itself_is_told(
 ) -> None:
     file = tmp_path / "rc.local"
     file.write_text(text)
-    said = shell(tmp_path, f"why_unfit line {file}")
+    said = shell(tmp_path, f"why_unfit {file}")
     assert reason in said
     assert bool(said) == bool(reason)
 
@@ -68,39 +68,40 @@ def test_taken_out_and_put_back_a_file_is_the_same_with_its_mode(
     text = f"#!/bin/sh\nfirst\n\t{START}\n: last # {START}{end}".encode()
     file.write_bytes(text)
     file.chmod(0o640)
-    shell(tmp_path, f'rewrite {file} "$(taking_out line {file})"')
+    shell(tmp_path, f'rewrite {file} "$(taking_out {file})"')
     assert shell(tmp_path, f"grep -cE '^(: )?#misp-workers-migration#' {file}") == "1\n"
     assert (file.stat().st_mode & 0o777) == 0o640
     once = file.read_bytes()
-    shell(tmp_path, f'rewrite {file} "$(taking_out line {file})"')
+    shell(tmp_path, f'rewrite {file} "$(taking_out {file})"')
     assert file.read_bytes() == once
     shell(tmp_path, f'rewrite {file} "$unmark"')
     assert file.read_bytes() == text
     assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
-def test_a_program_is_found_taken_out_as_a_whole_and_put_back(tmp_path: Path) -> None:
-    other = "[program:web]\ncommand=/bin/true ; worker/start.sh\n"
-    file = tmp_path / "old.ini"
-    file.write_text(f"{other}{PROGRAM}\n{other.replace('web', 'more')}")
-    kept = file.read_text()
-    assert shell(tmp_path, "legacy_program_files") == f"program:resque {file}\n"
-    assert shell(tmp_path, "legacy_programs") == "resque\n"
-    assert shell(tmp_path, f"why_unfit program:resque {file}") == ""
-    shell(tmp_path, f'rewrite {file} "$(taking_out program:resque {file})"')
-    live = [line for line in file.read_text().splitlines() if not line.startswith("#misp-workers")]
-    assert "\n".join(live) + "\n" == other + other.replace("web", "more")
+OTHER = "[program:web]\ncommand=/bin/true ; worker/start.sh\ndirectory=/var/www/MISP\n"
+DIRECT = "command=/usr/bin/php ./bin/resque\ndirectory=/data/misp/app/Vendor/x"
+
+
+def test_a_program_that_runs_old_workers_is_found(tmp_path: Path) -> None:
+    file, more = tmp_path / "old.ini", tmp_path / "more.ini"
+    file.write_text(f"{OTHER}{PROGRAM}\n{OTHER.replace('web', 'last')}")
+    more.write_text(f"[program:direct] ; by PHP\n{DIRECT}")
+    assert shell(tmp_path, "legacy_program_files") == f"direct {more}\nresque {file}\n"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROGRAM.replace("/var/www/MISP", "/opt/other"),
+        f";{PROGRAM}".replace("\n", "\n;"),
+        f"[group:resque]\n{DIRECT}",
+        OTHER,
+    ],
+    ids=["another MISP's", "commented out", "no program", "in a comment"],
+)
+def test_what_runs_no_old_workers_of_this_misp_is_no_such_program(
+    tmp_path: Path, text: str
+) -> None:
+    (tmp_path / "old.ini").write_text(f"{text}\n[program:x]\ndirectory=/var/www/MISP\n")
     assert shell(tmp_path, "legacy_program_files") == ""
-    shell(tmp_path, f'rewrite {file} "$unmark"')
-    assert file.read_text() == kept
-
-
-def test_a_program_of_a_group_or_of_another_misp_is_told(tmp_path: Path) -> None:
-    file = tmp_path / "old.ini"
-    file.write_text(PROGRAM)
-    (tmp_path / "supervisord.conf").write_text("[group:all]\nprograms = web, resque ; both\n")
-    assert "[group:]" in shell(tmp_path, f"why_unfit program:resque {file}")
-    (tmp_path / "supervisord.conf").write_text("[group:all]\nprograms=resque2\n")
-    assert shell(tmp_path, f"why_unfit program:resque {file}") == ""
-    file.write_text(PROGRAM.replace("/var/www/MISP", "/opt/other"))
-    assert "does not name /var/www/MISP" in shell(tmp_path, f"why_unfit program:resque {file}")

@@ -1,16 +1,14 @@
-"""Which hosts a rollout takes, in which order, and what it goes on with."""
+"""Which hosts a rollout takes, and in which order."""
 
 from __future__ import annotations
 
 import fnmatch
-import json
 from pathlib import Path
 
 import pytest
 
 from tasks import rollout, summary
-from tasks.rollout import RefusedError, Rollout, in_slices, left, limit, named, record_of
-from tasks.summary import Report
+from tasks.rollout import RefusedError, in_slices, limit, named
 
 HOSTS = {f"m{number}": ["misp", "production"] for number in range(1, 8)}
 WITH_CANARY = {**HOSTS, "test": ["canary", "production"]}
@@ -101,71 +99,6 @@ def test_a_slice_is_limited_to_its_own_hosts(host: str) -> None:
     assert [one for one in groups if fnmatch.fnmatch(one, meant)] == [host]
 
 
-def test_what_is_left_is_what_is_not_done_by_slice() -> None:
-    outcomes = dict.fromkeys(HOSTS, "done") | {
-        "m3": "refused",
-        "m4": "interrupted",
-        "m6": "failed",
-        "m7": rollout.NOT_BEGUN,
-    }
-    known = {host: Report(host, "deploy", outcome) for host, outcome in outcomes.items()}
-    slices = [["m1"], ["m2", "m3", "m4"], ["m5"], ["m6", "m7"]]
-    assert left(slices, known) == {2: ["m3", "m4"], 4: ["m6", "m7"]}
-    assert left(slices[:1], known) == {}
-
-
-def begun(inventory: str, *options: str, ended: str = "") -> Path:
-    directory = summary.new_directory(rollout.DIRECTORY)
-    record = record_of(inventory, options)
-    rollout.Record(record.inventory, record.data, ended).write(directory)
-    return directory
-
-
-def test_the_newest_rollout_of_the_inventory_goes_on_unless_it_has_ended() -> None:
-    production = record_of("production.py", [])
-    assert rollout.unfinished(production) is None
-    first = begun("production.py")
-    begun("other.py")
-    assert rollout.unfinished(production) == first
-    begun("production.py", ended="2026-01-01T00:00:00Z")
-    assert rollout.unfinished(production) is None
-
-
-@pytest.mark.parametrize(
-    "options", [["--data", "a=1", "-v"], ["--data=a=1"], ["--serial", "--data", "a=1"]]
-)
-def test_one_goes_on_with_the_data_it_began_with(options: list[str]) -> None:
-    directory = begun("production.py", "--data", "a=1")
-    assert rollout.unfinished(record_of("production.py", options)) == directory
-    assert "a=1" not in (directory / rollout.RECORD).read_text()
-
-
-@pytest.mark.parametrize("options", [[], ["--data", "a=2"], ["--data", "a=1", "--data", "b=1"]])
-def test_one_does_not_go_on_with_other_data(options: list[str]) -> None:
-    begun("production.py", "--data", "a=1")
-    with pytest.raises(RefusedError, match="other --data"):
-        rollout.unfinished(record_of("production.py", options))
-
-
-def test_a_record_that_cannot_be_read_is_no_reason_to_begin_again_unasked() -> None:
-    (begun("production.py") / rollout.RECORD).write_text("{")
-    with pytest.raises(RefusedError, match="--afresh"):
-        rollout.unfinished(record_of("production.py", []))
-
-
-def test_the_newest_report_of_a_host_counts_and_the_summary_shows_it(base: Path) -> None:
-    directory = base / "2026-01-01T000000Z-rollout"
-    for run, outcome in (("2026-01-01T000001Z-deploy", "failed"), ("2026-01-02T000001Z", "done")):
-        (directory / rollout.SLICES / run).mkdir(parents=True)
-        summary.write(directory / rollout.SLICES / run, Report("m1", "deploy", outcome))
-    summary.write(directory, Report("gone", "deploy", "failed"))
-    slices = [["m1"], ["m2"]]
-    known = Rollout("i", {}, slices, (), record_of("i", []), directory).known()
-    assert {host: one.outcome for host, one in known.items()} == {"m1": "done", "m2": "not_begun"}
-    assert summary.newest() == directory
-    assert summary.read(directory) == list(known.values())
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -176,6 +109,7 @@ def test_the_newest_report_of_a_host_counts_and_the_summary_shows_it(base: Path)
         ["i", "--", "--limit=m1"],
         ["i", "--", "-v", "--dry"],
         ["i", "--exclud", "m1"],
+        ["i", "--afresh"],
     ],
 )
 def test_a_mistake_in_the_arguments_ends_with_1(
@@ -197,9 +131,3 @@ def test_an_inventory_that_pyinfra_cannot_list_shows_no_data_of_it(
     said = "".join(capsys.readouterr())
     assert "cannot list the hosts" in said
     assert "hunter2" not in said
-
-
-def test_the_record_is_json_with_the_inventorys_place(base: Path) -> None:
-    kept = json.loads((begun("inventories/example.py") / rollout.RECORD).read_text())
-    assert kept["inventory"] == str(Path("inventories/example.py").resolve())
-    assert kept["ended"] == ""

@@ -172,5 +172,6 @@ def site(folder: Path, port: int = 9001, **changes: object) -> Site:
         packages="",
         state_dir=str(folder / "state"),
         log_dir=str(folder / "log"),
+        is_on=False,
     )
     return one._replace(**changes)  # type: ignore[arg-type]

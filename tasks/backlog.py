@@ -1,0 +1,121 @@
+"""What a look at the old backend means, in numbers and in sentences for the operator. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from tasks.host.queues import OldBackend
+
+_LATE_SECONDS = 60  # the old scheduler looks every 5 s
+_START = "app/Console/cake CakeResque.CakeResque"
+
+OR_CONVERT = "or set on_leftover_jobs to convert, and run again"
+# Task.php: each run of a scheduled task enqueues the next one, as a delayed job.
+SCHEDULED = (
+    "MISP's scheduled tasks (Administration, Scheduled Tasks) enqueue themselves again each time, "
+    "so the old backend never becomes quiet: move them to cron, set on_leftover_jobs to convert, "
+    "and run again"
+)
+
+
+class Look(NamedTuple):
+    """The old backend at one moment."""
+
+    old: OldBackend
+    workers: Sequence[Sequence[str]]  # the queues of each living old worker; "*": all of them
+    can_return: bool  # old workers live, or something would start them
+    at: float  # seconds since some moment
+
+
+def arrived(before: OldBackend, now: OldBackend) -> int:
+    """How many jobs were enqueued between two looks, but not by old jobs.
+
+    Only known where the first look saw no work: then no old job can have enqueued another one.
+    """
+    return 0 if before.backlog else came(before, now)
+
+
+def came(before: OldBackend, now: OldBackend) -> int:
+    """How many jobs were enqueued between two looks, by whatever."""
+    if before.error or now.error:
+        return 0
+    return max(0, _ever(now) - _ever(before))
+
+
+def _ever(old: OldBackend) -> int:
+    return old.waits + old.running + old.processed
+
+
+def renews(before: OldBackend, now: OldBackend) -> bool:
+    """Whether a scheduled task has enqueued itself again: there are as many, due later."""
+    is_same = 0 < before.scheduled <= now.scheduled and before.delayed == now.delayed
+    return is_same and now.last_due > before.last_due
+
+
+def worth_waiting(look: Look, seconds: float) -> bool:
+    """Whether old workers have something to do within that time, MISP's scheduled tasks aside."""
+    old = look.old
+    is_late = old.overdue > _LATE_SECONDS
+    is_due = bool(old.delayed) and old.next_due <= seconds
+    served = old.waits - sum(unserved(look).values())
+    return bool(served or old.running or (is_due and not is_late))
+
+
+def never_quiet(old: OldBackend, limit: int) -> str:
+    """Why the old backend cannot be quiet within `limit` seconds; empty: it can."""
+    if old.last_due <= limit:
+        return ""
+    advice = SCHEDULED if old.scheduled else f"raise drain_timeout, {OR_CONVERT}"
+    return (
+        f"the old backend has {old.backlog}, the last of them due in {_span(old.last_due)}, and "
+        f"the drain limit is {_span(limit)}. {advice[0].upper()}{advice[1:]}"
+    )
+
+
+def unserved(look: Look) -> dict[str, int]:
+    """How many jobs wait in each queue that no old worker takes from, here or elsewhere."""
+    served = {queue for queues in look.old.elsewhere.values() for queue in queues}
+    return {name: count for name, count in _not_here(look).items() if not served & {name, "*"}}
+
+
+def _not_here(look: Look) -> dict[str, int]:
+    served = {queue for queues in look.workers for queue in queues}
+    if "*" in served:
+        return {}
+    return {name: count for name, count in look.old.waiting.items() if count and name not in served}
+
+
+def elsewhere(look: Look) -> str:
+    """Which jobs only workers of another host can do, if these live; empty: none."""
+    queues = sorted(_not_here(look).keys() - unserved(look).keys())
+    if not queues:
+        return ""
+    hosts = [host for host, served in look.old.elsewhere.items() if {*queues, "*"} & set(served)]
+    names = ", ".join(sorted(hosts))
+    return (
+        f"only workers of {names} are entered for {', '.join(queues)}, and whether these live "
+        f"cannot be seen from here. If {names} is a former name of this host or gone, start an old "
+        "worker here, and remove these entries from Redis (SREM of the set of workers)"
+    )
+
+
+def nobody_there(look: Look) -> str:
+    """What the old backend has that nobody there will do, and the remedy; empty: nothing."""
+    queues = sorted(unserved(look))
+    if queues:
+        return (
+            f"no old worker lives for {', '.join(queues)}: start one as the web user "
+            f"({_START} start --interval 5 --queue {queues[0]}), {OR_CONVERT}"
+        )
+    if look.old.overdue > _LATE_SECONDS:
+        return (
+            "nothing brings delayed jobs to their queues when they are due: start the old "
+            f"scheduler as the web user ({_START} startscheduler --interval 5; since MISP 2.5.0 "
+            f"it ends at once), {OR_CONVERT}"
+        )
+    return ""
+
+
+def _span(seconds: int) -> str:
+    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} minutes"

@@ -1,0 +1,287 @@
+"""What is wrong with a host's workers: each fault one sentence for one cause, with its remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from tasks import parse
+from tasks.backlog import Look, nobody_there
+from tasks.checks import misp, old_workers, redis, supervisor, system
+from tasks.checks.seen import SeenForStatus
+from tasks.host.parts import Worker
+from tasks.render import GROUP, LOG_DIR
+from tasks.target import Target
+
+DISK_KB = 100_000  # a worker that cannot write its log or a job's file is of no use
+_LIVING = ("active", "activating", "reloading")
+_STARTED_AT_BOOT = ("enabled", "enabled-runtime", "linked")
+_VIEW_REMEDY = (
+    "If the workers themselves are well, the password, the libraries or the view on /proc are "
+    "wrong: run deploy.py again"
+)
+
+
+def of(target: Target, seen: SeenForStatus, rest_faults: Sequence[str] = ()) -> Iterator[str]:
+    """Return the faults of this host; `rest_faults` are those that MISP's web tier shows."""
+    for check in _CHECKS:
+        yield from check(target, seen)
+    yield from _view(target, seen, rest_faults)
+    for check in _LAST_CHECKS:
+        yield from check(target, seen)
+
+
+def shows_in_view(seen: SeenForStatus) -> bool:
+    """Whether MISP's own view tells anything: without its Redis MISP sees no workers."""
+    return seen.settings.is_on and not seen.new_backend.error
+
+
+def described(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    """Return what there is, right or wrong."""
+    version = parse.dotted(target.version) if any(target.version) else "unknown"
+    yield f"MISP {version}, new backend {'on' if seen.settings.is_on else 'off'}"
+    group = parse.group_workers(seen.supervisor.workers).values()
+    running = sum(one.state == "RUNNING" for one in group)
+    yield f"workers: {running} RUNNING, {len(target.process_names)} wanted"
+    yield f"new queues: {_new_queues(seen)}"
+    if not seen.old_backend.is_installed:
+        yield "old backend: not in this MISP any more"
+    else:
+        alive = len(seen.old_workers.processes)
+        jobs = seen.old_backend.backlog or "nothing waiting, running or delayed"
+        yield f"old backend: {alive} worker process{'' if alive == 1 else 'es'}, {jobs}"
+
+
+def _new_queues(seen: SeenForStatus) -> str:
+    backend = seen.new_backend
+    if backend.error:
+        return f"unknown: {backend.error}"
+    parts = [f"{count} waiting in {queue}" for queue, count in backend.waiting.items() if count]
+    return ", ".join([*(parts or ["0 waiting"]), f"{len(seen.workers.busy)} running"])
+
+
+def _misp(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    at = f"{target.settings.misp_root}/app/Config/config.php"
+    if problem := misp.root(target, seen) or seen.tree.error:
+        yield problem
+    elif seen.tree.config_mode < 0:
+        yield f"{at} is missing: finish MISP's own installation first"
+    elif seen.php.version == (0, 0, 0):
+        yield (
+            "no php runs MISP's jobs: install PHP's command line, or link php into /usr/bin, since "
+            "jobs look in /usr/local/bin, /usr/bin and /bin only"
+        )
+    elif seen.settings.error:
+        yield f"{at} {seen.settings.error}: mend the file"
+
+
+def _settings(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    """Workers keep the settings they began with: a broken one shows when the next job is queued."""
+    if not seen.settings.is_on:
+        return
+    if moved := list(redis.moves(seen.settings)):
+        yield from moved
+        return
+    strict = not target.database_mode
+    if wrong := parse.wrong_settings(seen.settings, target.misp_settings(), strict=strict):
+        yield (
+            f"MISP's settings are not as the migration leaves them ({', '.join(wrong)}): run "
+            "deploy.py again, which sets them"
+        )
+
+
+def _run(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    """Report a migration that was interrupted, or one that is under way."""
+    if seen.system.busy:
+        yield f"{seen.system.busy}: wait until that run has ended"
+        return
+    if seen.run_state.is_at_work:
+        yield "a step of an earlier run is still at work here: wait a little, then look again"
+        return
+    if not seen.run_state.has_state:
+        return
+    found = (
+        (seen.settings.is_pending, "MISP does not have its new password yet"),
+        (seen.libraries.is_unfinished, "Composer was cut off"),
+        (any(unit.is_held for unit in seen.old_workers.units), "old workers are half stopped"),
+        (not seen.proof.proven, "no proof"),
+    )
+    reasons = [words for is_so, words in found if is_so]
+    if reasons:
+        last = f" (last run: {seen.run_state.last_run})" if seen.run_state.last_run else ""
+        yield (
+            f"a migration of this host was interrupted or failed{last}: {', '.join(reasons)}. Run "
+            "deploy.py again to finish it, or rollback.py to go back"
+        )
+    elif seen.proof.proven != seen.proof.evidence:
+        yield (
+            "the proof is for another state than this one (workers' file, Redis settings, MISP's "
+            "or PHP's version): run deploy.py again, which proves this state"
+        )
+
+
+def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    unit, name = seen.supervisor.unit, target.platform.supervisor_unit
+    if not seen.settings.is_on:
+        return
+    if unit.active != "active":
+        yield (
+            f"supervisord is {unit.active or 'absent'}: run `systemctl start {name}`. `journalctl "
+            f"-u {name}` says why it ended"
+        )
+    if unit.enabled not in _STARTED_AT_BOOT:
+        yield (
+            f"supervisord does not start at boot ({unit.enabled or 'no unit'}): run `systemctl "
+            f"enable {name}`"
+        )
+
+
+def _redis(_: Target, seen: SeenForStatus) -> Iterator[str]:
+    if seen.settings.is_on and seen.new_backend.error:
+        yield (
+            f"{redis.place(seen.settings.wanted)}, cannot be used: {seen.new_backend.error}. Start "
+            "it, or correct MISP's SimpleBackgroundJobs settings. The workers come back by "
+            "themselves, unless they are FATAL"
+        )
+    if seen.new_backend.aside:
+        yield (
+            f"{seen.new_backend.aside} job(s) were set aside by a step that was cut off, and no "
+            "worker takes them: run deploy.py again, which puts them back (or rollback.py)"
+        )
+    if seen.settings.is_on and (fault := parse.impatience(seen.settings)):
+        yield fault
+
+
+def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    group = parse.group_workers(seen.supervisor.workers)
+    if not seen.settings.is_on:
+        if group:
+            yield (
+                "workers of the new backend run, but MISP does not use it: run deploy.py to "
+                "finish, or rollback.py to take them away"
+            )
+        return
+    if seen.supervisor.unit.active != "active":
+        return  # there is a sentence already
+    if problem := supervisor.unknown_programs(seen.supervisor):
+        yield problem
+        return
+    missing = [name for name in target.process_names if name not in group]
+    if missing:
+        yield f"{parse.listed(missing)} {parse.are(missing)} missing: run deploy.py again"
+    yield from _by_state(target, seen, group)
+    if extra := sorted(set(group) - set(target.process_names)):
+        yield (
+            f"{parse.listed(extra)} {parse.are(extra)} not wanted: run deploy.py again, or correct "
+            "misp_workers"
+        )
+
+
+def _by_state(target: Target, seen: SeenForStatus, group: dict[str, Worker]) -> Iterator[str]:
+    fine = {"RUNNING"}
+    if seen.new_backend.error:  # then they start in vain, which is no fault of their own
+        fine |= {"STARTING", "BACKOFF"}
+    states: dict[str, list[Worker]] = {}
+    for name in target.process_names:
+        if name in group and group[name].state not in fine:
+            states.setdefault(group[name].state, []).append(group[name])
+    for state, workers in states.items():
+        names = [worker.name for worker in workers]
+        notes = sorted({worker.note for worker in workers if worker.note})
+        said = f" ({notes[0]})" if len(notes) == 1 else ""
+        yield f"{parse.listed(names)} {parse.are(names)} {state}{said}: {_remedy(state, names)}"
+
+
+def _remedy(state: str, names: list[str]) -> str:
+    programs = {name.partition(":")[2].rpartition("_")[0] for name in names}
+    log = f"{LOG_DIR}/{programs.pop() if len(programs) == 1 else ''}*.log"
+    start = (
+        f"supervisorctl start {names[0]}"
+        if len(names) == 1
+        else (f"supervisorctl start '{GROUP}:*'")
+    )
+    if state in ("FATAL", "EXITED"):
+        return f"see {log}, mend the cause, then run `{start}`"
+    if state in ("STARTING", "BACKOFF"):
+        return f"supervisord tries again. If this stays so, see {log}"
+    return f"run `{start}`"
+
+
+def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> Iterator[str]:
+    if not shows_in_view(seen):
+        return
+    # MISP cannot see as good what is not: that is the workers' fault, reported as such.
+    group = parse.group_workers(seen.supervisor.workers)
+    bad = {
+        name.partition(":")[2].rpartition("_")[0]
+        for name in {*target.process_names, *group}
+        if name not in group or group[name].state != "RUNNING" or name not in target.process_names
+    }
+    counts = {queue: count for queue, count in target.worker_counts.items() if queue not in bad}
+    faults = parse.wrong_misp_view(seen.view, counts)
+    faults += [one for one in rest_faults if one.removeprefix("over REST, ") not in faults]
+    if faults:
+        yield (
+            f"MISP's own view (cake Admin getWorkers) is wrong: {'; '.join(faults)}. {_VIEW_REMEDY}"
+        )
+
+
+def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    old, backend = seen.old_workers, seen.old_backend
+    if not seen.settings.is_on:
+        yield from _old_backend_alone(seen)
+        return
+    programs = list(old_workers.programs(target, seen))
+    yield from programs
+    units = [
+        unit.name
+        for unit in old.units
+        if unit.active in _LIVING or unit.enabled in _STARTED_AT_BOOT
+    ]
+    back = [*units, *(launcher.path for launcher in old.launchers)]
+    alive = len(old.processes)
+    if back or (alive and not programs):
+        what = f"{alive} old worker process(es) run" if alive else "the old workers are stopped"
+        how = f", and {', '.join(back)} can start them again" if back else ""
+        yield f"{what}{how}: run deploy.py again, which drains and retires them"
+        yield from _stuck(seen)
+    elif not alive and (left := backend.waits):
+        yield (
+            f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
+            "which takes the old workers back, or start them by app/Console/worker/start.sh and "
+            "run deploy.py again"
+        )
+
+
+def _old_backend_alone(seen: SeenForStatus) -> Iterator[str]:
+    if seen.tree.error or seen.tree.config_mode < 0 or seen.settings.error:
+        return  # there is a sentence already: it is not known which backend MISP uses
+    if not seen.old_workers.processes:
+        yield (
+            "MISP uses its old backend, but no old worker runs, so no job is done: start the old "
+            "workers, or run deploy.py"
+        )
+    elif seen.old_backend.error:
+        yield (
+            f"the old workers' Redis cannot be asked: {seen.old_backend.error}. Start it, or "
+            "correct app/Plugin/CakeResque/Config/config.php"
+        )
+    else:
+        yield from _stuck(seen)
+
+
+def _stuck(seen: SeenForStatus) -> Iterator[str]:
+    workers = seen.old_workers
+    look = Look(seen.old_backend, [one.queues for one in workers.processes], workers.live, 0.0)
+    if workers.processes and (problem := nobody_there(look)):
+        yield f"the old backend has {seen.old_backend.backlog}, and {problem}"
+
+
+def _disk(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    yield from system.lack_of_disk(target, seen, DISK_KB)
+    if seen.system.inodes == 0:
+        yield "no inode is free in /var/lib: remove files there"
+
+
+_Check = Callable[[Target, SeenForStatus], Iterator[str]]
+_CHECKS: tuple[_Check, ...] = (_misp, _settings, _run, _daemon, _redis, _workers)
+_LAST_CHECKS: tuple[_Check, ...] = (_old_workers, _disk)

@@ -1,0 +1,122 @@
+"""Whether MISP itself is fit: its files, its web user, its libraries and settings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks import parse
+from tasks.checks.seen import Seen, SeenToMigrate
+from tasks.host.parts import Libraries
+from tasks.target import Target
+
+OLDEST_MISP = (2, 4, 151)
+OLDEST_NATIVE_SCHEDULER = (2, 5, 18)
+
+
+def root(target: Target, seen: Seen) -> str:
+    """Say that misp_root is no directory; empty: it is one."""
+    if seen.tree.root_exists:
+        return ""
+    return f"{target.settings.misp_root} is no directory: set misp_root to where MISP is installed"
+
+
+def files(target: Target, seen: Seen) -> Iterator[str]:
+    """Check MISP's version and the files that the migration works with."""
+    at, tree = target.settings.misp_root, seen.tree
+    if not tree.version_text:
+        yield f"{at}/VERSION.json is missing: set misp_root to where MISP is installed"
+    elif tree.version == (0, 0, 0):
+        yield f"{at}/VERSION.json holds no version of MISP's, but: {tree.version_text[:80]}"
+    elif tree.version < OLDEST_MISP:
+        yield (
+            f"MISP is {parse.dotted(tree.version)}, but SimpleBackgroundJobs came with "
+            f"{parse.dotted(OLDEST_MISP)}: update MISP first"
+        )
+    if tree.config_mode < 0:
+        yield f"{at}/app/Config/config.php is missing: finish MISP's own installation first"
+    if not tree.has_cake:
+        yield (
+            f"{at}/app/Console/cake is missing, or {tree.web_user or 'the web user'} may not "
+            "execute it: check its mode and owner, and whether its file system is mounted noexec "
+            f"(findmnt -T {at})"
+        )
+    elif not tree.has_cake_php:
+        yield f"{at}/app/Console/cake.php is missing: restore it, since it sets MISP's settings"
+    if target.settings.misp_scheduler and tree.version < OLDEST_NATIVE_SCHEDULER:
+        yield (
+            f"misp_scheduler needs MISP {parse.dotted(OLDEST_NATIVE_SCHEDULER)}, but this is "
+            f"{parse.dotted(tree.version)}: leave misp_scheduler out"
+        )
+
+
+def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    """Check that MISP's files, its web tier and the operator's data agree on the web user."""
+    tree = seen.tree
+    if not tree.web_user:
+        wanted = target.settings.misp_web_user or tree.config_owner
+        if wanted:
+            yield f"the web user {wanted} does not exist on this host: set misp_web_user"
+        elif tree.config_mode >= 0:
+            yield "MISP's web user is not known: set misp_web_user"
+        return
+    if tree.config_owner and tree.config_owner != tree.web_user:
+        yield (
+            f"config.php belongs to {tree.config_owner}, not to {tree.web_user}, so MISP cannot "
+            "save its settings: chown it, or correct misp_web_user"
+        )
+    serving = set(seen.web.users) - {"root"}
+    if serving and tree.web_user not in serving and not target.settings.misp_web_user:
+        yield (
+            f"PHP serves the web as {', '.join(sorted(serving))}, but config.php belongs to "
+            f"{tree.config_owner}, so MISP would call its workers' user wrong: make both the "
+            f"same. If only MISP's own PHP pool is idle, set misp_web_user to {tree.web_user}"
+        )
+
+
+def has_libraries(libraries: Libraries) -> bool:
+    """Whether all classes load, and no run of Composer's has to be finished first."""
+    return libraries.is_complete and not libraries.missing and not libraries.is_unfinished
+
+
+def libraries(target: Target, seen: Seen) -> Iterator[str]:
+    """Check that missing PHP libraries can be installed."""
+    if not seen.tree.composer and not has_libraries(seen.libraries):
+        yield (
+            f"Composer is neither at {target.settings.misp_root}/app/composer.phar nor on the "
+            "PATH: MISP ships it, so check MISP's installation"
+        )
+
+
+def settings(target: Target, seen: Seen) -> Iterator[str]:
+    """Check MISP's stored settings and whether MISP can save others."""
+    at, stored = target.settings.misp_root, seen.settings
+    has_config = seen.tree.config_mode >= 0
+    if stored.error:
+        if has_config and seen.php.version != (0, 0, 0):  # else there is a sentence already
+            yield f"{at}/app/Config/config.php {stored.error}"
+        return
+    if has_config and not seen.tree.is_savable:
+        yield (
+            f"{seen.tree.web_user} may not write {at}/app/Config or config.php in it, so MISP "
+            "cannot save its settings: correct their modes, owners and mounts"
+        )
+    if problem := parse.impatience(stored):
+        yield problem
+    if not stored.has_background_jobs:
+        yield "MISP.background_jobs is false, so MISP queues no jobs: set it to true first"
+    if not stored.is_redis_password_settable:
+        yield (
+            "Redis's password begins with -, which MISP's command line takes for an option: give "
+            "Redis another password"
+        )
+    if stored.block.get("redis_serializer") == "igbinary":
+        yield (
+            "SimpleBackgroundJobs.redis_serializer is igbinary, but the test jobs need JSON: set "
+            "it to JSON while the queues are empty, since a change strands queued jobs"
+        )
+    if stored.is_in_database and stored.is_encrypted:
+        yield (
+            "MISP keeps its settings encrypted in the database (Security.encryption_key), and "
+            "workers may get the passwords encrypted (EncryptedValue.php): keep the settings in "
+            "config.php"
+        )

@@ -1,0 +1,73 @@
+"""What an operator should know of a host before its migration. No note stops the run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.backlog import Look, never_quiet, nobody_there
+from tasks.checks.seen import SeenToMigrate
+from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
+from tasks.drain import LONGEST_WAIT
+from tasks.target import Target
+
+_WILL_STOP = "As it is, this run will stop before it retires the old workers"
+_WORLD_READABLE = 0o004
+
+
+def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    """Return what there is to note of this host."""
+    if not any(lack_of_memory(target, seen, WORKER_OWN_KB)):  # else the host is refused
+        yield from lack_of_memory(target, seen, WORKER_KB)
+    mode = seen.tree.config_mode
+    if mode >= 0 and mode & _WORLD_READABLE:
+        yield (
+            f"every user can read config.php, which holds passwords (mode {mode:o}): "
+            f"chmod 640 {target.settings.misp_root}/app/Config/config.php"
+        )
+    eviction = seen.new_backend.eviction
+    if eviction not in ("", "noeviction"):
+        yield (
+            f"Redis may drop jobs when memory is short (maxmemory-policy is {eviction}): set it "
+            "to noeviction"
+        )
+    if target.database_mode:
+        yield "MISP keeps its settings in the database: the deploy asks and sets them by MISP's CLI"
+    if target.rpc_elsewhere:
+        yield f"the deploy uses the [inet_http_server] in {target.rpc_elsewhere} as it is"
+    if not seen.web.users:
+        yield "no PHP process serves the web: nothing can prove that it reads the new settings"
+    yield from _launchers(seen)
+    yield from _old_jobs(target, seen)
+
+
+def _launchers(seen: SeenToMigrate) -> Iterator[str]:
+    old = seen.old_workers
+    for launcher in old.launchers:
+        yield (
+            f"{launcher.path} starts the old workers: the deploy comments that part out when it "
+            "retires them, and rollback.py brings it back"
+        )
+    is_started = any(unit.is_there for unit in old.units) or old.launchers or old.is_taken_out
+    if old.processes and not is_started:
+        yield (
+            "nothing starts the old workers at boot, so somebody started them by hand: after a "
+            "rollback app/Console/worker/start.sh starts them"
+        )
+
+
+def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    old, workers, choice = seen.old_backend, seen.old_workers, target.settings.on_leftover_jobs
+    if old.backlog:
+        yield f"the old backend has {old.backlog}"
+    if choice != "convert" and (workers.live or old.waits):  # else nothing is left to drain
+        limit = LONGEST_WAIT if choice == "wait" else target.settings.drain_timeout
+        look = Look(old, [one.queues for one in workers.processes], workers.live, 0.0)
+        for problem in (never_quiet(old, limit), nobody_there(look)):
+            if problem:
+                yield f"{problem}. {_WILL_STOP}"
+    if choice == "convert" and old.scheduled:
+        yield (
+            f"{old.scheduled} task(s) of MISP's scheduler (pulls, pushes, feeds, caches) stay "
+            "behind in the old backend, where nothing calls them any more: move them to cron "
+            "(app/Console/cake Server pullAll USER_ID, and so on)"
+        )

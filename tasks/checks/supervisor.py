@@ -1,0 +1,138 @@
+"""Whether supervisord is fit: its version, its files, its RPC and what else it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+from tasks import parse
+from tasks.checks.seen import Seen
+from tasks.host.parts import Supervisor
+from tasks.render import GROUP
+from tasks.target import Target
+
+OLDEST = (3, 3, 3)  # CVE-2017-11610
+_LOOPBACK = ("127.0.0.1", "localhost")
+
+
+def check(target: Target, seen: Seen) -> Iterator[str]:
+    """Check everything about supervisord."""
+    version = seen.packages.supervisor_version
+    if version and parse.version(version) < OLDEST:
+        yield (
+            f"supervisor is {version}, where an RPC client can run code as root (CVE-2017-11610): "
+            f"update it to {parse.dotted(OLDEST)} or newer"
+        )
+    unit = seen.supervisor.unit
+    if unit.enabled.startswith("masked") and not seen.packages.is_masked:
+        yield f"{unit.name} is masked: run `systemctl unmask {unit.name}`, then run again"
+    yield from _files(target, seen.supervisor)
+    if target.rpc_elsewhere:
+        yield from _own_rpc(target, seen.supervisor)
+    else:
+        yield from port_holder(target, seen)
+    yield from _programs(target, seen.supervisor)
+
+
+def speaks_rpc(supervisor: Supervisor) -> bool:
+    """Whether supervisord itself listens on the RPC's port, so that no restart has to open it."""
+    pid = supervisor.unit.main_pid
+    return pid > 0 and any(listener.pid == pid for listener in supervisor.listeners)
+
+
+def port_holder(target: Target, seen: Seen) -> Iterator[str]:
+    """Check that nobody else has the RPC's port."""
+    supervisor = seen.supervisor
+    if target.rpc_elsewhere or target.settings.supervisor_transport != "tcp":
+        return
+    if not supervisor.is_listening or speaks_rpc(supervisor):
+        return
+    holders = [" ".join(filter(None, (one.name, one.unit))) for one in supervisor.listeners]
+    yield (
+        f"port {target.rpc_port} is taken by {', '.join(holders) or 'a process outside this host'}"
+        ": set supervisor_port to a free port, or supervisor_transport to unix"
+    )
+
+
+def unknown_programs(supervisor: Supervisor) -> str:
+    """Say that nobody knows what supervisord runs; empty: that is known."""
+    if not supervisor.error:
+        return ""
+    return (
+        f"the programs that supervisord runs are not known: {supervisor.error}. Make "
+        "`supervisorctl status` work for root, then run again"
+    )
+
+
+def _files(target: Target, supervisor: Supervisor) -> Iterator[str]:
+    """Check that supervisord will read our files, and no others with the same names."""
+    platform, root = target.platform, target.settings.misp_root
+    ours = platform.include_file(GROUP)
+    if supervisor.conf and not any(fnmatch(ours, pattern) for pattern in supervisor.include):
+        yield (
+            f"{supervisor.conf} does not include {ours}: add {platform.include_file('*')} to the "
+            "line `files` of its [include] section"
+        )
+    for file in supervisor.group_elsewhere:
+        # Of two programs with one name supervisord silently takes the one that it reads last.
+        yield (
+            f"{file} has a group {GROUP}, or a program with the name of a MISP queue, but {ours} "
+            "will have these names: rename it there, or take it out"
+        )
+    for section in supervisor.group_extra:
+        yield (
+            f"{ours} also has {section}, which this run would overwrite: move it to a file of its "
+            "own. If it is MISP's scheduler, take it out, since the group gets one"
+        )
+    if supervisor.group_root not in ("", root):
+        yield (
+            f"{ours} belongs to the MISP in {supervisor.group_root}, and MISP fixes the group's "
+            "name: give the second MISP a supervisord of its own"
+        )
+
+
+def _own_rpc(target: Target, supervisor: Supervisor) -> Iterator[str]:
+    """Check an [inet_http_server] that the operator made."""
+    section = f"the [inet_http_server] in {target.rpc_elsewhere}"
+    if target.settings.rotate_password:
+        yield (
+            f"rotate_password does not change {section}, which is yours: change the password "
+            "there, restart supervisord, and run without rotate_password"
+        )
+    if not target.rpc_port or not target.rpc_user:
+        yield f"{section} has no port or no username, but MISP needs both: complete or remove it"
+        return
+    if supervisor.inet_address.rpartition(":")[0] not in _LOOPBACK:
+        yield (
+            f"{section} listens on {supervisor.inet_address}, where other hosts can stop every "
+            f"program: set port=127.0.0.1:{target.rpc_port} there and restart supervisord"
+        )
+    answer = supervisor.inet_answer
+    # A supervisord that has run since before the section came is restarted by the RPC step.
+    is_unread = bool(answer) and not supervisor.is_listening
+    if supervisor.unit.active == "active" and answer != "ok" and not is_unread:
+        yield (
+            f"supervisord does not accept on port {target.rpc_port} the credentials that MISP "
+            f"would use (answer: {answer or 'none'}): if the password in {section} is hashed, "
+            "give it as supervisor_password. If that file was changed, restart supervisord"
+        )
+
+
+def _programs(target: Target, supervisor: Supervisor) -> Iterator[str]:
+    if problem := unknown_programs(supervisor):
+        yield problem
+        return
+    users = {one.user for one in parse.group_workers(supervisor.workers).values() if one.user}
+    if target.web_user and (others := sorted(users - {target.web_user})):
+        yield (
+            f"workers run as {', '.join(others)}, but {target.web_user} must own them so that the "
+            "deploy can pause them between jobs. When no job runs, run `supervisorctl stop "
+            f"'{GROUP}:*'`, then run again"
+        )
+    foreign = parse.foreign_programs(supervisor.workers)
+    needs_restart = target.settings.rotate_password or not speaks_rpc(supervisor)
+    if foreign and needs_restart and not target.settings.allow_foreign_restart:
+        yield (
+            f"supervisord also runs {', '.join(foreign)}, and a restart to open its RPC stops "
+            "them for some seconds: set allow_foreign_restart to true when that is acceptable"
+        )

@@ -1,0 +1,248 @@
+"""Speaks to bridge.php, a PHP process of the web user's: questions and answers, a line of JSON each.
+
+Every answer is the web user's word. It is bounded in size and time, and checked for its type before
+anything depends on it; one that does not fit is a `WebUserError` and never "nothing".
+"""
+
+import json
+import os
+import select
+import signal
+import time
+from typing import Any, Dict, List, NamedTuple
+
+from tasks.host import gate
+from tasks.host.errors import WebUserError
+from tasks.host.gate import WebUser
+from tasks.host.redis import Redis, RedisError, RedisGoneError, Reply, Word
+
+PHP = (
+    "php",
+    "-d",
+    "display_errors=stderr",  # a warning in config.php must not end up in an answer
+    "-d",
+    "log_errors=0",
+    "-d",
+    "zend.exception_ignore_args=1",
+    "-d",
+    "memory_limit=512M",
+)
+CLASSES = (
+    "Supervisor\\Supervisor",
+    "fXmlRpc\\Client",
+    "fXmlRpc\\Transport\\HttpAdapterTransport",
+    "GuzzleHttp\\Client",
+    "Http\\Message\\MessageFactory\\GuzzleMessageFactory",
+    "Supervisor\\Process::RUNNING",  # supervisorphp 5.1 dropped it (MISP issues 10006, 10408)
+)
+CODE = ""  # bridge.php; tasks/remote.py fills it in where it sends this module
+_LIMIT = 64 << 20  # bytes of one answer: a thousand jobs of a list
+_SECONDS = 60.0
+_DEPTH = 12
+
+
+class Config(NamedTuple):
+    """config.php as far as it matters. Holds MISP's passwords."""
+
+    block: Dict[str, Any]  # SimpleBackgroundJobs
+    misp: Dict[str, Any]
+    encrypted: bool
+
+
+class Bridge:
+    """One PHP process; a context manager, so that none is left behind."""
+
+    def __init__(self, user: WebUser, root: str) -> None:
+        self.user = user
+        self.root = root
+        self._process: Any = None
+        self._buffer = b""
+        self._answers: Dict[str, Any] = {}
+
+    def __enter__(self) -> "Bridge":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the process, and whatever it has started."""
+        if self._process is None:
+            return
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except OSError:
+            pass
+        self._process.wait()
+        for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+            stream.close()
+        self._process = None
+
+    def start(self) -> None:
+        """Start PHP, if it does not run: it takes its time while the caller looks at other things."""
+        if self._process is None:
+            self._buffer = b""
+            self._process = gate.start(self.user, list(PHP) + ["-r", CODE])
+            for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
+                os.set_blocking(stream.fileno(), False)
+
+    def ask(self, do: str, seconds: float = _SECONDS, **what: Any) -> Any:
+        """PHP's answer to a question.
+
+        Raises:
+            WebUserError: an error of PHP's own, or no answer, or an odd one.
+        """
+        self.start()
+        question = json.dumps(dict(what, do=do, root=self.root)).encode("ascii") + b"\n"
+        line = self._exchange(question, time.monotonic() + seconds)
+        try:
+            answer = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+            _check(answer, 0)
+        except (ValueError, RecursionError):
+            self.close()
+            raise WebUserError("MISP's PHP gives an answer that cannot be read (%s)" % do) from None
+        if not isinstance(answer, dict) or ("value" not in answer and "error" not in answer):
+            self.close()
+            raise WebUserError("MISP's PHP gives an odd answer (%s)" % do)
+        if "error" in answer:
+            raise WebUserError(str(answer["error"])[:400])
+        return answer["value"]
+
+    def once(self, do: str) -> Any:
+        """As `ask`, remembered: for what does not change while a function runs."""
+        if do not in self._answers:
+            self._answers[do] = self.ask(do)
+        return self._answers[do]
+
+    def _exchange(self, question: bytes, deadline: float) -> bytes:
+        process = self._process
+        left = memoryview(question)
+        said = b""
+        while b"\n" not in self._buffer:
+            seconds = deadline - time.monotonic()
+            if seconds <= 0:
+                self.close()
+                raise WebUserError("MISP's PHP gives no answer within its time")
+            writes = [process.stdin] if left else []
+            reads = [process.stdout, process.stderr]
+            can_read, can_write, _ = select.select(reads, writes, [], min(seconds, 1.0))
+            if can_write:
+                try:
+                    left = left[os.write(process.stdin.fileno(), left[:65536]) :]
+                except BrokenPipeError:
+                    left = left[:0]
+            if process.stderr in can_read:
+                said = (said + os.read(process.stderr.fileno(), 65536))[-2000:]
+            if process.stdout in can_read:
+                chunk = os.read(process.stdout.fileno(), 1 << 18)
+                self._buffer += chunk
+                if not chunk or len(self._buffer) > _LIMIT:
+                    self.close()
+                    raise WebUserError(_no_answer(chunk, said))
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def config(self) -> Config:
+        """config.php's own words; where settings live in the database, MISP's CLI's as well."""
+        value = self.once("config")
+        if not isinstance(value, dict):
+            raise WebUserError("MISP's configuration is no such thing")
+        block, misp = value.get("block"), value.get("misp")
+        if not isinstance(block, dict) or not isinstance(misp, dict):
+            raise WebUserError("MISP's configuration is no such thing")
+        return Config(block, misp, value.get("encrypted") is True)
+
+    def forget(self) -> None:
+        """What was asked `once` may have changed."""
+        self._answers.clear()
+
+    def classes(self) -> List[str]:
+        """Which of CLASSES are missing."""
+        found = self.ask("classes", names=list(CLASSES))
+        if not isinstance(found, list):
+            raise WebUserError("MISP's PHP does not say which classes load")
+        return [name for name in CLASSES if name not in found]
+
+    def cake(self, *arguments: str) -> str:
+        """Run a command of MISP's CLI; what it complained of, empty where it succeeded."""
+        done = self.ask("cake", seconds=300.0, arguments=list(arguments))
+        if not isinstance(done, dict) or not isinstance(done.get("status"), int):
+            raise WebUserError("MISP's command line gave no status")
+        if done["status"] == 0:
+            return ""
+        return "exit status %d: %s" % (done["status"], str(done.get("errors", ""))[:600].strip())
+
+    def rename(self, names: Dict[str, str]) -> str:
+        """Rename jobs in MISP's table; why it could not be done, empty where it was."""
+        try:
+            self.ask("rename", seconds=300.0, names=names)
+        except WebUserError as error:
+            return str(error)
+        return ""
+
+
+def _no_answer(chunk: bytes, said: bytes) -> str:
+    if chunk:
+        return "MISP's PHP answers more than %d MiB" % (_LIMIT >> 20)
+    words = " ".join(said.decode("utf-8", "replace").split())[-300:]
+    return "MISP's PHP ended without an answer: %s" % (words or "no word")
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(name)
+
+
+def _check(value: Any, depth: int) -> None:
+    """No number that PHP cannot count up to, and no endless nesting."""
+    if depth > _DEPTH:
+        raise ValueError("depth")
+    if isinstance(value, dict):
+        for key, one in value.items():
+            _check(one, depth + 1)
+            if len(key) > 1000:
+                raise ValueError("key")
+    elif isinstance(value, list):
+        for one in value:
+            _check(one, depth + 1)
+    elif isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ValueError("number")
+
+
+class BridgeRedis(Redis):
+    """A database of a server, through the bridge and with MISP's own client."""
+
+    def __init__(self, bridge: Bridge, at: Dict[str, Any]) -> None:
+        self._bridge = bridge
+        self._at = at
+
+    def command(self, *words: Word) -> Reply:
+        """See `Redis.command`."""
+        import base64
+
+        texts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+        encoded = [base64.b64encode(text).decode() for text in texts]
+        try:
+            answer = self._bridge.ask("redis", at=self._at, words=encoded)
+        except WebUserError as error:
+            raise RedisGoneError(str(error)) from None
+        if isinstance(answer, dict) and isinstance(answer.get("refused"), str):
+            raise RedisError(answer["refused"][:400])
+        if not isinstance(answer, dict) or "reply" not in answer:
+            raise WebUserError("MISP's PHP gives no reply of Redis's")
+        return _reply(answer["reply"])
+
+
+def _reply(value: Any) -> Reply:
+    import base64
+    import binascii
+
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value  # type: Optional[int]
+    if isinstance(value, list):
+        return [_reply(one) for one in value]
+    if isinstance(value, dict) and isinstance(value.get("text"), str):
+        try:
+            return base64.b64decode(value["text"], validate=True)
+        except (binascii.Error, ValueError):
+            pass
+    raise WebUserError("MISP's PHP gives a reply that Redis never gives")

@@ -1,0 +1,178 @@
+"""The PHP libraries that MISP speaks to supervisord with, brought by Composer as the web user.
+
+Composer may fail after it has rewritten composer.json and half of Vendor (observed), so a child
+with the web user's identity copies all three into a stream that root stores, and another one puts
+them back: then, or in the next run if this one is cut off.
+"""
+
+import os
+from typing import List
+
+from tasks.host import bridge, files, gate, originals, tree
+from tasks.host.errors import HostError
+from tasks.host.misp import Misp
+from tasks.host.parts import Libraries
+from tasks.host.site import Desired, Site
+
+LIBRARIES = (
+    "supervisorphp/supervisor:^4.0",  # 5.1 dropped constants that MISP uses (MISP #10006)
+    "guzzlehttp/guzzle",
+    "php-http/message",
+    "php-http/message-factory",  # no longer a dependency of php-http/message (MISP #9232)
+    "lstrojny/fxmlrpc",
+)
+NAMES = ["composer.json", "composer.lock", "Vendor"]
+_SECONDS = 900.0
+
+
+class LibrariesError(HostError):
+    """The libraries could not be brought; app/Vendor is as it was."""
+
+
+def look(one: Misp) -> Libraries:
+    """The classes as a part of a look; to be asked last, as a fatal error in one ends PHP."""
+    try:
+        missing, is_complete = one.bridge.classes(), True
+    except HostError:
+        missing, is_complete = list(bridge.CLASSES), False
+    return Libraries(missing, is_complete, os.path.exists(_mark(one.site)))
+
+
+def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
+    """Have the libraries load.
+
+    Args:
+        composer: how Composer is called, in app/.
+    """
+    tree.prepare()
+    with Misp(site, desired) as one:
+        put_back(one)
+        _save(one)
+        vendor = site.app + "/Vendor/"
+        # Composer believes its own list of what is installed, but for packages that are gone.
+        gone = [vendor + name.partition(":")[0] for name in LIBRARIES]
+        gate.ask(one.user, tree.remove, gone)
+        words = [*composer, "require", "--with-all-dependencies", "--update-no-dev"]
+        words += ["--no-interaction", "--prefer-dist", "--no-progress", *LIBRARIES]
+        quiet = {"COMPOSER_NO_INTERACTION": "1"}
+        try:
+            done = gate.run(one.user, words, site.app, timeout=_SECONDS, environment=quiet)
+            complaint = "" if done.status == 0 else done.complaint
+            is_failed = done.status != 0
+        except HostError as error:
+            complaint, is_failed = str(error), True
+        if is_failed:
+            _give_up(
+                one,
+                "Composer failed: %s. composer.json, composer.lock and Vendor are as before. If "
+                "this host has no way to Packagist, let Composer use a mirror or bring the "
+                "packages into %s/Vendor, then run again" % (complaint, site.app),
+            )
+        if one.bridge.classes():
+            _give_up(
+                one,
+                "Composer ended well, but these classes do not load: %s. composer.json, "
+                "composer.lock and Vendor are as before" % ", ".join(one.bridge.classes()),
+            )
+        _note_left(one)
+        os.sync()  # before the copy goes that could replace it
+        _drop_copy(site)
+    return []
+
+
+def _give_up(one: Misp, reason: str) -> None:
+    put_back(one)
+    _note_left(one)
+    raise LibrariesError(reason)
+
+
+def _save(one: Misp) -> None:
+    """Keep the three as they were, for the way back, and as they are, for a failure of Composer."""
+    site = one.site
+    originals.begin(site)
+    paths = [site.app + "/" + name for name in NAMES]
+    gate.save(one.user, tree.pack, _copy(site), paths)
+    files.write(_mark(site), b"")
+    if not originals.is_kept(site, paths[0]):
+        for path in paths[:2] + [paths[2]]:
+            _keep(one, path)
+    for path in paths:
+        originals.note_change(site, path, _digest(one, path))
+
+
+def _keep(one: Misp, path: str) -> None:
+    answer = gate.ask(one.user, tree.status_and_digest, path, timeout=300.0)
+    status, digest = answer[0], str(answer[1])[:64]
+    originals.keep_stream(
+        one.site,
+        path,
+        tuple(int(part) for part in status) if status else None,
+        digest,
+        lambda copy: gate.save(one.user, tree.pack, copy, [path]),
+    )
+
+
+def _digest(one: Misp, path: str) -> str:
+    return str(gate.ask(one.user, tree.digest, path, timeout=300.0))[:64]
+
+
+def _note_left(one: Misp) -> None:
+    for name in NAMES:
+        path = one.site.app + "/" + name
+        originals.note_left(one.site, path, _digest(one, path))
+
+
+def put_back(one: Misp) -> None:
+    """Undo a run of Composer's that was cut off or failed, if there is one."""
+    site = one.site
+    if not os.path.exists(_mark(site)):
+        _drop_copy(site)
+        return
+    try:
+        gate.feed(one.user, tree.unpack, _copy(site), site.app, NAMES)
+    except HostError as error:
+        raise LibrariesError(
+            "%s could not be put back (%s): the copy is in %s. Make room and run again"
+            % (", ".join(NAMES), error, _copy(site))
+        ) from None
+    _drop_copy(site)
+
+
+def restore(one: Misp) -> List[str]:
+    """Put the three back as they were before the migration, unless others changed them since."""
+    tree.prepare()
+    site = one.site
+    put_back(one)
+    paths = [site.app + "/" + name for name in NAMES]
+    if not all(originals.is_kept(site, path) for path in paths):
+        return []
+    if all(originals.is_as_it_was(site, path, _digest(one, path)) for path in paths):
+        return []
+    if not all(originals.is_as_we_left_it(site, path, _digest(one, path)) for path in paths):
+        kept = originals.set_apart(site, paths)
+        return [
+            "composer.json, composer.lock or Vendor was changed by others since the migration, so "
+            "all three stay as they are. How they were before it is in %s" % kept
+        ]
+    for name, path in zip(NAMES, paths):
+        known = originals.kept(site, path)
+        copy = originals.saved(site, path)
+        if known is not None and known.existed:
+            gate.feed(one.user, tree.unpack, copy, site.app, [name])
+        else:
+            gate.ask(one.user, tree.remove, [path])
+    return []
+
+
+def _copy(site: Site) -> str:
+    return site.state_dir + "/composer-backup.tar"
+
+
+def _mark(site: Site) -> str:
+    return site.state_dir + "/composer-backup.complete"
+
+
+def _drop_copy(site: Site) -> None:
+    """First its mark: a removal that is cut off must not pass for a whole copy."""
+    files.remove(_mark(site))
+    files.remove(_copy(site))

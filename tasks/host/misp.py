@@ -1,0 +1,190 @@
+"""One MISP as the functions of this package work on it: its web user, its PHP, its two Redis."""
+
+from typing import Any, Dict, List, NamedTuple, Optional
+
+from tasks.host import gate, places
+from tasks.host.bridge import Bridge, BridgeRedis
+from tasks.host.errors import WebUserError
+from tasks.host.parts import Version
+from tasks.host.places import Place
+from tasks.host.queues import Backend
+from tasks.host.site import Desired, Site
+
+
+class Stored(NamedTuple):
+    """MISP's settings where they count: config.php, or the database over it. Holds passwords."""
+
+    block: Dict[str, Any]  # SimpleBackgroundJobs
+    misp: Dict[str, Any]
+    is_in_database: bool
+    is_encrypted: bool
+
+    @property
+    def is_on(self) -> bool:
+        """Whether MISP uses the new backend; see parts.Settings.is_on."""
+        return self.block.get("enabled") in (True, 1, "1", "true")
+
+
+class Misp:
+    """A context manager: its PHP ends with it.
+
+    Raises:
+        WebUserError: who the web user is cannot be told, or he is one that must not be.
+    """
+
+    def __init__(self, site: Site, desired: Desired) -> None:
+        self.site = site
+        self.desired = desired
+        self.user = gate.web_user(site)
+        self.bridge = Bridge(self.user, site.misp_root)
+        self._stored: Optional[Stored] = None
+
+    def __enter__(self) -> "Misp":
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.bridge.close()
+
+    def stored(self) -> Stored:
+        """MISP's settings, read once: with a database it takes a run of `cake`."""
+        if self._stored is None:
+            config = self.bridge.config()
+            in_database = bool(config.misp.get("system_setting_db"))
+            found = Stored(config.block, config.misp, in_database, config.encrypted)
+            self._stored = self._from_database(found) if in_database else found
+        return self._stored
+
+    def forget(self) -> None:
+        """The settings have changed."""
+        self._stored = None
+        self.bridge.forget()
+
+    def _from_database(self, stored: Stored) -> Stored:
+        """`Admin getSetting all` shows the default of an unset key: that one counts as absent."""
+        block, misp = dict(stored.block), dict(stored.misp)
+        for name, setting in self.all_settings().items():
+            if not isinstance(setting, dict) or "value" not in setting:
+                continue
+            name = str(setting.get("setting", name))
+            target = {"SimpleBackgroundJobs": block, "MISP": misp}.get(name.partition(".")[0])
+            key = name.partition(".")[2]
+            if target is None or not key:
+                continue
+            if setting.get("errorMessage") == "Value not set.":
+                target.pop(key, None)
+            else:
+                target[key] = setting["value"]
+        return stored._replace(block=block, misp=misp)
+
+    def all_settings(self) -> Dict[str, Any]:
+        """What MISP's own CLI says of its settings, by name or number."""
+        cake = self.site.app + "/Console/cake"
+        done = gate.run(
+            self.user, [cake, "Admin", "getSetting", "all"], self.site.misp_root, limit=8 << 20
+        )
+        settings = first_json(done.out)
+        if isinstance(settings, list):
+            settings = {str(number): one for number, one in enumerate(settings)}
+        if done.status != 0 or not isinstance(settings, dict):
+            raise WebUserError(
+                "config.php is overruled by the database, and `cake Admin getSetting all` failed"
+            )
+        return settings
+
+    def wanted(self) -> Place:
+        """Where the new backend shall be."""
+        stored = self.stored()
+        return places.wanted_place(desired_redis(self.desired), stored.block, stored.misp)
+
+    def new(self) -> Backend:
+        """The new backend: where MISP's workers are, else where it shall be."""
+        stored = self.stored()
+        return self.at(places.stored_place(stored.block, stored.misp) or self.wanted())
+
+    def new_at(self) -> Place:
+        """The place of `new`."""
+        stored = self.stored()
+        return places.stored_place(stored.block, stored.misp) or self.wanted()
+
+    def old(self) -> Optional[Backend]:
+        """The old backend; `None`: this MISP has no CakeResque."""
+        config = self.bridge.once("resque")
+        if config is None:
+            return None
+        if not isinstance(config, dict):
+            raise WebUserError("CakeResque's configuration does not say where its Redis is")
+        return self.at(places.old_place(config))
+
+    def at(self, place: Place) -> Backend:
+        """A backend at a place."""
+        at = {
+            "host": place.host,
+            "port": place.port,
+            "database": place.database,
+            "password": place.password,
+        }
+        return Backend(BridgeRedis(self.bridge, at), place.prefix, place.history_ttl)
+
+
+def desired_redis(desired: Desired) -> Dict[str, Any]:
+    """What the operator's data gives of Redis, by the names of MISP's settings."""
+    given = {
+        "redis_host": desired.redis_host or None,
+        "redis_port": desired.redis_port if desired.redis_port >= 0 else None,
+        "redis_database": desired.redis_database if desired.redis_database >= 0 else None,
+        "redis_namespace": desired.redis_namespace or None,
+        "redis_password": desired.redis_password if desired.has_redis_password else None,
+        "max_job_history_ttl": desired.max_job_history_ttl
+        if desired.max_job_history_ttl >= 0
+        else None,
+    }
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def first_json(data: bytes) -> Any:
+    """The JSON in what `cake` prints: PHP may put a warning around it. `None`: there is none."""
+    import json
+
+    text = data.decode("utf-8", "replace")
+    starts = [place for place in (text.find("{"), text.find("[")) if place >= 0]
+    for start in sorted(starts):
+        try:
+            value, _ = json.JSONDecoder().raw_decode(text[start:])
+            return _bounded(value, 0)
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def misp_version(text: str) -> Version:
+    """MISP's VERSION.json as (major, minor, hotfix); (0, 0, 0) when it is not that."""
+    found = first_json(text.encode("utf-8", "replace"))
+    if not isinstance(found, dict):
+        return (0, 0, 0)
+    numbers = [found.get(key) for key in ("major", "minor", "hotfix")]
+    if all(type(one) is int and 0 <= one < 100000 for one in numbers):
+        return (numbers[0], numbers[1], numbers[2])  # type: ignore[return-value]
+    return (0, 0, 0)
+
+
+def _bounded(value: Any, depth: int) -> Any:
+    """The value, if JSON to us is what it is to PHP: no NaN, no endless number, not too deep."""
+    if depth > 12:
+        raise ValueError("depth")
+    if isinstance(value, dict):
+        return {key: _bounded(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_bounded(one, depth + 1) for one in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        raise ValueError("number")
+    if isinstance(value, int) and abs(value) >= 1 << 63:
+        raise ValueError("number")
+    return value
+
+
+def redact(text: str, secrets: List[str]) -> str:
+    """The text without these secrets, for errors that repeat what a program said."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***")
+    return text

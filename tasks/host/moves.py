@@ -1,0 +1,129 @@
+"""Jobs on their way between the backends: queue logic joined to this host's MISP and its files."""
+
+import json
+import time
+from typing import Any, Callable, List, Tuple
+
+from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
+from tasks.host.clock import Clock
+from tasks.host.errors import HostError, WebUserError
+from tasks.host.misp import Misp
+from tasks.host.queues import Backend, OldBackend
+from tasks.host.site import Desired, Site
+
+LEFT = "not converted: "  # how a line about a record begins that stays where it is
+
+
+class MoveError(HostError):
+    """Jobs could not be moved; none is lost, and the next run goes on."""
+
+
+def host_name() -> str:
+    """As php_uname("n") says it: part of an old worker's name in Redis."""
+    import os
+
+    return os.uname().nodename
+
+
+def old_state(one: Misp, pids: List[int]) -> OldBackend:
+    """What the old backend has; an error is part of the answer."""
+    try:
+        old = one.old()
+        if old is None:
+            return OldBackend({}, {}, is_installed=False)
+        return old_backend.look(old, lambda pid: pid in pids, host_name(), int(time.time()))
+    except HostError as error:
+        return OldBackend({}, {}, error=str(error))
+
+
+def convert(site: Site, desired: Desired) -> List[str]:
+    """Make jobs of the new backend of what waits on the old one."""
+    with Misp(site, desired) as one:
+        return convert_jobs(one)
+
+
+def convert_jobs(one: Misp) -> List[str]:
+    """As `convert`. The copy stays on the host: nobody else has these jobs once they move."""
+    old, new = _both(one)
+    copy = conversion.copy_of_old_jobs(old)
+    name = time.strftime("/old-jobs-%Y-%m-%dT%H%M%SZ.json", time.gmtime())
+    files.make_folder(one.site.state_dir)
+    files.write(one.site.state_dir + name, json.dumps(copy, indent=1).encode())
+    messages: List[str] = []
+    done = conversion.convert(old, new, copy, _rename(one, messages), Clock())
+    return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
+
+
+def finish_conversion(site: Site, desired: Desired) -> List[str]:
+    """Finish a conversion that was cut off."""
+    with Misp(site, desired) as one:
+        old, new = _both(one)
+        messages: List[str] = []
+        done = conversion.finish_conversion(old, new, _rename(one, messages), Clock())
+        return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
+
+
+def _converted(count: int) -> str:
+    return "%d job(s) of the old backend became jobs of the new one" % count
+
+
+def move_back(one: Misp) -> List[str]:
+    """Move what waits on the new backend to the old one's lists."""
+    old, new = _both(one)
+    messages: List[str] = []
+    done = way_back.move_back(old, new, _store(one), _rename(one, messages), Clock())
+    moved = ["%d job(s) of the new backend moved to the old one" % done.moved] if done.moved else []
+    return [*moved, *done.left, *messages]
+
+
+def settle(one: Misp) -> None:
+    """End a move back that was cut off, before new workers start."""
+    old = one.old()
+    if old is not None:
+        way_back.settle(old, one.new(), _rename(one, []), Clock())
+
+
+def forget_old_workers(site: Site, desired: Desired) -> List[str]:
+    """Remove what dead old workers of this host left in Redis."""
+    with Misp(site, desired) as one:
+        return forget_dead(one)
+
+
+def forget_dead(one: Misp) -> List[str]:
+    """As `forget_old_workers`."""
+    old = one.old()
+    if old is not None:
+        pids = [process.pid for process in old_workers.processes(one.site, one.user)]
+        old_backend.forget_dead_workers(old, lambda pid: pid in pids, host_name())
+    return []
+
+
+def _both(one: Misp) -> Tuple[Backend, Backend]:
+    old = one.old()
+    if old is None:
+        raise MoveError("there is no CakeResque in this MISP, so nothing says where its jobs are")
+    return old, one.new()
+
+
+def _rename(one: Misp, messages: List[str]) -> Callable[[List[Tuple[str, str]]], None]:
+    def rename(pairs: List[Tuple[str, str]]) -> None:
+        problem = one.bridge.rename(dict(pairs))
+        if problem and not messages:
+            messages.append(
+                "MISP's page of jobs will not know the state of moved jobs, as its database "
+                "cannot be used: " + problem
+            )
+
+    return rename
+
+
+def _store(one: Misp) -> Callable[[str, bytes], str]:
+    folder = one.site.app + "/tmp/cache/ingest"  # where MISP's writeToTempFile puts such files
+
+    def store(name: str, data: bytes) -> str:
+        path: Any = gate.feed_bytes(one.user, tree.store, data, folder, name)
+        if path != folder + "/" + name:
+            raise WebUserError("the input of a job could not be stored in %s" % folder)
+        return str(path)
+
+    return store

@@ -1,0 +1,183 @@
+"""The new backend in Redis (BackgroundJobsTool.php): its jobs, setting them aside, the lock.
+
+Workers may take jobs at any moment. Whatever has to be one step for them is a script inside Redis.
+"""
+
+import re
+from contextlib import suppress
+from typing import List, Union
+
+from tasks.host.clock import Clock
+from tasks.host.errors import HostError
+from tasks.host.queues import ASIDE, LOCK, MOVED, MOVING, NEW_QUEUES, Backend, NewBackend
+from tasks.host.redis import RedisError, RedisGoneError, Reply
+from tasks.host.replies import escaped, matching, number, odd, plain, text
+
+LOCK_SECONDS = 30  # longer than one job takes to move
+LOCK_PATIENCE = 600
+
+_KEYS = 20000  # as many are looked at
+_SHOWN = 3
+_CLIENTS_BYTES = 8 * 1024 * 1024
+
+# KEYS: a queue's list, and the one beside it. Each list moves in one step, so a job is always in
+# one of the two; what was set aside first stays first.
+_PUT_ASIDE = """
+if redis.call("EXISTS", KEYS[1]) == 0 then return 0 end
+if redis.call("EXISTS", KEYS[2]) == 0 then redis.call("RENAME", KEYS[1], KEYS[2]) return 1 end
+for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end
+redis.call("DEL", KEYS[1])
+return 1
+"""
+_TAKE_BACK = """
+if redis.call("EXISTS", KEYS[2]) == 0 then return 0 end
+for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end
+redis.call("RENAME", KEYS[2], KEYS[1])
+return 1
+"""
+_RENEW = """
+if redis.call("GET", KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call("EXPIRE", KEYS[1], ARGV[2])
+"""
+_RELEASE = """
+if redis.call("GET", KEYS[1]) ~= ARGV[1] then return 0 end
+return redis.call("DEL", KEYS[1])
+"""
+
+
+class BusyError(HostError):
+    """Another host moves jobs out of the same Redis."""
+
+
+def look(new: Backend, database: int) -> NewBackend:
+    """Return what the new backend has, and whether its Redis is fit for it."""
+    waiting = {}
+    aside = moving = 0
+    for queue in NEW_QUEUES:
+        waiting[queue] = _length(new, queue)
+        aside += _length(new, ASIDE + queue)
+        moving += _length(new, MOVING + queue)
+    return NewBackend(
+        waiting=waiting,
+        foreign_keys=foreign_keys(new),
+        aside=aside,
+        moving=moving,
+        blocked_clients=blocked_clients(new, database),
+        eviction=eviction(new),
+    )
+
+
+def _length(new: Backend, name: str) -> int:
+    return number(new.redis.command("LLEN", new.key(name)), "the length of a queue")
+
+
+def foreign_keys(new: Backend) -> List[str]:
+    """Return some keys of the namespace that the new backend does not make."""
+    queues = "|".join(NEW_QUEUES)
+    ours = re.compile(
+        re.escape(new.prefix)
+        + f"(job_status:|running:|data_content:|{MOVED}|{MOVING}|({ASIDE})?({queues})$)"
+    )
+    found = matching(new.redis, escaped(new.prefix) + "*", _KEYS)
+    foreign = [key for key in found if not ours.match(key.decode("utf-8", "replace"))]
+    return [plain(key) for key in foreign[:_SHOWN]]
+
+
+def blocked_clients(new: Backend, database: int) -> int:
+    """Return how many clients wait for a job in a database; 0 where an ACL forbids the question."""
+    try:
+        clients = text(new.redis.command("CLIENT", "LIST"), "its clients", _CLIENTS_BYTES) or b""
+    except RedisGoneError:
+        raise
+    except RedisError:
+        return 0
+    waiting = 0
+    for line in clients.splitlines():
+        words = line.split(b" ")
+        waiting += b"cmd=blpop" in words and b"db=" + str(database).encode() in words
+    return waiting
+
+
+def eviction(new: Backend) -> str:
+    """Return what Redis does when its memory is full; empty where an ACL forbids the question."""
+    try:
+        info = text(new.redis.command("INFO", "memory"), "its memory", 65536) or b""
+    except RedisGoneError:
+        raise
+    except RedisError:
+        return ""
+    found = re.search(rb"^maxmemory_policy:([a-z-]{1,40})\r?$", info, re.MULTILINE)
+    return found.group(1).decode() if found else ""
+
+
+def put_aside(new: Backend) -> bool:
+    """Move what waits to lists that no worker knows. False: this Redis allows no scripts."""
+    try:
+        for queue in NEW_QUEUES:
+            _move(new, _PUT_ASIDE, queue)
+    except RedisGoneError:
+        raise
+    except RedisError:
+        return False
+    return True
+
+
+def take_back(new: Backend) -> None:
+    """Move what was set aside back to the heads of the queues."""
+    lists = [new.key(ASIDE + queue) for queue in NEW_QUEUES]
+    if number(new.redis.command("EXISTS", *lists), "the jobs that were set aside"):
+        for queue in NEW_QUEUES:
+            _move(new, _TAKE_BACK, queue)
+
+
+def _move(new: Backend, script: str, queue: str) -> None:
+    script_keys = (new.key(queue), new.key(ASIDE + queue))
+    truth(new.redis.command("EVAL", script, 2, *script_keys), "a move of jobs")
+
+
+def truth(reply: Reply, what: str) -> bool:
+    """Return the 1 or 0 of a script or a command."""
+    if reply not in (0, 1) or isinstance(reply, bool):
+        raise odd(what)
+    return reply == 1
+
+
+class Lock:
+    """Held while jobs move between the backends: hosts may share a Redis. A context manager.
+
+    A run that was killed leaves it for at most LOCK_SECONDS.
+    """
+
+    def __init__(self, new: Backend, token: str, clock: Clock) -> None:
+        self._new, self._token, self._clock = new, token, clock
+        self._key = new.key(LOCK)
+        self._renewed = 0.0
+
+    def __enter__(self) -> "Lock":
+        end = self._clock.now() + LOCK_PATIENCE
+        words: List[Union[str, int]] = ["SET", self._key, self._token, "NX", "EX", LOCK_SECONDS]
+        while self._new.redis.command(*words) is None:
+            if self._clock.now() >= end:
+                raise BusyError(
+                    "another host has been moving jobs out of this Redis for ten minutes "
+                    f"(key {self._key}): run again when it has finished"
+                )
+            self._clock.sleep(0.1)
+        self._renewed = self._clock.now()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(RedisError):  # it ends by itself; what went wrong before matters more
+            self._new.redis.command("EVAL", _RELEASE, 1, self._key, self._token)
+
+    def renew(self) -> None:
+        """Keep it; to be called before each job."""
+        if self._clock.now() - self._renewed < LOCK_SECONDS / 6:
+            return
+        reply = self._new.redis.command("EVAL", _RENEW, 1, self._key, self._token, LOCK_SECONDS)
+        if not truth(reply, "the lock"):
+            raise BusyError(
+                f"another host moves jobs out of this Redis as well (key {self._key}): "
+                "run again when it has finished"
+            )
+        self._renewed = self._clock.now()

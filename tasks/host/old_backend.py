@@ -1,0 +1,231 @@
+"""The old backend in Redis (php-resque-ex, CakeResque): its jobs, and its dead workers.
+
+Which PIDs are living old workers of this MISP is the caller's knowledge: Redis has the PIDs, and
+the web user can write any number there.
+"""
+
+import re
+from typing import Callable, Dict, List, NamedTuple, Set, Tuple
+
+from tasks.host.queues import HELD, QUEUES, Backend, OldBackend
+from tasks.host.replies import (
+    counter,
+    escaped,
+    matching,
+    number,
+    parsed,
+    plain,
+    records,
+    text,
+    texts,
+)
+
+IsOldWorker = Callable[[int], bool]  # whether a PID is a living old worker on this host
+
+_DELAYED = "_schdlr_"
+_QUEUES = 1000  # names in the set of queues
+_LATER = 10**11  # no EPOCH of the scheduler's is higher
+_WORKER_KEYS = 10000
+# Scheduled tasks of MISP are delayed jobs that put themselves there again (Task.php): ServerShell's
+# enqueuePull, enqueuePush, enqueueFeedFetch, enqueueFeedCache and EventShell's enqueueCaching.
+_SCHEDULED = re.compile("enqueue[A-Z]")
+
+
+class Delayed(NamedTuple):
+    """The jobs that wait for their time; see OldBackend."""
+
+    delayed: int = 0
+    scheduled: int = 0
+    last_due: int = 0
+    next_due: int = 0
+    overdue: int = 0
+
+
+def look(old: Backend, is_old_worker: IsOldWorker, host: str, epoch: int) -> OldBackend:
+    """Return what the old backend has; `host` is this host's name, as `uname -n` says it."""
+    waiting = {}
+    for queue in queues(old):
+        reply = old.redis.command("LLEN", old.key("queue:" + queue))
+        waiting[queue] = number(reply, "the length of a queue")
+    processed = old.redis.command("GET", old.key("stat:processed"))
+    held = old.redis.command("LLEN", old.key(HELD))
+    delayed = delayed_jobs(old, epoch)
+    return OldBackend(
+        waiting=waiting,
+        elsewhere=elsewhere(old, host),
+        running=running(old, is_old_worker),
+        processed=counter(processed, "the number of jobs that ended"),
+        held=number(held, "the jobs of a conversion"),
+        stale=sum(len(members) for members in stale_entries(old, is_old_worker, host).values()),
+        delayed=delayed.delayed,
+        scheduled=delayed.scheduled,
+        last_due=delayed.last_due,
+        next_due=delayed.next_due,
+        overdue=delayed.overdue,
+    )
+
+
+def queues(old: Backend) -> List[str]:
+    """Return the names of all queues: MISP's, and what else somebody has enqueued to."""
+    reply = old.redis.command("SMEMBERS", old.key("queues"))
+    names = texts(reply, "the names of its queues", most=_QUEUES)
+    # A name that is no text is none of MISP's, and no worker can be asked to serve it.
+    others = {name.decode("utf-8", "ignore") for name in names} - set(QUEUES)
+    return [*QUEUES, *sorted(others)]
+
+
+def delayed_lists(old: Backend) -> List[Tuple[str, int]]:
+    """Return the names of the lists of delayed jobs and when each is due, the soonest first."""
+    reply = old.redis.command("ZRANGE", old.key(_DELAYED), 0, -1)
+    lists = []
+    for when in texts(reply, "the times of delayed jobs"):
+        name = when.decode("utf-8", "replace")
+        due = int(when) if when.isdigit() and len(when) < 12 else 0
+        lists.append((_DELAYED + ":" + name, due))
+    return lists
+
+
+def delayed_until(name: str) -> str:
+    """Return the time in the name of a list of delayed jobs; empty for one of waiting jobs."""
+    return name[len(_DELAYED) + 1 :] if name.startswith(_DELAYED + ":") else ""
+
+
+def is_scheduled_task(record: bytes) -> bool:
+    """Whether a delayed job is one of MISP's scheduled tasks."""
+    job = parsed(record)
+    arguments = job.get("args") if isinstance(job, dict) else None
+    first = arguments[0] if isinstance(arguments, list) and arguments else None
+    if isinstance(first, dict):  # PHP writes a list with further keys (id, s_time) as a map
+        action = first.get("0")
+    else:
+        action = first[0] if isinstance(first, list) and first else None
+    return isinstance(action, str) and _SCHEDULED.match(action) is not None
+
+
+def delayed_jobs(old: Backend, epoch: int) -> Delayed:
+    """Return how many jobs are delayed, and when they are due."""
+    delayed = scheduled = last_due = next_due = overdue = 0
+    for name, when in delayed_lists(old):
+        due = max(0, when - epoch)
+        for record in records(old.redis, old.key(name)):
+            if is_scheduled_task(record):
+                scheduled += 1
+            else:
+                next_due = next_due if delayed else due
+                delayed += 1
+            last_due = due
+            overdue = max(overdue, epoch - when)
+    return Delayed(delayed, scheduled, last_due, next_due, overdue)
+
+
+def running(old: Backend, is_old_worker: IsOldWorker) -> int:
+    """Return how many jobs this host's old workers run.
+
+    `worker:HOST:PID:QUEUE` exists while a job runs, and for ever if its worker was killed, so only
+    a process that lives counts. The key that ends in `:started` exists all the time.
+    """
+    start = old.key("worker:")
+    count = 0
+    for key in matching(old.redis, escaped(start) + "*", _WORKER_KEYS):
+        if not key.endswith(b":started"):
+            pid = host_and_pid(key[len(start.encode()) :])[1]
+            count += pid > 0 and is_old_worker(pid)
+    return count
+
+
+def host_and_pid(worker: bytes) -> Tuple[str, int]:
+    """Split HOST:PID:QUEUE; a host's name may hold colons. ("", 0) is no worker."""
+    parts = worker.decode("utf-8", "replace").rsplit(":", 2)
+    if len(parts) < 3 or not re.match("[0-9]{1,9}$", parts[1]):
+        return "", 0
+    return parts[0], int(parts[1])
+
+
+def elsewhere(old: Backend, host: str) -> Dict[str, List[str]]:
+    """Return the queues that workers of other hosts have: these may live, as seen from here.
+
+    A host that was renamed or cloned finds its own former workers here, under the former name.
+    """
+    found: Dict[str, Set[str]] = {}
+    for worker in _workers(old):
+        name = host_and_pid(worker)[0]
+        if name not in ("", host):
+            served = plain(worker.rpartition(b":")[2]).split(",")
+            found.setdefault(plain(name.encode("utf-8", "replace")), set()).update(served)
+    return {name: sorted(served) for name, served in sorted(found.items())}
+
+
+def stale_entries(old: Backend, is_old_worker: IsOldWorker, host: str) -> Dict[str, List[bytes]]:
+    """Return what dead old workers of this host left, as members by key.
+
+    MISP's page lists them, and "Kill all workers" and `stop --all` signal whatever has these PIDs
+    by now. The keys of that page exist with or without the prefix (MISP #5283). A PID that a
+    worker of another host has is left alone.
+    """
+    stale: Dict[str, List[bytes]] = {}
+    others = set()
+    for worker in _workers(old):
+        name, pid = host_and_pid(worker)
+        if name != host:
+            others.add(pid)
+        elif not is_old_worker(pid):
+            stale.setdefault(old.key("workers"), []).append(worker)
+    for prefix in sorted({old.prefix, ""}):
+        paused = old.redis.command("SMEMBERS", prefix + "PausedWorker")
+        for worker in texts(paused, "the paused workers"):
+            name, pid = host_and_pid(worker)
+            if name == host and not is_old_worker(pid):
+                stale.setdefault(prefix + "PausedWorker", []).append(worker)
+        for key, members in _page_entries(old, prefix):
+            for member in members:
+                pid = int(member) if member.isdigit() and len(member) < 10 else 0
+                if pid not in others and not is_old_worker(pid):
+                    stale.setdefault(key, []).append(member)
+    return stale
+
+
+def forget_dead_workers(old: Backend, is_old_worker: IsOldWorker, host: str) -> int:
+    """Remove what dead old workers of this host left in Redis; return how many entries."""
+    count = 0
+    for key, members in stale_entries(old, is_old_worker, host).items():
+        for member in members:
+            _forget(old, key, member)
+            count += 1
+    return count
+
+
+def _forget(old: Backend, key: str, member: bytes) -> None:
+    kind = key.rpartition(":")[2]
+    if kind == "workers":
+        busy = old.key("worker:").encode() + member
+        old.redis.command("DEL", busy, busy + b":started")
+        old.redis.command("HDEL", old.key("workerLogger"), member)
+    if kind == "ResqueSchedulerWorker":  # holds one PID
+        old.redis.command("DEL", key)
+    elif kind == "ResqueWorker":
+        old.redis.command("HDEL", key, member)
+    else:
+        old.redis.command("SREM", key, member)
+
+
+def _workers(old: Backend) -> List[bytes]:
+    reply = old.redis.command("SMEMBERS", old.key("workers"))
+    return texts(reply, "its workers", most=_WORKER_KEYS)
+
+
+def _page_entries(old: Backend, prefix: str) -> List[Tuple[str, List[bytes]]]:
+    """What MISP's page of workers reads (CakeResque's ResqueStatus)."""
+    listed = old.redis.command("HKEYS", prefix + "ResqueWorker")
+    scheduler = text(old.redis.command("GET", prefix + "ResqueSchedulerWorker"), "the scheduler")
+    return [
+        (prefix + "ResqueWorker", texts(listed, "the workers of MISP's page")),
+        (prefix + "ResqueSchedulerWorker", [scheduler] if scheduler else []),
+    ]
+
+
+def old_lists(old: Backend) -> Dict[str, List[bytes]]:
+    """Return all lists that hold jobs, by name without prefix, as their records stand there."""
+    names = ["queue:" + queue for queue in queues(old)]
+    names += [name for name, _ in delayed_lists(old)]
+    lists = {name: records(old.redis, old.key(name)) for name in names}
+    return {name: jobs for name, jobs in lists.items() if jobs}

@@ -1,0 +1,135 @@
+"""Packages: supervisor, and where SELinux wants them its tools.
+
+pyinfra's own apt.packages and dnf.packages are not used for this. The service must be masked while
+its package is set up and unmasked whatever happens, which takes one call that lives on when the
+operator's machine dies; an install that was cut off has to be repaired, and EPEL enabled, only when
+a first try has failed; and dnf.packages asks the repositories for each package at each look.
+"""
+
+from typing import Dict, List, NamedTuple
+
+from tasks.host import originals, programs, systemd
+from tasks.host.errors import HostError
+from tasks.host.parts import Packages
+from tasks.host.programs import Finished, ProgramError
+from tasks.host.site import Site
+
+_INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
+_OUTPUT = 1 << 26  # bytes; a policy package's build prints much
+_ENVIRONMENT = {
+    "DEBIAN_FRONTEND": "noninteractive",
+    "NEEDRESTART_SUSPEND": "1",  # needrestart would restart the old workers' unit
+}
+
+
+class PackageError(HostError):
+    """The packages could not be installed."""
+
+
+class Manager(NamedTuple):
+    """The platform's package manager: words to put packages' names behind; empty: no need."""
+
+    install: List[str]
+    repair: List[str]  # finishes an install that was cut off; without names
+    refresh: List[str]  # without names
+    offered: List[str]  # ends with status 0 where a repository has the package
+    epel: List[str]  # names of the packages that enable EPEL
+
+
+def look(site: Site) -> Packages:
+    """What is installed, by one question to the package database."""
+    installed = _installed(site)
+    version = ""
+    if programs.find("supervisord"):
+        # supervisord itself takes a Python to say it.
+        version = installed.get(site.supervisor_package) or _version()
+    return Packages(installed, version, systemd.is_masked(site.unit))
+
+
+def _installed(site: Site) -> Dict[str, str]:
+    words = site.package_query.split() + site.packages.split()
+    try:
+        lines = programs.run(*words).lines  # its status tells that one is missing
+    except ProgramError:
+        return {}
+    rows = [line.split("\t") for line in lines]
+    return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
+
+
+def _version() -> str:
+    try:
+        return programs.run("supervisord", "--version").text.strip()[:80]
+    except ProgramError:
+        return ""
+
+
+def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> List[str]:
+    """Have the packages, and supervisord's service not started by their installation.
+
+    Debian's package starts its service at once, and a group file that an earlier attempt has left
+    would start workers.
+
+    Raises:
+        PackageError: with what is missing and the remedy.
+    """
+    originals.keep_units(site, [site.unit])
+    systemd.mask(site.unit)
+    try:
+        _install(site, manager, names, may_use_epel)
+    finally:
+        systemd.unmask(site.unit)
+    if not programs.find("supervisord"):
+        raise PackageError(
+            "these are installed, but there is no supervisord on the PATH: %s. See what else is "
+            "called supervisor there, and run again" % ", ".join(names)
+        )
+    return []
+
+
+def _install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> None:
+    # Where EPEL is missing supervisor most likely is too, and asking is quicker than an install
+    # that fails.
+    if manager.epel and may_use_epel and not _has(site, manager.epel):
+        _have_it_offered(site, manager, may_use_epel)
+    if _run(manager.install + names).status == 0:
+        return
+    # An install was cut off, the lists are old, or EPEL is missing.
+    if manager.repair:
+        _run(manager.repair)
+    if manager.refresh:
+        _run(manager.refresh)  # without it the old lists may do
+    _have_it_offered(site, manager, may_use_epel)
+    done = _run(manager.install + names)
+    if done.status != 0:
+        raise PackageError(
+            "could not install %s: %s. Correct that (run `%s` on the host to see all of it), then "
+            "run again" % (", ".join(names), done.complaint, " ".join([*manager.install, *names]))
+        )
+
+
+def _has(site: Site, names: List[str]) -> bool:
+    return programs.run(*site.package_query.split(), *names).status == 0
+
+
+def _have_it_offered(site: Site, manager: Manager, may_use_epel: bool) -> None:
+    name = site.supervisor_package
+    if not manager.offered or _run([*manager.offered, name]).status == 0:
+        return
+    if not manager.epel:
+        raise PackageError("no repository offers %s: enable one that does, then run again" % name)
+    if not may_use_epel:
+        raise PackageError(
+            "no repository offers %s and epel is false: enable EPEL or a repository that has it, "
+            "then run again" % name
+        )
+    done = _run(manager.install + manager.epel)
+    if done.status != 0:
+        raise PackageError(
+            "EPEL could not be enabled by installing %s (%s): enable it as "
+            "docs.fedoraproject.org/en-US/epel says, then run again"
+            % (", ".join(manager.epel), done.complaint)
+        )
+
+
+def _run(words: List[str]) -> Finished:
+    return programs.run(*words, timeout=_INSTALL_SECONDS, limit=_OUTPUT, environment=_ENVIRONMENT)

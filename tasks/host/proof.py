@@ -1,0 +1,81 @@
+"""The proof on the host: test jobs through every queue, and what a proof holds for."""
+
+import hashlib
+import json
+from typing import Dict, List
+
+from tasks.host import files, gate, proof_jobs, tree
+from tasks.host import workers as workers_
+from tasks.host.clock import Clock
+from tasks.host.errors import HostError
+from tasks.host.misp import Misp, misp_version
+from tasks.host.parts import Proof
+from tasks.host.site import Desired, Site
+
+
+class ProofError(HostError):
+    """A test job did not come through."""
+
+
+def look(one: Misp) -> Proof:
+    """What was proven, and what a proof would hold for now."""
+    return Proof(files.first_line(_file(one.site)), evidence(one))
+
+
+def _file(site: Site) -> str:
+    return site.state_dir + "/proven"
+
+
+def evidence(one: Misp) -> str:
+    """A digest of what a proof depends on; another value and the next run proves the set again.
+
+    That is the group's file, where the queues are, and MISP's and PHP's version.
+    """
+    try:
+        stored, php = one.stored(), one.bridge.once("php")
+        version = gate.ask(one.user, tree.digest, one.site.misp_root + "/VERSION.json")
+    except HostError:
+        return ""
+    block = stored.block
+    redis = {key: block[key] for key in sorted(block) if key.startswith("redis_")}
+    parts = [files.digest(one.site.group_file), str(version), redis, stored.is_on]
+    parts.append(str(php.get("version")) if isinstance(php, dict) else "")
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -> List[str]:
+    """Send a job through every queue and wait for its end.
+
+    Args:
+        workers: how many each queue has.
+        seconds: for a job, where a worker is free for it.
+    """
+    files.remove(_file(site))
+    with Misp(site, desired) as one:
+        limits = proof_jobs.Limits(seconds, max(seconds, site.drain_timeout))
+        marks = _marks_running_jobs(one)
+        outcomes = proof_jobs.prove(one.new(), workers, limits, marks, Clock())
+    bad = ["%s: %s" % (outcome.queue, outcome.problem) for outcome in outcomes if outcome.problem]
+    if bad:
+        raise ProofError(
+            "a test job did not come through: %s. The ends of the workers' logs: %s"
+            % ("; ".join(bad), workers_.log_ends(site))
+        )
+    return ["%s: completed" % outcome.queue for outcome in outcomes]
+
+
+def _marks_running_jobs(one: Misp) -> bool:
+    """Whether a worker renews a key while its job runs: from MISP 2.4.184 on (StartWorkerShell)."""
+    found = gate.ask(one.user, tree.look, one.site.misp_root)
+    text = found.get("version", "") if isinstance(found, dict) else ""
+    return misp_version(str(text)[:200]) >= (2, 4, 184)
+
+
+def record(site: Site, desired: Desired, seconds: int) -> List[str]:
+    """Remember what was proven, once its workers have stayed, so that the next run need not."""
+    with Misp(site, desired) as one:
+        proven = evidence(one)
+    workers_.wait_until_stable(site, seconds)
+    files.make_folder(site.state_dir)
+    files.write(_file(site), proven.encode() + b"\n")
+    return []

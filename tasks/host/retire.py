@@ -1,0 +1,204 @@
+"""The old workers' end, without cutting a job, and their return.
+
+QUIT lets a worker finish its job; TERM, which `systemctl stop` sends to a unit without ExecStop,
+kills the job. Restart=always would start them again, so a drop-in in /run (gone at a reboot, like
+the rest of a half-done stop) takes the unit's reflexes away first.
+
+The order of things is retirement.py's.
+"""
+
+import os
+import signal
+from typing import Dict, List, Set
+
+from tasks.host import launchers, moves, old_workers, originals, retirement, systemd
+from tasks.host.clock import Clock
+from tasks.host.errors import HostError, RefusedError
+from tasks.host.gate import WebUser
+from tasks.host.misp import Misp
+from tasks.host.parts import Unit
+from tasks.host.processes import Process, Table
+from tasks.host.site import Desired, Site
+from tasks.host.waiting import wait_until
+
+_RUNS = ("active", "activating", "reloading")
+_LINK = "link "  # in the record, before a file elsewhere that `systemctl link` had made a unit
+
+
+def retire(site: Site, desired: Desired) -> List[str]:
+    """Have no old worker live, and nothing that starts one.
+
+    Raises:
+        RefusedError: something is in the way; nothing was stopped.
+        DrainLimitError: there is work on the old backend, or a job runs for too long.
+    """
+    with Misp(site, desired) as one:
+        user = one.user
+        _check(site, user)
+        workers = _Workers(site, user)
+        convert = (lambda: moves.convert_jobs(one)) if site.leftovers == "convert" else None
+        retirement.retire(
+            lambda: moves.old_state(one, [worker.pid for worker in workers.living()]),
+            convert,
+            workers,
+            site.drain_timeout,
+            Clock(),
+        )
+        workers.stop_units()
+        return moves.forget_dead(one)
+
+
+class _Workers(retirement.OldWorkers):
+    """The old workers' processes, and the units and files that start them."""
+
+    def __init__(self, site: Site, user: WebUser) -> None:
+        self.site = site
+        self.user = user
+        self._units = systemd.show(old_workers.unit_names(site))
+        self._in_use = [unit for unit in self._units if _is_in_use(unit)]
+        self._told: Set[int] = set()
+
+    def living(self) -> List[Process]:
+        return old_workers.processes(self.site, self.user)
+
+    def hold(self) -> None:
+        _record(self.site, self.user, self._units, self._in_use)
+        for unit in self._units:
+            systemd.hold_unit(unit.name)
+        systemd.reload_daemon()
+        launchers.take_out(self.site, self.user)
+
+    def quit(self) -> None:
+        self.left()
+
+    def left(self) -> List[str]:
+        """A worker that appears meanwhile, as by a cron job's start_dynamic.sh, is told as well."""
+        left = self.living()
+        forks = old_workers.jobs(left)
+        new = [one for one in left if one.pid not in self._told and one.pid not in forks]
+        self._told.update(old_workers.send(self.user, new, signal.SIGQUIT))
+        return [_described(one) for one in left]
+
+    def start_again(self) -> None:
+        """Start what ran before, or does at boot."""
+        _let_go(self._units)
+        for unit in self._in_use:
+            systemd.restart(unit.name)  # one that remains after exit does nothing on a start
+        launchers.put_back(self.site)
+        _run_by_hand(self.site, self.user)
+
+    def stop_units(self) -> None:
+        for unit in self._units:
+            if unit.is_there:
+                systemd.stop(unit.name)
+                systemd.disable(unit)
+                systemd.reset_failed(unit.name)
+        _let_go(self._units)  # which makes systemd see what `disable` did
+
+
+def _check(site: Site, user: WebUser) -> None:
+    hidden = old_workers.hidden(user)
+    if hidden:
+        raise RefusedError(
+            "root may not look at these processes, which may be old workers: %s. Run this where "
+            "root may (in a container: with SYS_PTRACE)" % _numbers(hidden)
+        )
+    workers = old_workers.processes(site, user)
+    roots = [one.pid for one in workers if one.uid == 0]
+    if roots:
+        raise RefusedError(
+            "root runs old workers (%s), and MISP's code must not have root's rights: end them "
+            "(kill -QUIT, which waits for their jobs), and run again" % _numbers(roots)
+        )
+    strangers = _strangers(workers, old_workers.unit_names(site))
+    for unit in sorted(strangers):
+        raise RefusedError(
+            "%s also runs PHP processes that are no workers as CakeResque starts them (php "
+            "./bin/resque): %s. They would live on, so nothing was stopped: see what they are, end "
+            "them, and run again" % (unit, _numbers(strangers[unit]))
+        )
+    for unfit in old_workers.unfit_units(site):
+        raise RefusedError(
+            "the old workers' unit %s is in a file that root does not trust (%s): put a copy of it "
+            "in /etc/systemd/system in its place, and run again" % unfit
+        )
+    launchers.check(site, user)
+
+
+def _numbers(pids: List[int]) -> str:
+    return ", ".join(map(str, sorted(pids)))
+
+
+def _strangers(workers: List[Process], units: List[str]) -> Dict[str, List[int]]:
+    """PHP processes in the old workers' units that are no workers and have not just ended."""
+    known = {one.pid for one in workers}
+    found: Dict[str, List[int]] = {}
+    for one in Table():
+        if not one.name.startswith("php") or one.pid in known or not one.argv:
+            continue
+        if one.unit in units and not one.is_in_a_container and one.is_alive:
+            found.setdefault(one.unit, []).append(one.pid)
+    return found
+
+
+def _is_in_use(unit: Unit) -> bool:
+    """Whether it runs or starts at boot. What has no file cannot be started again."""
+    if unit.enabled == systemd.TRANSIENT:
+        return False
+    return unit.active in _RUNS or unit.enabled.startswith(("enabled", "linked"))
+
+
+def _record(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) -> None:
+    """The way back, on disk before anything changes."""
+    originals.keep_units(
+        site, [unit.name for unit in units if unit.enabled != systemd.TRANSIENT and unit.is_there]
+    )
+    for unit in in_use:
+        link = "/etc/systemd/system/" + unit.name
+        if unit.enabled.startswith("linked") and os.path.islink(link):
+            originals.add_launcher(site, _LINK + os.readlink(link))
+    if not in_use and old_workers.processes(site, user):
+        originals.add_launcher(site, launchers.RAN)
+
+
+def _described(worker: Process) -> str:
+    return "%d (%s)" % (worker.pid, ", ".join(old_workers.queues_of(worker)))
+
+
+def _let_go(units: List[Unit]) -> None:
+    for unit in units:
+        systemd.let_unit_go(unit.name)
+    systemd.reload_daemon()
+
+
+def _run_by_hand(site: Site, user: WebUser) -> None:
+    if launchers.RAN in originals.launchers(site) and not old_workers.processes(site, user):
+        old_workers.start_by_hand(site, user)
+
+
+def start_old_workers(site: Site, user: WebUser) -> None:
+    """Have the old workers live, and start at boot, as before the migration.
+
+    Raises:
+        HostError: a unit could not be started, or no old worker lives.
+    """
+    _let_go(systemd.show(old_workers.unit_names(site)))
+    recorded = [unit for unit in originals.units(site) if unit.name != site.unit]
+    for text in originals.launchers(site):
+        if text.startswith(_LINK):
+            systemd.enable(text[len(_LINK) :])
+    for unit in recorded:
+        if unit.enabled == "enabled-runtime":
+            systemd.enable("--runtime", unit.name)
+        elif unit.enabled.startswith("enabled"):
+            systemd.enable(unit.name)
+    launchers.put_back(site)
+    running = [unit for unit in recorded if unit.active in _RUNS]
+    for unit in running:
+        systemd.start(unit.name)
+    _run_by_hand(site, user)
+    if running and not wait_until(lambda: bool(old_workers.processes(site, user)), 30.0):
+        raise HostError(
+            "%s was started, but no old worker lives after 30 s: see journalctl -u %s"
+            % (running[0].name, running[0].name)
+        )

@@ -1,0 +1,153 @@
+"""The way back, in pieces: each may be repeated and does nothing where nothing is to be put back."""
+
+import os
+from typing import List
+
+from tasks.host import (
+    files,
+    launchers,
+    libraries,
+    moves,
+    old_workers,
+    originals,
+    retire,
+    rpc,
+    selinux,
+    settings,
+    supervisor_access,
+    systemd,
+    web,
+    workers,
+)
+from tasks.host.misp import Misp
+from tasks.host.site import GROUP, Desired, Site
+
+RETURNED = "the host is as it was before: MISP queues to its old workers"
+STAYED = "no old worker lives to go back to, so the new backend stays as it is"
+
+
+def disable_backend(site: Site, desired: Desired) -> List[str]:
+    """Turn MISP's new backend off, so that new jobs go to the old workers."""
+    with Misp(site, desired) as one:
+        messages = settings.disable(one)
+        web.reload(site, one.user)
+    return messages
+
+
+def start_old_workers(site: Site, desired: Desired) -> List[str]:
+    """Start the old workers, as they were started before the migration."""
+    with Misp(site, desired) as one:
+        retire.start_old_workers(site, one.user)
+    return []
+
+
+def move_back(site: Site, desired: Desired) -> List[str]:
+    """Stop the new workers, and give the old ones what they did not get to."""
+    with Misp(site, desired) as one:
+        return [*_remove_workers(one), *moves.move_back(one)]
+
+
+def put_back(site: Site, desired: Desired) -> List[str]:
+    """Put everything else back as it was, and then nothing that speaks of a migration."""
+    with Misp(site, desired) as one:
+        messages: List[str] = []
+        if settings.is_unfinished(one):  # a run was cut off amid the settings
+            messages += settings.disable(one)
+            web.reload(site, one.user)
+        messages += libraries.restore(one)
+        # After app/Vendor is whole: its restart may start old workers, which run from there.
+        messages += _restore_supervisor(one)
+        selinux.undo(site, one.user)
+        forget(site)
+    return messages
+
+
+def automatic(site: Site, desired: Desired) -> List[str]:
+    """After a failed proof: the host as it was, with its old workers, if these still live.
+
+    Where they were retired before, the new backend is all there is, so it stays.
+    """
+    with Misp(site, desired) as one:
+        alive = old_workers.processes(site, one.user)
+        if not alive or not os.path.isdir(originals.folder(site)):
+            return [STAYED]
+        launchers.put_back(site)  # a run may have been cut off while it took them out of use
+        messages = settings.disable(one)
+        web.reload(site, one.user)
+        messages += _remove_workers(one)
+        messages += moves.move_back(one)
+        messages += _restore_supervisor(one)
+        messages += libraries.restore(one)
+        selinux.undo(site, one.user)
+        forget(site)
+    return [*messages, RETURNED]
+
+
+def _remove_workers(one: Misp) -> List[str]:
+    site = one.site
+    if not originals.is_kept(site, site.group_file):
+        return []
+    messages: List[str] = []
+    workers.stop_idle(one)
+    known = originals.kept(site, site.group_file)
+    if known is not None and known.existed and not one.stored().is_on:
+        messages.append(_set_group_aside(site))
+    else:
+        originals.restore(site, site.group_file)
+    if systemd.is_active(site.unit):
+        supervisor_access.connected(site).update()
+    for name in ("workers-applied", "proven", "workers-previous"):
+        files.remove(site.state_dir + "/" + name)
+    return messages
+
+
+def _set_group_aside(site: Site) -> str:
+    """A group from before the migration: with the new backend off its workers crash endlessly."""
+    aside = site.group_file + ".before-migration"
+    data = files.read(originals.saved(site, site.group_file)) or b""
+    files.write(aside, data, 0o644)
+    files.remove(site.group_file)
+    return (
+        "the worker group from before the migration is in %s: without the new backend its workers "
+        "cannot run" % aside
+    )
+
+
+def _restore_supervisor(one: Misp) -> List[str]:
+    site = one.site
+    was_kept = originals.is_kept(site, site.rpc_file)
+    originals.restore(site, site.rpc_file)
+    before = [unit for unit in originals.units(site) if unit.name == site.unit]
+    if not before:
+        return []
+    messages: List[str] = []
+    if before[0].active == "active":
+        if was_kept:  # without a file of ours it never had to read anything anew
+            rpc.restart(site)
+    else:
+        others = _programs_of_others(site)
+        if others:  # which somebody has put there since
+            return [
+                "%s goes on, since it also runs %s: its RPC ends when it is restarted"
+                % (site.supervisor_unit, ", ".join(others))
+            ]
+        systemd.stop(site.unit)
+    if before[0].enabled != "enabled":
+        now = systemd.show([site.unit])[0]
+        systemd.disable(now)
+    return messages
+
+
+def _programs_of_others(site: Site) -> List[str]:
+    if not systemd.is_active(site.unit):
+        return []
+    status = supervisor_access.connected(site).status()
+    states = ("RUNNING", "STARTING", "BACKOFF")
+    return [one.name for one in status if one.group != GROUP and one.state in states]
+
+
+def forget(site: Site) -> None:
+    """Leave nothing that speaks of a migration."""
+    if os.path.isdir(site.include_dir):
+        files.drop_unfinished(files.real_path(site.include_dir))
+    originals.forget(site)

@@ -1,0 +1,209 @@
+"""SELinux: the guide's module, kept over a relabel and an update, and its undoing.
+
+Root changes the policy alone. The label of MISP's `cake` is set by the web user, who owns it: root
+does nothing to a path in MISP's folder.
+"""
+
+import os
+import stat
+from typing import List, Optional
+
+from tasks.host import files, gate, originals, programs
+from tasks.host.errors import HostError
+from tasks.host.gate import WebUser
+from tasks.host.parts import Selinux
+from tasks.host.programs import Finished, ProgramError
+from tasks.host.site import Site
+
+FILES = "/sys/fs/selinux"
+MODULE = "misp-workers-httpd"
+CAKE_TYPE = "httpd_sys_script_exec_t"
+BOOLEAN = "httpd_can_network_connect"
+_MAKEFILE = "/usr/share/selinux/devel/Makefile"
+_READ_ONLY = 1  # ST_RDONLY, statvfs(3)
+_SECONDS = 600.0  # the whole policy is built anew: a small machine takes a minute for it
+_SPECIAL = ".^$*+?()[]{}|\\"  # of a file context rule, which is a regular expression
+
+
+class SelinuxError(HostError):
+    """SELinux's policy could not be changed."""
+
+
+def mode() -> str:
+    """Enforcing, Permissive, Disabled, or Absent where nothing of SELinux is there.
+
+    From the kernel: a getenforce that is not found does not mean "off".
+    """
+    state = files.first_line(FILES + "/enforce")
+    # As libselinux has it: a container of a host with SELinux sees its files, but read-only.
+    if state in ("0", "1") and not os.statvfs(FILES).f_flag & _READ_ONLY:
+        return "Enforcing" if state == "1" else "Permissive"
+    return "Disabled" if programs.find("getenforce") else "Absent"
+
+
+def look(site: Site, user: Optional[WebUser]) -> Selinux:
+    """The module, the label that it goes by, and the web tier's way to the network."""
+    now = mode()
+    built = files.first_line(_stamp(site))
+    if now in ("Absent", "Disabled") or user is None:
+        return Selinux(now, built, False, "", "", False)
+    return Selinux(
+        now,
+        built,
+        _is_loaded(),
+        _label(site, user),
+        _rule(site),
+        _text("getsebool", BOOLEAN) == "on",
+    )
+
+
+def _stamp(site: Site) -> str:
+    return site.state_dir + "/selinux-module"
+
+
+def _cake(site: Site) -> str:
+    # Rules do not follow a link as restorecon does.
+    return os.path.realpath(site.misp_root) + "/app/Console/cake"
+
+
+def _cake_rule(site: Site) -> str:
+    return "".join("\\" + one if one in _SPECIAL else one for one in _cake(site))
+
+
+def _text(*words: str) -> str:
+    """A program's last word, empty where it has none."""
+    try:
+        return (programs.run(*words).text.split() or [""])[-1]
+    except ProgramError:
+        return ""
+
+
+def _is_loaded() -> bool:
+    try:
+        lines = programs.run("semodule", "-l", timeout=_SECONDS, limit=1 << 24).lines
+    except ProgramError:
+        return False
+    return any(line.split()[:1] == [MODULE] for line in lines)
+
+
+def _type(context: str) -> str:
+    return [*context.split(":"), "", "", ""][2]
+
+
+def _label(site: Site, user: WebUser) -> str:
+    """What `cake` has; the web user's word."""
+    try:
+        done = gate.run(user, [programs.find("stat") or "stat", "-c", "%C", "--", _cake(site)])
+    except ProgramError:
+        return ""
+    return _type(done.text.strip()) if done.status == 0 else ""
+
+
+def _rule(site: Site) -> str:
+    """What the policy has for `cake`'s place. Told that it is a file it does not look at it."""
+    return _type(_text("matchpathcon", "-m", "file", "-n", _cake(site)))
+
+
+def install(site: Site, source: str, digest: str, load: bool) -> List[str]:
+    """Build the module and, with `load`, have it, the label of `cake` and the boolean.
+
+    The guide builds below a fixed name in /tmp, which anybody can take first.
+
+    Raises:
+        SelinuxError: with what did not work.
+    """
+    import shutil
+    import tempfile
+
+    user = gate.web_user(site)
+    files.make_folder(site.state_dir)
+    folder = tempfile.mkdtemp(prefix="selinux.", dir=site.state_dir)
+    try:
+        package = _build(folder, source)
+        if load:
+            _note(site)
+            _change("semodule", "-i", package)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    if load:
+        _have_rule(site)
+        _relabel(site, user)
+        if _label(site, user) != CAKE_TYPE:
+            raise SelinuxError(
+                "%s did not get the label %s: run `restorecon -v %s` as its owner, see "
+                "what it says, and run again" % (_cake(site), CAKE_TYPE, _cake(site))
+            )
+        _change("setsebool", "-P", BOOLEAN, "on")
+    files.write(_stamp(site), (digest + "\n").encode())
+    return []
+
+
+def _build(folder: str, source: str) -> str:
+    files.write("%s/%s.te" % (folder, MODULE), source.encode())
+    if not os.path.isfile(_MAKEFILE):
+        raise SelinuxError("%s is missing: install the SELinux policy's devel package" % _MAKEFILE)
+    target = MODULE + ".pp"
+    done = programs.run("make", "-C", folder, "-f", _MAKEFILE, target, timeout=_SECONDS)
+    if done.status != 0:
+        raise SelinuxError("the SELinux module could not be built: %s" % done.complaint)
+    return folder + "/" + target
+
+
+def _note(site: Site) -> None:
+    before = {
+        "is_loaded": _is_loaded(),
+        "rule": _rule(site),
+        "network": _text("getsebool", BOOLEAN),
+    }
+    originals.note_selinux(site, before)
+
+
+def _have_rule(site: Site) -> None:
+    words = ["-t", CAKE_TYPE, _cake_rule(site)]
+    if _run("semanage", "fcontext", "-a", *words).status != 0:  # there is one already
+        _change("semanage", "fcontext", "-m", *words)
+
+
+def _relabel(site: Site, user: WebUser) -> None:
+    """As the web user; by root where the file and all folders above it are root's alone."""
+    path = _cake(site)
+    tool = programs.find("restorecon")
+    if not tool:
+        raise SelinuxError("restorecon is missing on this host: install policycoreutils")
+    if gate.run(user, [tool, path]).status != 0 and _is_roots(path):
+        _run(tool, path)
+
+
+def _is_roots(path: str) -> bool:
+    try:
+        if files.real_path(path) != path:
+            return False
+        found = os.lstat(path)
+    except (files.FileError, OSError):
+        return False
+    return found.st_uid == 0 and stat.S_ISREG(found.st_mode)
+
+
+def undo(site: Site, user: WebUser) -> None:
+    """SELinux as it was before the migration; nothing where that was never recorded."""
+    before = originals.selinux(site)
+    if not before or mode() in ("Absent", "Disabled"):
+        return
+    if not before["is_loaded"] and _is_loaded():
+        _change("semodule", "-r", MODULE)
+    if before["rule"] != CAKE_TYPE:
+        _run("semanage", "fcontext", "-d", _cake_rule(site))
+        _relabel(site, user)
+    if before["network"] != "on":
+        _change("setsebool", "-P", BOOLEAN, "off")
+
+
+def _change(*words: str) -> None:
+    done = _run(*words)
+    if done.status != 0:
+        shown: List[str] = [os.path.basename(words[0]), *words[1:]]
+        raise SelinuxError("%s failed: %s" % (" ".join(shown), done.complaint))
+
+
+def _run(*words: str) -> Finished:
+    return programs.run(*words, timeout=_SECONDS)

@@ -1,0 +1,305 @@
+"""MISP's own files. Everything here runs as the web user, in a child that `gate.py` starts.
+
+So nothing is gained by exchanging a folder for a link or a file for a FIFO: the web user can reach
+no more by it than he can anyway, and a child that takes too long is ended. What a function answers
+is the web user's word.
+"""
+
+import hashlib
+import os
+import stat
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+_LIMIT = 16 << 20  # bytes of one file that is read whole
+_TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
+
+
+def prepare() -> None:
+    """Import what copies take, as root: the web user may be unable to read Python's library."""
+    import ctypes
+    import shutil
+    import tarfile
+
+    _ = (ctypes, shutil, tarfile)
+
+
+def read(path: str, limit: int = _LIMIT) -> Optional[bytes]:
+    """A regular file's content, `None` where there is none."""
+    try:
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(number, "rb") as file:
+        if not stat.S_ISREG(os.fstat(number).st_mode):
+            raise OSError("%s is no regular file" % path)
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError("%s is bigger than %d KiB" % (path, limit >> 10))
+    return data
+
+
+def look(root: str) -> Dict[str, Any]:
+    """What of MISP is there, in plain values."""
+    app = root + "/app"
+    config = _status(app + "/Config/config.php")
+    tmp = _free_kb(app + "/tmp")
+    return {
+        "version": _text(root + "/VERSION.json"),
+        "config": [config.st_uid, stat.S_IMODE(config.st_mode)] if config else None,
+        # MISP writes a new file beside it and looks whether it may write the old one.
+        "savable": os.access(app + "/Config/config.php", os.W_OK)
+        and os.access(app + "/Config", os.W_OK),
+        "cake": os.access(app + "/Console/cake", os.R_OK | os.X_OK),
+        "cake_php": os.path.isfile(app + "/Console/cake.php"),
+        "phar": os.path.isfile(app + "/composer.phar"),
+        "disk_kb": tmp,
+    }
+
+
+def _status(path: str) -> Optional[os.stat_result]:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _text(path: str) -> str:
+    try:
+        data = read(path, 65536)
+    except OSError:
+        return "?"
+    return "" if data is None else data.decode("utf-8", "replace")
+
+
+def _free_kb(path: str) -> int:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return -1
+    return found.f_bavail * found.f_frsize // 1024
+
+
+def digest(path: str) -> str:
+    """SHA-256 of a file, or of a folder with all that is below it; empty: not there."""
+    found = _status(path)
+    if found is None:
+        return ""
+    total = hashlib.sha256()
+    if not stat.S_ISDIR(found.st_mode):
+        _add(total, path, "", found)
+    else:
+        for name, status in _walk(path):
+            _add(total, path + "/" + name, name, status)
+    return total.hexdigest()
+
+
+def _walk(top: str, opens: bool = False) -> Iterator[Tuple[str, os.stat_result]]:
+    """Everything below a folder by its name in it, in one order.
+
+    With `opens` folders are made accessible on the way, as whoever owns them may.
+    """
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        names = sorted(os.listdir(top + "/" + folder)) if folder else sorted(os.listdir(top))
+        for name in names:
+            below = folder + "/" + name if folder else name
+            status = os.lstat(top + "/" + below)
+            yield below, status
+            if stat.S_ISDIR(status.st_mode):
+                pending.append(below)
+                if opens and status.st_uid == os.geteuid():
+                    os.chmod(top + "/" + below, 0o700)
+
+
+def _add(total: Any, path: str, name: str, status: os.stat_result) -> None:
+    total.update(("%s\0%o\0" % (name, status.st_mode)).encode("utf-8", "surrogateescape"))
+    if stat.S_ISLNK(status.st_mode):
+        total.update(os.readlink(path).encode("utf-8", "surrogateescape"))
+    elif stat.S_ISREG(status.st_mode):
+        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with os.fdopen(number, "rb") as file:
+            for chunk in iter(lambda: file.read(1 << 18), b""):
+                total.update(chunk)
+
+
+def status_and_digest(path: str) -> List[Any]:
+    """`[[mode, uid, gid] or None, digest]` of a file or folder."""
+    found = _status(path)
+    what = [stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid] if found else None
+    return [what, digest(path)]
+
+
+def cat(path: str) -> None:
+    """Write a file to standard output."""
+    with os.fdopen(1, "wb") as out:
+        out.write(read(path) or b"")
+
+
+def pack(paths: List[str]) -> None:
+    """Write a tar of these (absolute) paths, as far as they are there, to standard output."""
+    import tarfile
+
+    size = 0
+    with os.fdopen(1, "wb") as out, tarfile.open(
+        fileobj=out, mode="w|", format=tarfile.GNU_FORMAT
+    ) as tar:
+        for top in paths:
+            if _status(top) is None:
+                continue
+            tar.add(top, os.path.basename(top), recursive=False)
+            if not os.path.isdir(top) or os.path.islink(top):
+                continue
+            for name, status in _walk(top):
+                size += status.st_size
+                if size > _TREE_LIMIT:
+                    raise OSError("%s is bigger than %d GiB" % (top, _TREE_LIMIT >> 30))
+                if (
+                    stat.S_ISREG(status.st_mode)
+                    or stat.S_ISDIR(status.st_mode)
+                    or stat.S_ISLNK(status.st_mode)
+                ):
+                    tar.add(top + "/" + name, os.path.basename(top) + "/" + name, recursive=False)
+
+
+def unpack(folder: str, names: List[str]) -> None:
+    """Make these names in a folder what the tar on standard input has; absent there: remove them.
+
+    Each is exchanged in one step (renameat2), so that neither is ever missing: old workers and the
+    web tier run from app/Vendor meanwhile.
+    """
+    import tarfile
+
+    new = folder + "/.misp-workers-new"
+    _remove(new)
+    os.mkdir(new, 0o700)
+    try:
+        with os.fdopen(0, "rb") as source, tarfile.open(fileobj=source, mode="r|") as tar:
+            for member in tar:
+                _extract(tar, member, new, names)
+        _set_times(new)
+        for name in names:
+            _exchange(new + "/" + name, folder + "/" + name)
+    finally:
+        _remove(new)
+
+
+def _extract(tar: Any, member: Any, new: str, names: List[str]) -> None:
+    if member.name.split("/")[0] not in names or ".." in member.name.split("/"):
+        raise OSError("the copy holds %r" % member.name)
+    path = new + "/" + member.name
+    if member.isdir():
+        os.mkdir(path, 0o700)
+    elif member.issym():
+        os.symlink(member.linkname, path)
+        return
+    else:
+        source = tar.extractfile(member)
+        with open(path, "xb") as target:
+            for chunk in iter(lambda: source.read(1 << 18), b""):
+                target.write(chunk)
+        _own(path, member)
+        os.chmod(path, member.mode)
+        os.utime(path, (member.mtime, member.mtime))
+        return
+    _pending.append((path, member))
+
+
+_pending: List[Tuple[str, Any]] = []
+
+
+def _set_times(new: str) -> None:
+    """Modes and times of folders come last, as writing into them changes the one and needs the other."""
+    for path, member in reversed(_pending):
+        _own(path, member)
+        os.chmod(path, member.mode)
+        os.utime(path, (member.mtime, member.mtime))
+    del _pending[:]
+
+
+def _own(path: str, member: Any) -> None:
+    try:
+        os.chown(path, -1, member.gid)
+    except OSError:
+        pass  # the web user is not in that group
+
+
+def _exchange(new: str, old: str) -> None:
+    if _status(new) is None:
+        _remove(old)
+    elif _status(old) is None:
+        os.rename(new, old)
+    else:
+        import ctypes
+
+        libc = ctypes.CDLL(None, use_errno=True)
+        paths = (os.fsencode(new), os.fsencode(old))
+        if libc.renameat2(-100, paths[0], -100, paths[1], 2) != 0:  # RENAME_EXCHANGE
+            _remove(old)
+            os.rename(new, old)
+
+
+def _remove(path: str) -> None:
+    import shutil
+
+    found = _status(path)
+    if found is None:
+        return
+    if stat.S_ISDIR(found.st_mode):
+        if found.st_uid == os.geteuid():
+            os.chmod(path, 0o700)
+        for _ in _walk(path, opens=True):
+            pass
+        shutil.rmtree(path)
+    else:
+        os.unlink(path)
+
+
+def remove(paths: List[str]) -> None:
+    """Remove files and folders."""
+    for path in paths:
+        _remove(path)
+
+
+def write(path: str, text: str, mode: int, gid: int) -> None:
+    """Make a file have this content (latin-1, one character a byte), whole or not at all."""
+    new = "%s/.misp-workers-%d" % (os.path.dirname(path), os.getpid())
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(number, "wb") as file:
+        file.write(text.encode("latin-1"))
+        try:
+            os.fchown(number, -1, gid)
+        except OSError:
+            pass  # the web user is not in that group
+        os.fchmod(number, mode)
+        file.flush()
+        os.fsync(number)
+    os.rename(new, path)
+    _label(path)
+
+
+def _label(path: str) -> None:
+    """SELinux gives a new file the label of its folder; MISP's own rule may differ."""
+    import subprocess
+
+    for program in ("/usr/sbin/restorecon", "/sbin/restorecon"):
+        if os.path.exists("/sys/fs/selinux/enforce") and os.path.exists(program):
+            subprocess.call([program, path], stderr=subprocess.DEVNULL)
+            return
+
+
+def store(folder: str, name: str) -> str:
+    """Write standard input to a file that MISP's old workers will read; its path."""
+    if not os.path.isdir(folder):
+        os.makedirs(folder, 0o770)
+    path = folder + "/" + name
+    new = path + ".new"
+    _remove(new)
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(number, "wb") as file, os.fdopen(0, "rb") as source:
+        for chunk in iter(lambda: source.read(1 << 18), b""):
+            file.write(chunk)
+        file.flush()
+        os.fsync(number)
+    os.rename(new, path)
+    return path

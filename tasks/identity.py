@@ -1,0 +1,146 @@
+"""What a run is about: the operator's data, joined to what the host says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+from pyinfra.context import host
+
+from tasks import connection, facts
+from tasks.checks.seen import AnySeen, Seen, gathered, kinds
+from tasks.errors import RefusedError
+from tasks.host.parts import Supervisor
+from tasks.parse import dotted, version
+from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
+from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
+from tasks.target import Target
+
+OLDEST_PYTHON = (3, 6, 0)  # RHEL 8's own
+
+_NO_ROOT = (
+    "no command runs as root here; the lines above are the host's own words. Give the login user "
+    "sudo (or log in as root), set _sudo = True in the inventory, and use --same-sudo-password or "
+    "--use-sudo-password if sudo asks for one"
+)
+
+
+def initial_target() -> Target:
+    """Return the current host as the operator's data has it, ready for the first look.
+
+    Raises:
+        RefusedError: the data is wrong, or the host is none that this deploy can work on.
+    """
+    settings, secrets = _operator_data()
+    connection.send_at_once(host)
+    platform, python = _system()
+    return Target(
+        settings=settings,
+        secrets=secrets,
+        platform=platform,
+        python=python,
+        web_user=settings.misp_web_user or "",
+        rpc_port=settings.supervisor_port,
+        rpc_user=settings.supervisor_user,
+    )
+
+
+def look(target: Target, seen: type[AnySeen]) -> AnySeen:
+    """Ask the host, in one round trip, for the parts that `seen` has.
+
+    Raises:
+        MigrationError: the host gives no answer that can be trusted.
+    """
+    facts.see(target, *kinds(seen))
+    return gathered(seen, lambda kind: facts.ask(target, kind))
+
+
+def with_answers(target: Target, seen: Seen) -> Target:
+    """Return the target completed with what the host says of itself."""
+    changed = dataclasses.replace(
+        target,
+        web_user=seen.tree.web_user,
+        web_group=seen.tree.web_group,
+        composer=seen.tree.composer,
+        version=seen.tree.version,
+        redis=seen.settings.wanted,
+        database_mode=seen.settings.is_in_database,
+        is_on=seen.settings.is_on,
+    )
+    changed = _with_rpc(changed, seen.supervisor)
+    mode, reason = _selinux(target.settings, seen.selinux.mode)
+    return dataclasses.replace(changed, selinux=mode, selinux_reason=reason)
+
+
+def _operator_data() -> tuple[Settings, Secrets]:
+    try:
+        settings = from_host_data(host.data.dict())
+        return settings, resolve_secrets(settings)
+    except SettingsError as error:
+        raise RefusedError(*error.problems) from None
+
+
+def _system() -> tuple[Platform, str]:
+    """Return the host's platform and the Python that host functions run by."""
+    try:
+        lines = host.get_fact(facts.Identity, _ignore_errors=True)
+    except EOFError:  # pyinfra asks for sudo's password, and there is no terminal
+        lines = None
+    if not lines:
+        raise RefusedError(_NO_ROOT)
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        key, _, value = line.partition("\t")
+        said.setdefault(key, []).append(value)
+    if said.get("user") != ["0"]:
+        raise RefusedError("the login is not root: set _sudo = True in the inventory")
+    try:
+        platform = detect(parse_os_release(said.get("os-release", [])))
+    except UnsupportedPlatformError as error:
+        raise RefusedError(str(error)) from None
+    return platform, python_of(said.get("python", []))
+
+
+def python_of(lines: list[str]) -> str:
+    """Return the path of the first Python that is new enough; each line is "PATH X.Y".
+
+    Raises:
+        RefusedError: there is none.
+    """
+    found = [(path, version(text)) for path, _, text in (line.partition(" ") for line in lines)]
+    for path, number in found:
+        if number >= OLDEST_PYTHON:
+            return path
+    oldest = dotted(OLDEST_PYTHON)[:-2]
+    old = ", ".join(f"{path} is {dotted(number)[:-2]}" for path, number in found)
+    raise RefusedError(
+        f"Python {oldest} or newer is missing on this host ({old or 'there is none'}), and the "
+        "deploy's functions run by it: install the distribution's python3"
+    )
+
+
+def _with_rpc(target: Target, supervisor: Supervisor) -> Target:
+    """Return the target with the place where supervisord is asked."""
+    if target.settings.supervisor_transport == "unix":
+        # Before the package is there, its file is not either; the RPC step needs the real path.
+        socket = supervisor.unix_socket or target.platform.supervisor_socket
+        return dataclasses.replace(target, rpc_socket=socket)
+    if not supervisor.inet_file:
+        return target
+    port = supervisor.inet_address.rpartition(":")[2]
+    return dataclasses.replace(
+        target,
+        rpc_elsewhere=supervisor.inet_file,
+        rpc_port=int(port) if port.isdecimal() and len(port) <= 5 else 0,
+        rpc_user=supervisor.inet_user,
+    )
+
+
+def _selinux(settings: Settings, mode: str) -> tuple[Literal["load", "build", "none"], str]:
+    if settings.selinux == "off":
+        return "none", "selinux is off in the inventory"
+    if settings.selinux == "build":
+        return "build", f"built but not loaded, as the inventory says (SELinux here: {mode})"
+    if mode in ("Enforcing", "Permissive"):
+        return "load", f"SELinux is {mode}"
+    return "none", f"SELinux is {mode.lower() or 'absent'} on this host"

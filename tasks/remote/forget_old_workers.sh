@@ -1,4 +1,0 @@
-# Nothing of dead old workers left in Redis.
-# shellcheck shell=sh
-
-forget_old_workers

@@ -1,0 +1,32 @@
+"""Step 3: the PHP libraries that MISP speaks to supervisord with."""
+
+from __future__ import annotations
+
+from pyinfra.context import host
+
+from tasks import facts
+from tasks.commands import run
+from tasks.host import libraries, parts
+from tasks.remote import call
+from tasks.steps.step import Commands, step
+from tasks.target import Target
+
+
+@step()
+def present(target: Target) -> Commands:
+    """Have the guide's five packages in app/Vendor, by Composer as the web user.
+
+    The look loads their classes: composer.json names them on MISP 2.5 whether they are installed or
+    not, and MISP's own update resets it.
+    """
+    seen = facts.ask(target, parts.Libraries)
+    if seen.is_complete and not seen.missing and not seen.is_unfinished:
+        host.noop("the PHP libraries load")
+        return
+    require = call(
+        libraries.require,
+        site=target.site(),
+        desired=target.desired(),
+        composer=target.composer.split(),
+    )
+    yield run(require, target, keeps=(parts.Supervisor, parts.Rpc))

@@ -1,0 +1,101 @@
+"""Steps 9 and 10: the old workers finish their work, then stop for good."""
+
+from __future__ import annotations
+
+import time
+
+from pyinfra import logger
+from pyinfra.api.command import FunctionCommand
+from pyinfra.api.host import Host
+from pyinfra.api.state import State
+from pyinfra.context import host
+
+from tasks import facts
+from tasks.backlog import Look
+from tasks.commands import failed, run
+from tasks.drain import LOOK_SECONDS, Convert, Done, Drain, Limit, Stuck, Wait
+from tasks.errors import MigrationError
+from tasks.host import moves, parts, retire
+from tasks.remote import call
+from tasks.steps.step import Commands, step
+from tasks.summary import DRAIN_LIMIT
+from tasks.target import Target
+
+
+@step()
+def drained(target: Target) -> Commands:
+    """Have nothing waiting, running or delayed on the old backend while its workers live.
+
+    New jobs go to the new lists since `enabled` is true, so the old ones only shrink, but for jobs
+    that old workers enqueue themselves: they keep the settings they started with.
+    """
+    old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
+    if not old.held and not workers.live and not old.waits:
+        host.noop("no old worker is left to wait for")
+        return
+    yield FunctionCommand(_drain, [target], {})
+
+
+def _drain(state: State, host: Host, target: Target) -> bool:
+    """Look, and do what the drain decides, until it ends."""
+    settings = target.settings
+    drain = Drain(settings.on_leftover_jobs, settings.drain_timeout)
+    try:
+        while True:
+            decision = drain.see(_look(target))
+            if isinstance(decision, Done):
+                _say(host, decision.says)
+                return True
+            if isinstance(decision, Stuck | Limit):
+                outcome = DRAIN_LIMIT if isinstance(decision, Limit) else ""
+                return failed(state, host, decision.reason, outcome)
+            if isinstance(decision, Convert):
+                _convert(target, drain, only_held=decision.only_held)
+            else:
+                _wait(host, decision)
+            facts.see(target, parts.OldBackend, parts.OldWorkers)
+    except MigrationError as error:
+        return failed(state, host, str(error))
+
+
+def _look(target: Target) -> Look:
+    old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
+    queues = [one.queues for one in workers.processes]
+    return Look(old, queues, workers.live, time.monotonic())
+
+
+def _wait(host: Host, decision: Wait) -> None:
+    _say(host, decision.says)
+    if decision.warns:
+        logger.warning(f"{host.print_prefix}{decision.warns}")
+    time.sleep(max(0.0, LOOK_SECONDS - facts.age(parts.OldBackend)))
+
+
+def _say(host: Host, text: str) -> None:
+    if text:
+        logger.info(f"{host.print_prefix}{text}")
+
+
+def _convert(target: Target, drain: Drain, *, only_held: bool) -> None:
+    function = moves.finish_conversion if only_held else moves.convert
+    facts.forget()
+    lines = facts.get(target, call(function, site=target.site(), desired=target.desired()))
+    for line in lines:
+        _say(host, line)
+    drain.converted([line for line in lines if line.startswith(moves.LEFT)])
+
+
+@step()
+def retired(target: Target) -> Commands:
+    """Have the old workers stopped by QUIT, never in a job, and nothing that starts them again.
+
+    And nothing left of them in Redis: MISP's page lists dead workers, and its "Kill all workers"
+    signals whatever has their PIDs by now.
+    """
+    site, desired = target.site(), target.desired()
+    if facts.ask(target, parts.OldWorkers).live:
+        yield run(call(retire.retire, site=site, desired=desired), target)
+    elif facts.ask(target, parts.OldBackend).stale:
+        yield run(call(moves.forget_old_workers, site=site, desired=desired), target)
+    else:
+        host.noop("the old workers are retired")

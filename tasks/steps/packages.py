@@ -1,0 +1,47 @@
+"""Step 2: supervisor and, where SELinux wants them, its tools."""
+
+from __future__ import annotations
+
+from pyinfra.context import host
+
+from tasks import facts
+from tasks.commands import run
+from tasks.host import packages, parts
+from tasks.platforms import Platform
+from tasks.remote import call
+from tasks.steps.step import Commands, step
+from tasks.target import Target
+
+
+@step()
+def installed(target: Target) -> Commands:
+    """Have the packages, EPEL first on the RHEL family when nothing else offers supervisor.
+
+    The look asks the package database once; repositories are asked only for what is missing. Why
+    this is not pyinfra's own operation: see tasks/host/packages.py.
+    """
+    seen = facts.ask(target, parts.Packages)
+    missing = [name for name in target.packages() if name not in seen.installed]
+    if seen.supervisor_version and target.platform.supervisor_package in missing:
+        missing.remove(target.platform.supervisor_package)  # there by other means, such as pip
+    if not missing and not seen.is_masked:
+        host.noop(f"{', '.join(target.packages())} installed")
+        return
+    install = call(
+        packages.install,
+        site=target.site(),
+        names=list(target.packages()),
+        manager=_manager(target.platform),
+        may_use_epel=target.settings.epel,
+    )
+    yield run(install, target, keeps=(parts.Libraries,))
+
+
+def _manager(platform: Platform) -> packages.Manager:
+    return packages.Manager(
+        install=platform.package_install.split(),
+        repair=platform.package_repair.split(),
+        refresh=platform.package_refresh.split(),
+        offered=platform.package_offered.split(),
+        epel=list(platform.epel_packages),
+    )

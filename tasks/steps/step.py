@@ -1,0 +1,44 @@
+"""What every step has around it: an error on one host ends that host's run and no other's.
+
+pyinfra lets an exception inside an operation's generator end the run of all hosts.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Generator
+
+from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.arguments_typed import PyinfraOperation
+from pyinfra.api.operation import operation
+from pyinfra.context import state
+
+from tasks.commands import fail, give_up
+from tasks.errors import MigrationError
+from tasks.target import Target
+
+Commands = Generator[PyinfraCommand, None, None]
+
+
+def step(
+    *, returns: bool = False
+) -> Callable[[Callable[[Target], Commands]], PyinfraOperation[[Target]]]:
+    """An operation on a target; with `returns` a host that fails goes back to its old workers."""
+
+    def wrap(body: Callable[[Target], Commands]) -> PyinfraOperation[[Target]]:
+        @functools.wraps(body)
+        def guarded(target: Target) -> Commands:
+            try:
+                yield from body(target)
+            except MigrationError as error:
+                yield _failure(str(error), target, returns)
+            except Exception as error:
+                yield _failure(f"{type(error).__name__}: {error}", target, returns)
+
+        return operation()(guarded)
+
+    return wrap
+
+
+def _failure(reason: str, target: Target, returns: bool) -> PyinfraCommand:
+    return give_up(reason, target) if returns and state.is_executing else fail(reason)

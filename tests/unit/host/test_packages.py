@@ -1,0 +1,179 @@
+"""tasks/host/packages.py on what package managers print, and on installs that fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tasks.host import originals, packages, programs, systemd
+from tasks.host.packages import Manager, PackageError
+from tasks.host.parts import Packages
+from tasks.host.programs import Finished, ProgramError
+from tasks.host.site import Site
+from tests.unit.host import old_side
+
+DEBIAN = old_side.site(
+    package_query="dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n",
+    packages="supervisor selinux-policy-dev setools",
+)
+RHEL = old_side.site(
+    package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
+    packages="supervisor setools-console",
+    supervisor_unit="supervisord",
+)
+APT = Manager(["apt-get", "install"], ["dpkg", "--configure", "-a"], ["apt-get", "update"], [], [])
+DNF = Manager(["dnf", "install"], [], [], ["dnf", "info"], ["epel-release"])
+NAMES = ["supervisor", "setools"]
+
+
+class Host:
+    """Programs by what their command lines begin with; the last that fits decides."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.commands: list[str] = []
+        self.answers: dict[str, Callable[[], tuple[int, str]]] = {}
+        self.has_supervisord = True
+        patch.setattr(programs, "run", self.run)
+        patch.setattr(programs, "find", self.find)
+        patch.setattr(systemd, "is_masked", lambda name: name == "masked.service")
+        patch.setattr(systemd, "mask", lambda name: self.commands.append(f"mask {name}"))
+        patch.setattr(systemd, "unmask", lambda name: self.commands.append(f"unmask {name}"))
+        patch.setattr(originals, "keep_units", self.keep_units)
+
+    def answer(self, command: str, *answers: tuple[int, str]) -> None:
+        """What that command gives, call by call; the last for all further ones."""
+        left = list(answers)
+        self.answers[command] = lambda: left.pop(0) if len(left) > 1 else left[0]
+
+    def keep_units(self, _: Site, names: list[str]) -> None:
+        self.commands.append(f"keep {' '.join(names)}")
+
+    def find(self, name: str) -> str:
+        return "" if name == "supervisord" and not self.has_supervisord else f"/usr/bin/{name}"
+
+    def run(
+        self,
+        *words: str,
+        timeout: float = 60,
+        limit: int = 1,
+        environment: dict[str, str] | None = None,
+    ) -> Finished:
+        command = " ".join(words)
+        self.commands.append(command)
+        if words[0] in ("apt-get", "dnf", "dpkg"):
+            assert environment == {
+                "DEBIAN_FRONTEND": "noninteractive",
+                "NEEDRESTART_SUSPEND": "1",
+            }
+            assert timeout > 600
+        status, text = 0, ""
+        for beginning, answer in self.answers.items():
+            if command.startswith(beginning):
+                status, text = answer()
+                break
+        return Finished(status, text.encode(), b"E: no" if status else b"")
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(monkeypatch)
+
+
+def test_a_look_is_one_question(host: Host) -> None:
+    text = "selinux-policy-dev\tconfig-files\t2:2.2\nsupervisor\tinstalled\t4.2.5-1\n"
+    host.answer("dpkg-query", (1, text))
+    assert packages.look(DEBIAN) == Packages({"supervisor": "4.2.5-1"}, "4.2.5-1", False)
+    assert host.commands == [
+        "dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n "
+        "supervisor selinux-policy-dev setools"
+    ]
+
+
+def test_rpm_says_in_words_what_is_missing(host: Host) -> None:
+    host.answer(
+        "rpm", (1, "package supervisor is not installed\nsetools-console\tinstalled\t4.4\n")
+    )
+    host.answer("supervisord", (0, "4.2.2\n"))  # by pip
+    assert packages.look(RHEL) == Packages({"setools-console": "4.4"}, "4.2.2", False)
+
+
+def test_a_host_without_any_of_it_is_told_as_such(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: str) -> Finished:
+        raise ProgramError("dpkg-query is missing on this host")
+
+    host.has_supervisord = False
+    monkeypatch.setattr(programs, "run", run)
+    site = DEBIAN._replace(supervisor_unit="masked")
+    assert packages.look(site) == Packages({}, "", True)
+
+
+def test_the_unit_is_masked_while_it_is_installed(host: Host) -> None:
+    packages.install(DEBIAN, APT, NAMES, True)
+    assert host.commands == [
+        "keep supervisor.service",
+        "mask supervisor.service",
+        "apt-get install supervisor setools",
+        "unmask supervisor.service",
+    ]
+
+
+def test_an_install_that_was_cut_off_is_repaired_and_tried_again(host: Host) -> None:
+    host.answer("apt-get install", (100, ""), (0, ""))
+    host.answer("apt-get update", (100, ""))  # the old lists may do
+    packages.install(DEBIAN, APT, NAMES, True)
+    assert host.commands[2:] == [
+        "apt-get install supervisor setools",
+        "dpkg --configure -a",
+        "apt-get update",
+        "apt-get install supervisor setools",
+        "unmask supervisor.service",
+    ]
+
+
+def test_one_that_fails_twice_is_told_and_leaves_nothing_masked(host: Host) -> None:
+    host.answer("apt-get install", (100, ""))
+    with pytest.raises(PackageError, match=r"could not install supervisor, setools: E: no.*run ag"):
+        packages.install(DEBIAN, APT, NAMES, True)
+    assert host.commands[-1] == "unmask supervisor.service"
+
+
+def test_epel_is_enabled_only_where_nothing_offers_supervisor(host: Host) -> None:
+    host.answer("rpm", (1, ""))
+    host.answer("dnf info", (0, ""))
+    packages.install(RHEL, DNF, NAMES, True)
+    assert "dnf install epel-release" not in host.commands
+    host.answer("dnf info", (1, ""))
+    packages.install(RHEL, DNF, NAMES, True)
+    assert host.commands.index("dnf install epel-release") < len(host.commands) - 2
+
+
+def test_with_epel_there_nobody_is_asked(host: Host) -> None:
+    packages.install(RHEL, DNF, NAMES, True)
+    assert not [command for command in host.commands if command.startswith("dnf info")]
+
+
+@pytest.mark.parametrize(
+    ("manager", "may_use_epel", "reason"),
+    [
+        (DNF, False, "no repository offers supervisor and epel is false: enable EPEL"),
+        (DNF._replace(epel=[]), True, "no repository offers supervisor: enable one"),
+        (DNF, True, r"EPEL could not be enabled by installing epel-release \(E: no\)"),
+    ],
+)
+def test_where_nobody_offers_supervisor_the_remedy_is_told(
+    host: Host, manager: Manager, may_use_epel: bool, reason: str
+) -> None:
+    for command in ("rpm", "dnf"):
+        host.answer(command, (1, ""))
+    with pytest.raises(PackageError, match=reason):
+        packages.install(RHEL, manager, NAMES, may_use_epel)
+    assert host.commands[-1] == "unmask supervisord.service"
+
+
+def test_a_package_without_supervisord_is_told(host: Host) -> None:
+    host.has_supervisord = False
+    with pytest.raises(PackageError, match="no supervisord on the PATH"):
+        packages.install(DEBIAN, APT, NAMES, True)

@@ -1,0 +1,280 @@
+"""tasks/host/retire.py: what it does in which order, and what it does not do after a fault."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.host import launchers, old_workers, systemd
+from tasks.host import retire as module
+from tasks.host.errors import DrainLimitError, HostError, RefusedError
+from tasks.host.parts import Launcher, Unit
+from tests.unit.host import old_side
+from tests.unit.host.old_side import WEB, Records
+
+UNIT = Unit("misp-workers.service", "active", "enabled", 10, True)
+IDLE = Unit("misp-workers.service", "inactive", "disabled", 0, True)
+BY_HAND = Unit("misp-old-workers.service", "active", "transient", 0, True)
+
+
+class Host:
+    """Records what is done to it, in order."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.events: list[str] = []
+        self.units = [UNIT]
+        self.workers = [self.process(11)]
+        self.strangers: list[Any] = []
+        self.hidden: list[int] = []
+        self.launchers: list[Launcher] = []
+        self.unfit: list[Launcher] = []
+        self.in_a_job = False
+        self.is_dead = False  # no worker comes up again
+        self.records = Records()
+        patch.setattr(module, "originals", self.records)
+        patch.setattr(module, "Table", lambda: [*self.workers, *self.strangers])
+        patch.setattr(module, "wait_until", lambda condition, _: condition())
+        for name in ("hold_unit", "let_unit_go", "restart", "start", "stop", "reset_failed"):
+            patch.setattr(systemd, name, self._event(name, starts=name.endswith("start")))
+        patch.setattr(systemd, "disable", lambda unit: self.note(f"disable {unit.name}"))
+        patch.setattr(systemd, "enable", lambda *words: self.note(f"enable {words}"))
+        patch.setattr(systemd, "reload_daemon", self._event("reload"))
+        patch.setattr(systemd, "show", lambda _: self.units)
+        patch.setattr(old_workers, "unit_names", lambda _: [one.name for one in self.units])
+        patch.setattr(old_workers, "unfit_units", lambda _: self.unfit)
+        patch.setattr(old_workers, "hidden", lambda _: self.hidden)
+        patch.setattr(old_workers, "processes", lambda *_: self.workers)
+        patch.setattr(old_workers, "quit_all", self.quit_all)
+        patch.setattr(old_workers, "start_by_hand", self._event("by hand", starts=True))
+        patch.setattr(launchers, "found", lambda *_: self.launchers)
+        patch.setattr(launchers, "take_out", self._event("take out"))
+        patch.setattr(launchers, "put_back", self._event("put back"))
+
+    @staticmethod
+    def process(pid: int, **given: Any) -> Any:
+        values: dict[str, Any] = {
+            "pid": pid,
+            "uid": WEB.uid,
+            "name": "php",
+            "argv": ["php", "./bin/resque"],
+            "environ": {"QUEUE": "default"},
+            "unit": UNIT.name,
+            "is_in_a_container": False,
+            "is_alive": True,
+        }
+        return SimpleNamespace(**{**values, **given})
+
+    def note(self, text: str) -> None:
+        self.events.append(text)
+
+    def _event(self, name: str, *, starts: bool = False) -> Callable[..., None]:
+        def event(*arguments: Any) -> None:
+            names = [one for one in arguments if isinstance(one, str)]
+            self.note(" ".join([name, *names]))
+            if starts and not self.is_dead:
+                self.workers = [self.process(21)]
+
+        return event
+
+    def quit_all(self, *_: Any) -> list[Any]:
+        self.note("quit")
+        if not self.in_a_job:
+            self.workers = []
+        return self.workers
+
+    def retire(self, *left: str | HostError, leftovers: str = "stop") -> None:
+        """Retire; `left` is what each question for the old backend's work gives."""
+        answers: Iterator[str | HostError] = iter(left)
+
+        def work_left() -> str:
+            answer = next(answers, "")
+            self.note("ask")
+            if isinstance(answer, HostError):
+                raise answer
+            return answer
+
+        site = old_side.site(leftovers=leftovers)
+        convert, forget = self._event("convert"), self._event("forget")
+        module.retire(site, WEB, work_left, convert, forget)
+
+    def start(self) -> None:
+        module.start_old_workers(old_side.site(), WEB)
+
+
+@pytest.fixture
+def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    return Host(monkeypatch)
+
+
+def test_the_order(host: Host) -> None:
+    host.retire()
+    assert host.events == [
+        "ask",
+        "hold_unit misp-workers.service",
+        "reload",
+        "take out",
+        "quit",
+        "ask",
+        "stop misp-workers.service",
+        "disable misp-workers.service",
+        "reset_failed misp-workers.service",
+        "let_unit_go misp-workers.service",
+        "reload",
+        "forget",
+    ]
+    assert host.records.texts == ["unit misp-workers.service"]
+
+
+def refused(host: Host, reason: str, *left: str | HostError) -> None:
+    with pytest.raises(HostError, match=reason):
+        host.retire(*left)
+    assert [one for one in host.events if one != "ask"] == []
+    assert host.records.texts == []
+
+
+def test_work_that_is_left_stops_it_before_anything_is_changed(host: Host) -> None:
+    refused(host, r"2 running\. If that comes again.*cached config\.php", "2 running")
+    with pytest.raises(DrainLimitError, match=r"does not answer: no Redis\. Nothing") as caught:
+        host.retire(HostError("no Redis"))
+    assert "cached config.php" not in str(caught.value)
+
+
+def test_processes_that_root_may_not_look_at_stop_it(host: Host) -> None:
+    host.hidden = [9, 7]
+    refused(host, r"may be old workers: 7, 9\. .*SYS_PTRACE")
+
+
+def test_strangers_in_a_unit_stop_it(host: Host) -> None:
+    host.strangers = [
+        host.process(30, name="php8.2", argv=["php8.2", "/opt/job.php"]),
+        host.process(31, argv=[]),  # has ended
+        host.process(32, unit="php-fpm.service"),
+        host.process(33, is_in_a_container=True),
+        host.process(34, name="bash"),
+        host.process(35, is_alive=False),
+    ]
+    refused(host, r"misp-workers\.service also runs PHP processes .*: 30\. They would live on")
+
+
+def test_workers_of_roots_stop_it(host: Host) -> None:
+    host.workers = [host.process(11, uid=0)]
+    refused(host, r"root runs old workers \(11\).*kill -QUIT")
+
+
+def test_what_would_have_to_be_taken_out_by_hand_stops_it(host: Host) -> None:
+    host.launchers = [Launcher("/etc/crontab", "its command goes over several lines")]
+    refused(host, r"/etc/crontab \(its command goes over several lines\)")
+    host.launchers, host.unfit = [], [Launcher("a.service", "it can be changed")]
+    with pytest.raises(RefusedError, match=r"unit a\.service .*\(it can be changed\).*copy"):
+        host.retire()
+    assert set(host.events) == {"ask"}
+
+
+def test_a_job_that_runs_for_too_long_is_not_cut(host: Host) -> None:
+    host.in_a_job = True
+    with pytest.raises(
+        DrainLimitError, match=r"limit of 1 s reached, old workers still run: 11 \(default\)"
+    ):
+        host.retire()
+    assert host.events[-1] == "quit"  # the unit stays held, so that nothing starts them again
+
+
+def test_a_job_that_came_meanwhile_brings_the_workers_back(host: Host) -> None:
+    with pytest.raises(DrainLimitError, match=r"started again.*1 waiting in prio"):
+        host.retire("", "1 waiting in prio")
+    after = host.events[host.events.index("quit") :]
+    assert after == [
+        "quit",
+        "ask",
+        "let_unit_go misp-workers.service",
+        "reload",
+        "restart misp-workers.service",
+        "put back",
+    ]
+
+
+def test_a_redis_that_does_not_answer_brings_the_workers_back(host: Host) -> None:
+    with pytest.raises(DrainLimitError, match=r"does not answer: no Redis"):
+        host.retire("", HostError("no Redis"))
+    assert host.events[-2:] == ["restart misp-workers.service", "put back"]
+
+
+def test_leftovers_are_converted_and_looked_at_again(host: Host) -> None:
+    host.retire("", "1 waiting in prio", leftovers="convert")
+    assert host.events[4:8] == ["quit", "ask", "convert", "ask"]
+    assert host.events[-1] == "forget"
+
+
+def test_a_conversion_that_fails_brings_the_workers_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def convert() -> None:
+        raise HostError("no room for a copy")
+
+    with pytest.raises(DrainLimitError, match="no room for a copy"):
+        answers = iter(["", "1 waiting"])
+        site = old_side.site(leftovers="convert")
+        module.retire(site, WEB, lambda: next(answers), convert, lambda: None)
+    assert host.events[-2:] == ["restart misp-workers.service", "put back"]
+
+
+def test_workers_that_no_unit_had_started_are_noted_and_started_by_systemd(host: Host) -> None:
+    host.units = [IDLE]
+    with pytest.raises(DrainLimitError):
+        host.retire("", "1 waiting in prio")
+    assert host.records.texts == ["unit misp-workers.service", "ran"]
+    assert host.events[-2:] == ["put back", "by hand"]
+
+
+def test_a_unit_without_a_file_counts_as_by_hand_and_is_stopped(host: Host) -> None:
+    host.units = [BY_HAND]
+    host.retire()
+    assert host.records.texts == ["ran"]
+    assert "stop misp-old-workers.service" in host.events
+
+
+def test_a_unit_that_is_not_there_is_left_alone(host: Host) -> None:
+    host.units = [UNIT._replace(is_there=False, active="inactive", enabled="")]
+    host.workers = []
+    host.retire()
+    assert not [one for one in host.events if one.startswith("stop")]
+    assert host.records.texts == []
+
+
+def test_the_way_back_enables_and_starts_what_was(host: Host) -> None:
+    supervisor = Unit("supervisor.service", "active", "enabled", 0, True)
+    runtime = Unit("b.service", "inactive", "enabled-runtime", 0, True)
+    host.records.recorded = [UNIT, runtime, supervisor, IDLE._replace(name="c.service")]
+    host.records.add_launcher(old_side.site(), "link /opt/a.service")
+    host.workers = []
+    host.start()
+    assert host.events == [
+        "let_unit_go misp-workers.service",
+        "reload",
+        "enable ('/opt/a.service',)",
+        "enable ('misp-workers.service',)",
+        "enable ('--runtime', 'b.service')",
+        "put back",
+        "start misp-workers.service",
+    ]
+
+
+def test_the_way_back_tells_when_no_worker_lives(host: Host) -> None:
+    host.records.recorded = [UNIT]
+    host.workers = []
+    host.is_dead = True
+    with pytest.raises(HostError, match=r"no old worker lives after 30 s: see journalctl -u misp-"):
+        host.start()
+
+
+def test_the_way_back_starts_by_hand_what_ran_by_hand_unless_it_runs(host: Host) -> None:
+    host.units = []
+    host.records.add_launcher(old_side.site(), "ran")
+    host.start()
+    assert "by hand" not in host.events
+    host.workers = []
+    host.start()
+    assert host.events[-1] == "by hand"

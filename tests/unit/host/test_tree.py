@@ -1,0 +1,130 @@
+"""MISP's own files, as functions that run as the web user have them."""
+
+import os
+import pwd
+from pathlib import Path
+
+import pytest
+
+from tasks.host import gate, tree
+from tasks.host.errors import WebUserError
+from tasks.host.gate import WebUser
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+NAMES = ["composer.json", "composer.lock", "Vendor"]
+
+
+@pytest.fixture
+def user() -> WebUser:
+    tree.prepare()
+    return gate._web_user(pwd.getpwnam("www-data"))
+
+
+@pytest.fixture
+def app(tmp_path: Path, user: WebUser) -> Path:
+    for folder in [tmp_path, *tmp_path.parents][:-1]:
+        folder.chmod(folder.stat().st_mode | 0o055)
+    app = tmp_path / "app"
+    (app / "Vendor/deep/er").mkdir(parents=True)
+    (app / "composer.json").write_text("{}")
+    (app / "Vendor/deep/er/file").write_bytes(b"\0\xff")
+    (app / "Vendor/deep/run").write_text("#!/bin/sh")
+    (app / "Vendor/deep/run").chmod(0o750)
+    (app / "Vendor/link").symlink_to("deep/run")
+    (app / "Vendor/deep").chmod(0o555)
+    for path in [app, *app.rglob("*")]:
+        os.chown(path, user.uid, user.gid, follow_symlinks=False)
+    return app
+
+
+def listing(folder: Path) -> dict[str, tuple[str, int, bytes]]:
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        content = path.readlink().name.encode() if path.is_symlink() else b""
+        content = path.read_bytes() if path.is_file() and not path.is_symlink() else content
+        found[str(path.relative_to(folder))] = (f"{status.st_mode:o}", status.st_uid, content)
+    return found
+
+
+def save(app: Path, user: WebUser) -> str:
+    copy = str(app.parent / "copy.tar")
+    gate.save(user, tree.pack, copy, [str(app / name) for name in NAMES])
+    return copy
+
+
+def test_what_was_packed_comes_back_as_it_was(app: Path, user: WebUser) -> None:
+    before = listing(app)
+    copy = save(app, user)
+    gate.ask(user, tree.remove, [str(app / "Vendor/deep/er"), str(app / "composer.json")])
+    (app / "composer.lock").write_text("new")
+    (app / "Vendor/new").write_text("new")
+    gate.feed(user, tree.unpack, copy, str(app), NAMES)
+    assert listing(app) == before
+
+
+def test_a_digest_tells_any_difference(app: Path, user: WebUser) -> None:
+    seen = {gate.ask(user, tree.digest, str(app / "Vendor"))}
+    changes = (
+        lambda: (app / "Vendor/deep/er/file").write_bytes(b"\0\xfe"),
+        lambda: (app / "Vendor/deep/run").chmod(0o700),
+        lambda: (app / "Vendor/more").touch(),
+        lambda: (app / "Vendor/more").rename(app / "Vendor/other"),
+        lambda: ((app / "Vendor/link").unlink(), (app / "Vendor/link").symlink_to("x")),
+    )
+    for number, change in enumerate(changes, 2):
+        change()
+        seen.add(gate.ask(user, tree.digest, str(app / "Vendor")))
+        assert len(seen) == number
+    assert gate.ask(user, tree.digest, str(app / "absent")) == ""
+
+
+@pytest.mark.parametrize("kind", ["fifo", "device", "huge", "folder", "link"])
+def test_nothing_in_a_files_place_blocks_or_fills_the_memory(
+    app: Path, user: WebUser, kind: str
+) -> None:
+    version = app.parent / "VERSION.json"
+    if kind == "fifo":
+        os.mkfifo(version, 0o666)
+    elif kind == "device":
+        version.symlink_to("/dev/zero")
+    elif kind == "huge":
+        with version.open("wb") as file:
+            file.truncate(1 << 30)
+    elif kind == "folder":
+        version.mkdir()
+    else:
+        version.symlink_to("/etc/passwd")
+    found = gate.ask(user, tree.look, str(app.parent), timeout=10)
+    assert found["version"] in ("?", "")
+
+
+def test_a_file_is_replaced_whole_and_a_foreign_group_is_no_failure(
+    app: Path, user: WebUser
+) -> None:
+    path = app / "composer.json"
+    gate.ask(user, tree.write, str(path), "\xe9\n", 0o640, 0)
+    assert path.read_bytes() == b"\xe9\n"
+    assert (path.stat().st_mode & 0o777, path.stat().st_uid) == (0o640, user.uid)
+    assert [one.name for one in app.iterdir() if one.name.startswith(".misp")] == []
+
+
+def test_a_copy_that_is_not_ours_is_refused(app: Path, user: WebUser) -> None:
+    import io
+    import tarfile
+
+    copy = app.parent / "evil.tar"
+    with tarfile.open(copy, "w") as tar:
+        member = tarfile.TarInfo("Vendor/../../escaped")
+        tar.addfile(member, io.BytesIO())
+    with pytest.raises(WebUserError, match="the copy holds"):
+        gate.feed(user, tree.unpack, str(copy), str(app), NAMES)
+
+
+def test_input_of_a_job_is_stored_under_one_name(app: Path, user: WebUser) -> None:
+    folder = str(app / "ingest")
+    for data in (b"first", b"second \xff"):
+        path = gate.feed_bytes(user, tree.store, data, folder, "job-1")
+    assert [one.name for one in Path(folder).iterdir()] == ["job-1"]
+    assert Path(path).read_bytes() == b"second \xff"
+    assert Path(path).stat().st_uid == user.uid
