@@ -73,6 +73,7 @@ def _with_engine(session: nox.Session, options: argparse.Namespace, *command: st
 def _lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
+    session.run("lint-imports")
     scripts = _shell_scripts()
     session.run("shellcheck", *scripts)
 

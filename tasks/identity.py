@@ -1,58 +1,76 @@
-"""What a run is about: the operator's data, joined to what the host says of itself."""
+"""What a run is about: the operator's data, joined to what the host says of itself. Pure."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from pyinfra.context import host
-
-from tasks import connection, facts
-from tasks.checks.seen import AnySeen, Seen, gathered, kinds
+from tasks.checks.seen import Seen
 from tasks.errors import RefusedError
 from tasks.host.parts import Supervisor
-from tasks.parse import dotted, version
+from tasks.parse import version
 from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
 from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
 from tasks.target import Target
 
 OLDEST_PYTHON = (3, 6, 0)  # RHEL 8's own
-
-_NO_ROOT = (
+NO_ROOT = (
     "no command runs as root here; the lines above are the host's own words. Give the login user "
     "sudo (or log in as root), set _sudo = True in the inventory, and use --same-sudo-password or "
     "--use-sudo-password if sudo asks for one"
 )
 
 
-def initial_target() -> Target:
-    """Return the current host as the operator's data has it, ready for the first look.
+def operator_data(data: Mapping[str, Any]) -> tuple[Settings, Secrets]:
+    """Return one host's checked data and its resolved secrets.
 
     Raises:
-        RefusedError: the data is wrong, or the host is none that this deploy can work on.
+        RefusedError: with every fault in the data.
     """
-    settings, secrets = _operator_data()
-    connection.send_at_once(host)
-    platform, python = _system()
-    return Target(
-        settings=settings,
-        secrets=secrets,
-        platform=platform,
-        python=python,
-        web_user=settings.misp_web_user or "",
-        rpc_port=settings.supervisor_port,
-        rpc_user=settings.supervisor_user,
+    try:
+        settings = from_host_data(data)
+        return settings, resolve_secrets(settings)
+    except SettingsError as error:
+        raise RefusedError(*error.problems) from None
+
+
+def system_of(lines: list[str] | None) -> tuple[Platform, str]:
+    """Return the host's platform and the Python that host functions run by.
+
+    Args:
+        lines: what the fact `Identity` found; nothing when its command failed.
+
+    Raises:
+        RefusedError: this deploy cannot work on the host.
+    """
+    if not lines:
+        raise RefusedError(NO_ROOT)
+    said: dict[str, list[str]] = {}
+    for line in lines:
+        key, _, value = line.partition("\t")
+        said.setdefault(key, []).append(value)
+    if said.get("user") != ["0"]:
+        raise RefusedError("the login is not root: set _sudo = True in the inventory")
+    try:
+        platform = detect(parse_os_release(said.get("os-release", [])))
+    except UnsupportedPlatformError as error:
+        raise RefusedError(str(error)) from None
+    return platform, _python(said.get("python", []))
+
+
+def _python(lines: list[str]) -> str:
+    """Return the path of the first Python that is new enough; each line is "PATH X.Y"."""
+    found = [(path, version(text)) for path, _, text in (line.partition(" ") for line in lines)]
+    for path, number in found:
+        if number >= OLDEST_PYTHON:
+            return path
+    old = ", ".join(f"{path} is {number[0]}.{number[1]}" for path, number in found)
+    raise RefusedError(
+        f"this host has no Python {OLDEST_PYTHON[0]}.{OLDEST_PYTHON[1]} or newer, which the "
+        f"deploy's functions need ({old or 'there is none in /usr/bin'}): install the "
+        "distribution's python3"
     )
-
-
-def look(target: Target, seen: type[AnySeen]) -> AnySeen:
-    """Ask the host, in one round trip, for the parts that `seen` has.
-
-    Raises:
-        MigrationError: the host gives no answer that can be trusted.
-    """
-    facts.see(target, *kinds(seen))
-    return gathered(seen, lambda kind: facts.ask(target, kind))
 
 
 def with_answers(target: Target, seen: Seen) -> Target:
@@ -70,53 +88,6 @@ def with_answers(target: Target, seen: Seen) -> Target:
     changed = _with_rpc(changed, seen.supervisor)
     mode, reason = _selinux(target.settings, seen.selinux.mode)
     return dataclasses.replace(changed, selinux=mode, selinux_reason=reason)
-
-
-def _operator_data() -> tuple[Settings, Secrets]:
-    try:
-        settings = from_host_data(host.data.dict())
-        return settings, resolve_secrets(settings)
-    except SettingsError as error:
-        raise RefusedError(*error.problems) from None
-
-
-def _system() -> tuple[Platform, str]:
-    """Return the host's platform and the Python that host functions run by."""
-    try:
-        lines = host.get_fact(facts.Identity, _ignore_errors=True)
-    except EOFError:  # pyinfra asks for sudo's password, and there is no terminal
-        lines = None
-    if not lines:
-        raise RefusedError(_NO_ROOT)
-    said: dict[str, list[str]] = {}
-    for line in lines:
-        key, _, value = line.partition("\t")
-        said.setdefault(key, []).append(value)
-    if said.get("user") != ["0"]:
-        raise RefusedError("the login is not root: set _sudo = True in the inventory")
-    try:
-        platform = detect(parse_os_release(said.get("os-release", [])))
-    except UnsupportedPlatformError as error:
-        raise RefusedError(str(error)) from None
-    return platform, python_of(said.get("python", []))
-
-
-def python_of(lines: list[str]) -> str:
-    """Return the path of the first Python that is new enough; each line is "PATH X.Y".
-
-    Raises:
-        RefusedError: there is none.
-    """
-    found = [(path, version(text)) for path, _, text in (line.partition(" ") for line in lines)]
-    for path, number in found:
-        if number >= OLDEST_PYTHON:
-            return path
-    oldest = dotted(OLDEST_PYTHON)[:-2]
-    old = ", ".join(f"{path} is {dotted(number)[:-2]}" for path, number in found)
-    raise RefusedError(
-        f"Python {oldest} or newer is missing on this host ({old or 'there is none'}), and the "
-        "deploy's functions run by it: install the distribution's python3"
-    )
 
 
 def _with_rpc(target: Target, supervisor: Supervisor) -> Target:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, identity, misp_rest, parse, reporting
+from tasks import facts, first_look, misp_rest, parse, reporting
 from tasks.checks import migration, notes, rollback
 from tasks.checks.seen import Seen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
@@ -48,9 +48,7 @@ def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Targe
 
 
 def _examine() -> Target:
-    asked = _asked()
-    seen = identity.look(asked, SeenToMigrate)
-    target = identity.with_answers(asked, seen)
+    target, seen = first_look.look(_asked(), SeenToMigrate)
     _report_versions(target, seen)
     for note in notes.of(target, seen):
         logger.warning(f"{host.print_prefix}note: {note}")
@@ -63,9 +61,7 @@ def _examine() -> Target:
 
 
 def _examine_for_rollback() -> Target | None:
-    asked = _asked()
-    seen = identity.look(asked, SeenToReturn)
-    target = identity.with_answers(asked, seen)
+    target, seen = first_look.look(_asked(), SeenToReturn)
     _report_versions(target, seen)
     if not seen.originals.is_kept and not target.is_on:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
@@ -76,7 +72,7 @@ def _examine_for_rollback() -> Target | None:
 
 
 def _asked() -> Target:
-    asked = identity.initial_target()
+    asked = first_look.asked_host()
     secrets = (getattr(asked.secrets, name) for name in type(asked.secrets).model_fields)
     reporting.hide(state, host, [secret.unmask() for secret in secrets if secret])
     return asked

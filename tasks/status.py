@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, identity, misp_rest
+from tasks import facts, first_look, misp_rest
 from tasks.checks import faults
 from tasks.checks.seen import SeenForStatus
 from tasks.errors import problems_of
@@ -22,9 +22,7 @@ def reported() -> None:
 
 def _looked_at() -> tuple[list[str], list[str]]:
     """Return what there is, and what is wrong."""
-    asked = identity.initial_target()
-    seen = identity.look(asked, SeenForStatus)
-    target = identity.with_answers(asked, seen)
+    target, seen = first_look.look(first_look.asked_host(), SeenForStatus)
     rest = misp_rest.faults(target, facts.rest_view(target)) if faults.shows_in_view(seen) else []
     return [*faults.described(target, seen)], [*faults.of(target, seen, rest)]
 

@@ -105,13 +105,13 @@ def changed(base: Parts, changes: dict[str, dict[str, Any]]) -> Parts:
     }
 
 
-def migrating(family: str = "debian", **changes: dict[str, Any]) -> Parts:
+def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
     """A host that can be migrated, still on its old workers."""
     user = WEB_USER[family]
     return changed({**_host(user), **_old_backend(), **_nothing_new(family)}, changes)
 
 
-def converged(family: str = "debian", **changes: dict[str, Any]) -> Parts:
+def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
     """A host that a run has finished with."""
     user = WEB_USER[family]
     group = render.worker_group(PROGRAMS, ROOT, user)
@@ -199,29 +199,13 @@ def _host(user: str) -> Parts:
             read_timeout=-1.0,
             is_pending=False,
         ),
-        "new_backend": parts.NewBackend(
-            error="", waiting={}, aside=0, foreign_keys=[], blocked_clients=0, eviction="noeviction"
-        ),
+        "new_backend": parts.NewBackend(waiting={}, foreign_keys=[], eviction="noeviction"),
     }
 
 
 def _old_backend() -> Parts:
     return {
-        "old_backend": parts.OldBackend(
-            error="",
-            is_installed=True,
-            waiting={"default": 0},
-            running=0,
-            processed=0,
-            held=0,
-            stale=0,
-            elsewhere=[],
-            delayed=0,
-            scheduled=0,
-            last_due=0,
-            next_due=0,
-            overdue=0,
-        ),
+        "old_backend": parts.OldBackend(waiting={"default": 0}, elsewhere={}),
         "old_workers": parts.OldWorkers(
             processes=[parts.OldWorker(pid=77, parent=76, queues=["*"])],
             hidden=[],

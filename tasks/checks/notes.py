@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.backlog import Look, never_quiet, nobody_there
+from tasks.backlog import SCHEDULED, Look, never_quiet, nobody_there
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
@@ -62,7 +62,8 @@ def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     if choice != "convert" and (workers.live or old.waits):  # else nothing is left to drain
         limit = LONGEST_WAIT if choice == "wait" else target.settings.drain_timeout
         look = Look(old, [one.queues for one in workers.processes], workers.live, 0.0)
-        for problem in (never_quiet(old, limit), nobody_there(look)):
+        renewing = f"the old backend has {old.backlog}. {SCHEDULED}" if old.scheduled else ""
+        for problem in (never_quiet(old, limit) or renewing, nobody_there(look)):
             if problem:
                 yield f"{problem}. {_WILL_STOP}"
     if choice == "convert" and old.scheduled:

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from tasks.remote import PROJECT
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -23,10 +25,14 @@ class Run:
     output: str
     commands: dict[str, list[str]]
 
+    def calls(self, host: str) -> list[str]:
+        """Host functions, in order; a look with the parts that it asks for."""
+        sent = "\n".join(self.commands.get(host, []))
+        return [name.strip(" '\"") for name in re.findall(rf"{PROJECT} ([\w. ]+)", sent)]
+
     def actions(self, host: str) -> list[str]:
-        """Scripts that change something, in order: probes are named after subjects, not files."""
-        names = [command.rpartition("-- ")[2] for command in self.commands.get(host, [])]
-        return [name for name in names if (ROOT / "tasks" / "remote" / f"{name}.sh").exists()]
+        """Host functions that change something, in order."""
+        return [name for name in self.calls(host) if not name.startswith("look.take")]
 
 
 @pytest.fixture

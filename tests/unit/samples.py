@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.host.parts import Place
 from tasks.platforms import Platform, detect, parse_os_release
 from tasks.secret import Secret
 from tasks.settings import Secrets, from_host_data
@@ -22,13 +23,13 @@ SECRETS = Secrets(
     api_key=Secret(API_KEY),
 )
 
-REDIS: dict[str, str | int] = {
-    "redis_host": "127.0.0.1",
-    "redis_port": 6379,
-    "redis_database": 1,
-    "redis_namespace": "background_jobs",
-    "max_job_history_ttl": 86400,
-}
+REDIS = Place(
+    host="127.0.0.1",
+    port=6379,
+    database=1,
+    namespace="background_jobs",
+    max_job_history_ttl=86400,
+)
 
 
 def os_release(name: str) -> dict[str, str]:

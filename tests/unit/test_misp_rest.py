@@ -149,15 +149,15 @@ def test_nothing_is_asked_without_url_and_key() -> None:
     [
         (
             {"prio": {"ok": True, "workers": [WORKER] * 4, "jobCount": 0}},
-            "over REST, prio: MISP sees 4 good workers, 5 are wanted",
+            "over REST, MISP does not see the wanted workers as good: prio 4 of 5",
         ),
         (
             {"email": {"ok": False, "jobCount": 0}},
-            "over REST, email: MISP sees 0 good workers, 5 are wanted",
+            "over REST, MISP does not see the wanted workers as good: email 0 of 5",
         ),
         (
             {"update": {"ok": True, "workers": [{**WORKER, "ok": False}]}},
-            "over REST, update: MISP sees 0 good workers, 1 are wanted",
+            "over REST, MISP does not see the wanted workers as good: update 0 of 1",
         ),
         ({"supervisord_status": False}, "over REST, MISP cannot reach supervisord"),
     ],
@@ -221,7 +221,9 @@ def test_a_list_is_what_misp_answers_when_jobs_are_off(site: Site) -> None:
 def test_a_view_of_an_unknown_shape_is_a_fault(site: Site, queue: object) -> None:
     site.body = GOOD | {"default": queue}
     (fault,) = site.faults()
-    assert fault.startswith("over REST, default: ")
+    assert fault.startswith(
+        "over REST, MISP does not see the wanted workers as good: default 0 of 5"
+    )
 
 
 def test_access_is_no_problem_without_url_and_key() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from tasks import rollout, summary
-from tasks.rollout import RefusedError, in_slices, limit, named
+from tasks.errors import RefusedError
+from tasks.rollout import in_slices, limit, named
 
 HOSTS = {f"m{number}": ["misp", "production"] for number in range(1, 8)}
 WITH_CANARY = {**HOSTS, "test": ["canary", "production"]}

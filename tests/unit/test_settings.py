@@ -51,6 +51,8 @@ OWN = {
     "epel": True,
     "allow_foreign_restart": False,
     "rotate_password": False,
+    "take_over": False,
+    "show_calls": False,
 }
 PLAIN_SECRET = "do-not-show-me"
 SECRET_KEYS = ("supervisor_password", "misp_redis_password", "misp_api_key")

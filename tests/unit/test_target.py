@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.host.site import Desired
 from tasks.settings import Secrets
 from tests.unit.samples import (
     API_KEY,
@@ -84,7 +85,7 @@ def test_misp_is_told_where_supervisord_listens(
 
 
 def test_redis_is_asked_for_only_what_the_operator_gave() -> None:
-    assert target(secrets=Secrets()).desired_redis() == {}
+    assert target(secrets=Secrets()).desired() == Desired()
 
 
 def test_everything_the_operator_said_of_redis_is_asked_for_even_zero() -> None:
@@ -95,14 +96,22 @@ def test_everything_the_operator_said_of_redis_is_asked_for_even_zero() -> None:
         "misp_redis_namespace": "jobs",
         "misp_max_job_history_ttl": 60,
     }
-    assert target(data).desired_redis() == {
-        "redis_host": "redis.example.org",
-        "redis_port": 6380,
-        "redis_database": 0,
-        "redis_namespace": "jobs",
-        "redis_password": REDIS_PASSWORD,
-        "max_job_history_ttl": 60,
-    }
+    assert target(data).desired() == Desired(
+        redis_host="redis.example.org",
+        redis_port=6380,
+        redis_database=0,
+        redis_namespace="jobs",
+        redis_password=REDIS_PASSWORD,
+        has_redis_password=True,
+        max_job_history_ttl=60,
+        supervisor_password=SUPERVISOR_PASSWORD,
+    )
+
+
+def test_what_every_host_function_is_told_holds_no_secret() -> None:
+    told = repr(target().site())
+    assert "/var/www/MISP" in told
+    assert not [one for one in (SUPERVISOR_PASSWORD, REDIS_PASSWORD, API_KEY) if one in told]
 
 
 @pytest.mark.parametrize("system", ["debian-12", "rocky-9"])

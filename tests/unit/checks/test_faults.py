@@ -1,0 +1,232 @@
+"""What status.py says: one line for one cause."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.checks import faults
+from tasks.checks.seen import SeenForStatus
+from tasks.host import parts
+from tasks.identity import with_answers
+from tests import hosts
+from tests.hosts import BLOCK, OLD_UNIT, Parts, converged, get_workers, migrating, running, worker
+
+CHANGES = dict[str, dict[str, Any]]
+FATAL_NOTE = "Exited too quickly (process log may have details)"
+
+
+def found(host: Parts, *rest: str) -> list[str]:
+    seen = hosts.seen(SeenForStatus, host)
+    return list(faults.of(with_answers(hosts.target(), seen), seen, rest))
+
+
+def with_workers(*names: str, state: str = "FATAL", note: str = FATAL_NOTE) -> CHANGES:
+    """Workers of these names in another state."""
+    workers = [
+        worker(one.name, state, note) if one.name.partition(":")[2] in names else one
+        for one in running()
+    ]
+    return {"supervisor": {"workers": workers}}
+
+
+def without(prefix: str) -> list[parts.Worker]:
+    return [one for one in running() if not one.name.startswith(f"misp-workers:{prefix}")]
+
+
+def unit(active: str = "active", enabled: str = "enabled") -> CHANGES:
+    return {"supervisor": {"unit": parts.Unit("supervisor.service", active, enabled, 42, True)}}
+
+
+def test_good_hosts_have_none() -> None:
+    assert found(converged()) == []
+    assert found(migrating()) == []
+
+
+AFTER: list[tuple[CHANGES, str]] = [
+    (
+        {"supervisor": {"workers": without("prio_00")}},
+        "misp-workers:prio_00 is missing: run deploy.py again",
+    ),
+    (
+        with_workers("prio_00"),
+        f"misp-workers:prio_00 is FATAL ({FATAL_NOTE}): see /var/log/misp-workers/prio*.log, mend "
+        "the cause, then run `supervisorctl start misp-workers:prio_00`",
+    ),
+    (
+        with_workers("prio_00", "prio_01"),
+        f"misp-workers:prio_00, misp-workers:prio_01 are FATAL ({FATAL_NOTE}): see",
+    ),
+    (
+        with_workers("prio_00", "email_00"),
+        "see /var/log/misp-workers/*.log, mend the cause, then run `supervisorctl start "
+        "'misp-workers:*'`",
+    ),
+    (with_workers("prio_00", state="STOPPED", note="Not started"), "is STOPPED (Not started): run"),
+    (with_workers("prio_00", state="BACKOFF"), "supervisord tries again. If this stays so"),
+    (
+        {"supervisor": {"workers": [*running(), worker("misp-workers:prio_07")]}},
+        "misp-workers:prio_07 is not wanted",
+    ),
+    (unit("inactive"), "supervisord is inactive: run `systemctl start supervisor`"),
+    (unit(enabled="disabled"), "does not start at boot (disabled): run `systemctl enable superv"),
+    ({"supervisor": {"error": "x"}}, "the programs that supervisord runs are not known: x"),
+    ({"view": {"workers": get_workers(supervisord_status=False)}}, "MISP cannot reach supervisord"),
+    ({"view": {"error": "no answer"}}, "is wrong: getWorkers: no answer"),
+    ({"new_backend": {"aside": 3}}, "3 job(s) were set aside by a step that was cut off"),
+    (
+        {"old_workers": {"processes": [parts.OldWorker(7, 1, ["*"])]}},
+        "1 old worker process(es) run: run deploy.py again",
+    ),
+    (
+        {"old_workers": {"units": [OLD_UNIT._replace(active="inactive")]}},
+        "the old workers are stopped, and misp-workers.service can start them again",
+    ),
+    (
+        {"old_workers": {"launchers": [parts.Launcher("/etc/rc.local", "")]}},
+        "/etc/rc.local can start them again",
+    ),
+    (
+        {"old_workers": {"programs": ["resque in /etc/r.conf"]}},
+        "supervisord's program resque in /etc/r.conf runs the old workers",
+    ),
+    ({"old_backend": {"waiting": {"email": 4}}}, "4 job(s) wait in the old backend, and no worker"),
+    ({"proof": {"proven": ""}}, "this host was interrupted or failed: no proof. Run deploy"),
+    (
+        {"proof": {"proven": ""}, "run_state": {"last_run": "ann@desk since 1"}},
+        "failed (last run: ann@desk since 1): no proof",
+    ),
+    ({"settings": {"is_pending": True}}, "MISP does not have its new password yet"),
+    ({"libraries": {"is_unfinished": True}}, "Composer was cut off"),
+    ({"proof": {"evidence": "f"}}, "the proof is for another state than this one"),
+    ({"system": {"busy": "ann@desk has been at work"}}, "ann@desk has been at work: wait"),
+    ({"run_state": {"is_at_work": True}}, "a step of an earlier run is still at work here"),
+    ({"tree": {"disk_kb": 1000}}, "/var/www/MISP/app/tmp has 0 MiB free"),
+    ({"system": {"inodes": 0}}, "no inode is free"),
+    ({"settings": {"read_timeout": 20.0}}, "gives up on Redis after 20 s"),
+    (
+        {"settings": {"block": {**BLOCK, "enabled": 1}}},
+        "leaves them (SimpleBackgroundJobs.enabled)",
+    ),
+    (
+        {"settings": {"block": {**BLOCK, "max_job_history_ttl": None}}},
+        "leaves them (SimpleBackgroundJobs.max_job_history_ttl): run deploy.py again",
+    ),
+    (
+        {"settings": {"is_supervisor_password_right": False}},
+        "leaves them (SimpleBackgroundJobs.supervisor_password): run",
+    ),
+    (
+        {"settings": {"wanted": hosts.PLACE._replace(database=4)}},
+        "but the inventory says misp_redis_database 4",
+    ),
+    ({"settings": {"error": "has a syntax error", "block": {}}}, "has a syntax error: mend the"),
+]
+
+
+@pytest.mark.parametrize(("changes", "sentence"), AFTER)
+def test_one_cause_after_a_migration_is_one_fault(changes: CHANGES, sentence: str) -> None:
+    host = converged(**changes)
+    if "error" in changes.get("settings", {}):
+        host = hosts.changed(host, {"supervisor": {"workers": []}})
+    (fault,) = found(host)
+    assert sentence in fault
+
+
+def test_half_stopped_old_workers() -> None:
+    held = OLD_UNIT._replace(active="inactive", enabled="disabled", is_held=True)
+    (fault,) = found(converged(old_workers={"units": [held]}))
+    assert "old workers are half stopped" in fault
+
+
+def test_all_workers_with_one_fault_are_one_line_and_misps_view_of_them_is_none() -> None:
+    names = [one.name.partition(":")[2] for one in running()]
+    blind = {"workers": get_workers(**{queue: {"ok": False} for queue in ("prio", "email")})}
+    (fault,) = found(converged(view=blind, **with_workers(*names)))
+    assert fault.startswith(
+        "21 workers (5 cache, 5 default, 5 email, 5 prio, 1 update) are FATAL (Exited too quickly"
+    )
+
+
+def test_misps_view_of_other_queues_still_counts() -> None:
+    blind = {"workers": get_workers(email={"ok": False}, prio={"ok": False})}
+    first, second = found(converged(view=blind, **with_workers("prio_00")))
+    assert "prio_00 is FATAL" in first
+    assert "as good: email 0 of 5. If" in second
+
+
+def test_what_the_web_tier_shows_as_well_is_said_once() -> None:
+    view = {"workers": get_workers(supervisord_status=False)}
+    same = "over REST, MISP cannot reach supervisord (supervisord_status is not true)"
+    (fault,) = found(converged(view=view), same, "over REST, MISP's process sees no /proc")
+    assert fault.count("cannot reach supervisord") == 1
+    assert "over REST, MISP's process sees no /proc" in fault
+
+
+def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None:
+    names = [one.name.partition(":")[2] for one in running()]
+    waiting = with_workers(*names[1:], state="BACKOFF")
+    waiting["supervisor"]["workers"][0] = worker(running()[0].name, "FATAL", FATAL_NOTE)
+    host = converged(new_backend={"error": "no connection"}, view={"error": "no answer"}, **waiting)
+    first, second = found(host, "over REST, nothing")
+    assert "where the queues are" not in first
+    assert "namespace background_jobs, cannot be used: no connection. Start it" in first
+    assert "cache_00 is FATAL" in second
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"old_workers": {"processes": []}}, "no old worker runs, so no job is done"),
+        ({"old_backend": {"error": "gone"}}, "the old workers' Redis cannot be asked: gone"),
+        (
+            {
+                "old_workers": {"processes": [parts.OldWorker(7, 1, ["prio"])]},
+                "old_backend": {"waiting": {"email": 4}},
+            },
+            "has 4 waiting in email, and no old worker lives for email: start one",
+        ),
+        ({"supervisor": {"workers": running()}}, "workers of the new backend run, but MISP does"),
+        ({"run_state": {"has_state": True}}, "interrupted or failed: no proof"),
+        ({"tree": {"root_exists": False}}, "/var/www/MISP is no directory"),
+        ({"tree": {"error": "the web user is root"}}, "the web user is root"),
+        ({"tree": {"config_mode": -1}}, "config.php is missing: finish"),
+        ({"php": {"version": (0, 0, 0)}}, "no php runs MISP's jobs"),
+    ],
+)
+def test_one_cause_before_a_migration_is_one_fault(changes: CHANGES, sentence: str) -> None:
+    (fault,) = found(migrating(**changes))
+    assert sentence in fault
+
+
+def test_what_there_is_is_described() -> None:
+    host = converged(
+        new_backend={"waiting": {"prio": 3, "email": 0}},
+        workers={"busy": ["misp-workers:prio_00"]},
+    )
+    seen = hosts.seen(SeenForStatus, host)
+    assert list(faults.described(with_answers(hosts.target(), seen), seen)) == [
+        "MISP 2.5.1, new backend on",
+        "workers: 21 RUNNING, 21 wanted",
+        "new queues: 3 waiting in prio, 1 running",
+        "old backend: 0 worker processes, nothing waiting, running or delayed",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"tree": {"version": (0, 0, 0)}}, "MISP unknown, new backend off"),
+        ({"new_backend": {"error": "gone"}}, "new queues: unknown: gone"),
+        ({"old_backend": {"is_installed": False}}, "old backend: not in this MISP any more"),
+        (
+            {"old_backend": {"error": "gone"}},
+            "old backend: 1 worker process, a Redis that cannot be asked: gone",
+        ),
+        ({}, "new queues: 0 waiting, 0 running"),
+    ],
+)
+def test_what_is_not_known_is_called_so(changes: CHANGES, line: str) -> None:
+    seen = hosts.seen(SeenForStatus, migrating(**changes))
+    assert line in list(faults.described(with_answers(hosts.target(), seen), seen))

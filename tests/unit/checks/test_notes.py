@@ -1,0 +1,99 @@
+"""What is said of a host that is migrated all the same."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.checks import notes
+from tasks.checks.seen import SeenToMigrate
+from tasks.host import parts
+from tasks.identity import with_answers
+from tests import hosts
+from tests.hosts import Parts, converged, migrating
+
+CHANGES = dict[str, dict[str, Any]]
+WILL_STOP = "As it is, this run will stop"
+
+
+def noted(found: Parts, **data: Any) -> list[str]:
+    seen = hosts.seen(SeenToMigrate, found)
+    return list(notes.of(with_answers(hosts.target(**data), seen), seen))
+
+
+def test_a_good_host_needs_no_note() -> None:
+    assert noted(migrating()) == []
+    assert noted(converged()) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "note"),
+    [
+        ({"system": {"memory_kb": 500_000}}, "has 488 MiB of memory free, but 21 more workers"),
+        ({"tree": {"config_mode": 0o644}}, "every user can read config.php, which holds passwords"),
+        ({"tree": {"config_mode": 0o644}}, "(mode 644): chmod 640"),
+        ({"new_backend": {"eviction": "allkeys-lru"}}, "(maxmemory-policy is allkeys-lru)"),
+        ({"settings": {"is_in_database": True}}, "keeps its settings in the database"),
+        (
+            {"supervisor": {"inet_file": "/etc/s.conf"}},
+            "uses the [inet_http_server] in /etc/s.conf",
+        ),
+        ({"web": {"users": []}}, "no PHP process serves the web"),
+        (
+            {"old_workers": {"units": [], "launchers": [parts.Launcher("/etc/rc.local", "")]}},
+            "/etc/rc.local starts the old workers",
+        ),
+        ({"old_workers": {"units": []}}, "nothing starts the old workers at boot"),
+        ({"old_backend": {"waiting": {"prio": 2}}}, "the old backend has 2 waiting in prio"),
+        ({"old_backend": {"error": "gone"}}, "has a Redis that cannot be asked: gone"),
+    ],
+)
+def test_one_thing_to_know_is_one_note(changes: CHANGES, note: str) -> None:
+    (said,) = noted(migrating(**changes))
+    assert note in said
+
+
+def test_memory_that_is_refused_is_not_noted_too() -> None:
+    assert noted(migrating(system={"memory_kb": 1000})) == []
+
+
+def test_workers_whose_launcher_is_out_already_were_not_started_by_hand() -> None:
+    assert noted(migrating(old_workers={"units": [], "is_taken_out": True})) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "data", "is_said"),
+    [
+        (migrating(old_backend={"delayed": 1, "last_due": 7200}), {}, True),
+        (migrating(old_backend={"delayed": 1, "last_due": 60}), {}, False),
+        (
+            migrating(old_backend={"delayed": 1, "last_due": 7200}),
+            {"on_leftover_jobs": "wait"},
+            False,
+        ),
+        (migrating(old_backend={"scheduled": 1}), {}, True),
+        (migrating(old_backend={"scheduled": 1}), {"on_leftover_jobs": "wait"}, True),
+        (migrating(old_backend={"scheduled": 1}), {"on_leftover_jobs": "convert"}, False),
+        (migrating(old_backend={"delayed": 1, "overdue": 99}), {}, True),
+        (
+            migrating(
+                old_workers={"processes": [parts.OldWorker(7, 1, ["email"])]},
+                old_backend={"waiting": {"prio": 1}},
+            ),
+            {},
+            True,
+        ),
+        # Migrated with `convert`: MISP's scheduled tasks stay, and nobody is to start anything.
+        (converged(old_backend={"scheduled": 2, "overdue": 99}), {}, False),
+    ],
+)
+def test_a_drain_that_cannot_end_is_foretold(
+    found: Parts, data: dict[str, Any], is_said: bool
+) -> None:
+    assert any(WILL_STOP in note for note in noted(found, **data)) == is_said
+
+
+def test_scheduled_tasks_stay_behind_when_jobs_are_converted() -> None:
+    found = migrating(old_backend={"scheduled": 3})
+    assert any("3 task(s)" in note for note in noted(found, on_leftover_jobs="convert"))
