@@ -11,6 +11,7 @@ import json
 import shlex
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 from lab import misp
 from lab.hosts import LabHost
@@ -56,6 +57,7 @@ def give_back(host: LabHost) -> None:
         " rm -rf VERSION.json app/Config app/Console app/Plugin app/composer.json"
         f" app/composer.lock && tar -xf /srv/misp.tar && rm -rf {LOOT}/* {LOOT}/.[!.]*"
     )
+    misp.reload_php(host)  # it never looks again at a file that it has read
 
 
 @contextlib.contextmanager
@@ -74,6 +76,36 @@ def attacked(host: LabHost, by_web_user: str = "", by_root: str = "") -> Iterato
 def loot(host: LabHost, name: str) -> str:
     """What an attack has brought in under a name; empty when nothing."""
     return host.exec(f"cat {LOOT}/{name} 2>/dev/null || true").stdout
+
+
+# --- what is root's ------------------------------------------------------------------------------
+
+
+def bury(host: LabHost, *folders: str) -> None:
+    """Fill TREASURE: what somebody looks for in MISP's folders of these names is there as well."""
+    for name in folders:
+        place = f"{TREASURE}/{name}"
+        host.exec(
+            f"mkdir -p {place}/supervisorphp/supervisor {place}/guzzlehttp/guzzle {place}/logs"
+            f" {place}/lstrojny/fxmlrpc {place}/php-http/message; for file in config.php cake"
+            f" supervisorphp/supervisor/keep guzzlehttp/guzzle/keep logs/keep"
+            f" lstrojny/fxmlrpc/keep php-http/message/keep; do echo 'of root' >{place}/$file; done"
+        )
+
+
+def treasure(host: LabHost) -> set[str]:
+    """All that is below TREASURE: whatever was done to any of it shows in a date."""
+    lines = "%p %M %U:%G %s %C@\\n"
+    return set(host.exec(f"find {TREASURE} -printf '{lines}'").stdout.splitlines())
+
+
+@contextlib.contextmanager
+def untouched(host: LabHost) -> Iterator[None]:
+    """TREASURE must be the same at a block's end as it was at its beginning."""
+    before = treasure(host)
+    yield
+    changed = {line.split()[0] for line in before ^ treasure(host)}
+    assert not changed, f"root touched {sorted(changed)}"
 
 
 # --- the web user's PHP ------------------------------------------------------------------------
@@ -143,6 +175,28 @@ def running(host: LabHost, user: str, *argv: str, before: str = "") -> Iterator[
             f" rm -f {pid_file} /srv/{name}.sh",
             check=False,
         )
+
+
+@contextlib.contextmanager
+def swapping(host: LabHost, what: str, *arguments: str) -> Iterator[None]:
+    """The web user's swap.py at work."""
+    host.put("/srv/swap.py", (Path(__file__).parent / "swap.py").read_text(encoding="utf-8"))
+    with running(host, WEB, "python3", "/srv/swap.py", what, *arguments) as pid_file:
+        try:
+            yield
+        finally:
+            folders = arguments[2:] if what == "on-open" else arguments[1:]
+            host.exec(f"kill -TERM $(cat {pid_file}) 2>/dev/null; sleep 0.2", check=False)
+            host.exec(["python3", "/srv/swap.py", "back", TREASURE, *folders], user=WEB)
+
+
+def make_movable(host: LabHost, *folders: str) -> None:
+    """Let folders be renamed, as on any file system but the overlay that an image lies on."""
+    host.exec("systemctl stop misp-workers")
+    for folder in folders:
+        host.exec(f"cp -a {folder} {folder}.new && rm -rf {folder} && mv {folder}.new {folder}")
+    host.exec("systemctl start misp-workers")
+    misp.reload_php(host)
 
 
 def alive(host: LabHost, pid_file: str) -> bool:

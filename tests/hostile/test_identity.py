@@ -96,4 +96,5 @@ def test_who_may_write_by_an_acl_does_not_become_the_web_user(lab: Lab, host: La
 
 
 def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
-    assert operator.dry(lab).ok
+    seen = operator.dry(lab)
+    assert seen.ok, seen.tail()
