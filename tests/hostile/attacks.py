@@ -104,8 +104,9 @@ def untouched(host: LabHost) -> Iterator[None]:
     """TREASURE must be the same at a block's end as it was at its beginning."""
     before = treasure(host)
     yield
-    changed = {line.split()[0] for line in before ^ treasure(host)}
-    assert not changed, f"root touched {sorted(changed)}"
+    after = treasure(host)
+    changed = [f"was {line}" for line in before - after] + [f"is {line}" for line in after - before]
+    assert not changed, "root touched\n" + "\n".join(sorted(changed, key=lambda one: one[4:]))
 
 
 # --- the web user's PHP ------------------------------------------------------------------------
@@ -171,7 +172,7 @@ def running(host: LabHost, user: str, *argv: str, before: str = "") -> Iterator[
         yield pid_file
     finally:
         host.exec(
-            f"kill -KILL -- $(cat {pid_file}) $(pgrep -P $(cat {pid_file})) 2>/dev/null;"
+            f"kill -KILL $(cat {pid_file}) $(pgrep -P $(cat {pid_file})) 2>/dev/null;"
             f" rm -f {pid_file} /srv/{name}.sh",
             check=False,
         )

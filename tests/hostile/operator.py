@@ -41,6 +41,7 @@ class Seen:
     exit_code: int | None
     words: str
     seconds: float
+    memory_mb: int = 0  # the most that it ever took
     reports: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -56,7 +57,7 @@ class Seen:
     @property
     def crashed(self) -> bool:
         """Whether an exception of the tool's own reached the operator."""
-        return "Traceback" in self.words
+        return any(word in self.words for word in ("Traceback", "exception occurred"))
 
     @property
     def everything(self) -> str:
@@ -94,7 +95,9 @@ def _operate(lab: Lab, script: str, *options: str, limit: float, **variables: st
     before = _report_files(lab)
     began = time.monotonic()
     with run.started(lab, script, *options, environment=variables) as running:
-        ended = running.ends_within(limit)
+        memory = 0
+        while not (ended := running.ends_within(0.2)) and time.monotonic() - began < limit:
+            memory = max(memory, _memory_mb(running.process.pid))
     seconds = time.monotonic() - began
     if not ended:
         for host in lab:
@@ -104,7 +107,16 @@ def _operate(lab: Lab, script: str, *options: str, limit: float, **variables: st
     for path in sorted(_report_files(lab) - before):
         report = json.loads(path.read_text(encoding="utf-8"))
         reports[str(report.get("host", path.stem))] = report
-    return Seen(code, running.stdout + running.stderr, seconds, reports)
+    return Seen(code, running.stdout + running.stderr, seconds, memory, reports)
+
+
+def _memory_mb(pid: int) -> int:
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0
+    peak = re.search(r"VmHWM:\s+(\d+)", text)
+    return int(peak[1]) // 1024 if peak else 0
 
 
 def _report_files(lab: Lab) -> set[Path]:

@@ -7,7 +7,6 @@
 A folder's link goes to the folder of the same name below TARGET. Ends when it is killed; the
 folders are in their places again then, or by `swap.py back TARGET FOLDER...`.
 """
-# ruff: noqa: PTH, S311 # system calls as they are, and as quick as they are
 
 import ctypes
 import os

@@ -69,17 +69,6 @@ def test_a_mount_below_the_libraries_is_not_emptied(lab: Lab, host: LabHost) -> 
         host.exec(f"umount {place}; rm -rf {APP}/Vendor/supervisorphp", check=False)
 
 
-def test_a_folder_that_is_put_back_is_not_followed_when_it_is_swapped(
-    lab: Lab, host: LabHost
-) -> None:
-    with (
-        attacks.untouched(host),
-        broken_composer(host),
-        attacks.swapping(host, "when-new", TREASURE, f"{APP}/Vendor"),
-    ):
-        operator.deploy(lab)
-
-
 @pytest.fixture
 def whole_libraries(host: LabHost) -> Iterator[None]:
     """What an attack has left of the libraries is as before again."""
@@ -91,12 +80,23 @@ def whole_libraries(host: LabHost) -> Iterator[None]:
     )
 
 
+@pytest.mark.usefixtures("whole_libraries")
+def test_a_folder_that_is_put_back_is_not_followed_when_it_is_swapped(
+    lab: Lab, host: LabHost
+) -> None:
+    with (
+        attacks.untouched(host),
+        broken_composer(host),
+        attacks.swapping(host, "when-new", TREASURE, f"{APP}/Vendor"),
+    ):
+        operator.deploy(lab)
+
+
 @pytest.mark.parametrize("what", ["failed deploy", "deploy"])
 def test_a_storm_of_links_leads_root_nowhere(lab: Lab, host: LabHost, what: str) -> None:
     composer = broken_composer(host) if what == "failed deploy" else contextlib.nullcontext()
     with attacks.untouched(host), composer, attacks.swapping(host, "storm", TREASURE, *FOLDERS):
         seen = operator.deploy(lab)
-    print(seen.tail())
     assert seen.ended, seen.tail()
     assert not seen.crashed, seen.tail()
 
