@@ -3,16 +3,19 @@
 hold.py FILE    writes the names of those that it holds to FILE
 """
 
+from __future__ import annotations
+
 import fcntl
 import os
 import sys
 import time
+from collections.abc import Iterator
 
 PLACES = ("/run", "/var/lib", "/var/lock", "/var/tmp", "/tmp")  # noqa: S108 # to look, not to write
 OURS = "misp-workers"
 
 
-def ours():
+def ours() -> Iterator[str]:
     for place in PLACES:
         for folder, _, files in os.walk(place):
             for name in files:
@@ -20,8 +23,8 @@ def ours():
                     yield os.path.join(folder, name)
 
 
-def main(out):
-    held = {}
+def main(out: str) -> None:
+    held: dict[str, int] = {}
     while True:
         for path in set(ours()) - set(held):
             try:

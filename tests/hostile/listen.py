@@ -15,7 +15,7 @@ import time
 ANSWER = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-def serve(port, file, once):
+def serve(port: int, file: str, once: bool) -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
@@ -36,7 +36,7 @@ def serve(port, file, once):
                 return
 
 
-def main(port, file, awaited=""):
+def main(port: str, file: str, awaited: str = "") -> None:
     while awaited and not os.path.exists(awaited):
         time.sleep(0.005)
     while True:

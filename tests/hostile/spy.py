@@ -9,7 +9,7 @@ import sys
 import time
 
 
-def look(target, file):
+def look(target: str, file: str) -> None:
     for pid in filter(str.isdigit, os.listdir("/proc")):
         try:
             if os.readlink("/proc/%s/cwd" % pid) != target:
@@ -22,7 +22,7 @@ def look(target, file):
             out.write(text)
 
 
-def main(folder, target, file):
+def main(folder: str, target: str, file: str) -> None:
     if os.path.islink(folder):
         return
     os.rename(folder, folder + ".kept")

@@ -8,34 +8,38 @@ A folder's link goes to the folder of the same name below TARGET. Ends when it i
 folders are in their places again then, or by `swap.py back TARGET FOLDER...`.
 """
 
+from __future__ import annotations
+
 import ctypes
 import os
 import random
 import signal
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import NoReturn
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 EXCHANGE = 2
 IN_OPEN = 0x20
 
 
-def link_of(folder):
+def link_of(folder: str) -> str:
     return folder + ".link"
 
 
-def exchange(folder):
+def exchange(folder: str) -> None:
     """The folder's link in its place and the folder in the link's, or the other way round."""
     LIBC.renameat2(-100, os.fsencode(folder), -100, os.fsencode(link_of(folder)), EXCHANGE)
 
 
-def prepare(target, folders):
+def prepare(target: str, folders: Sequence[str]) -> None:
     for folder in folders:
         if not os.path.lexists(link_of(folder)):
             os.symlink(os.path.join(target, os.path.basename(folder)), link_of(folder))
 
 
-def back(folders):
+def back(folders: Sequence[str]) -> None:
     for folder in folders:
         if os.path.islink(folder):
             exchange(folder)
@@ -43,7 +47,7 @@ def back(folders):
             os.unlink(link_of(folder))
 
 
-def storm(target, *folders):
+def storm(target: str, *folders: str) -> NoReturn:
     prepare(target, folders)
     while True:
         folder = random.choice(folders)
@@ -55,7 +59,7 @@ def storm(target, *folders):
         time.sleep(random.uniform(0.0005, 0.004))
 
 
-def on_open(file, target, folder):
+def on_open(file: str, target: str, folder: str) -> NoReturn:
     prepare(target, [folder])
     watch = LIBC.inotify_init()
     while True:
@@ -68,7 +72,7 @@ def on_open(file, target, folder):
         prepare(target, [folder])
 
 
-def when_new(target, folder):
+def when_new(target: str, folder: str) -> None:
     link = os.path.join(target, os.path.basename(folder))
     while os.path.lexists(folder):
         pass
@@ -81,18 +85,23 @@ def when_new(target, folder):
         return
 
 
-def main(what, *arguments):
+def main(what: str, *arguments: str) -> None:
     if what == "back":
         back(arguments[1:])
         return
     folders = arguments[2:] if what == "on-open" else arguments[1:]
 
-    def end(*_):
+    def end(*_: object) -> NoReturn:
         back(folders)
         os._exit(0)
 
     signal.signal(signal.SIGTERM, end)
-    {"storm": storm, "on-open": on_open, "when-new": when_new}[what](*arguments)
+    programs: dict[str, Callable[..., None]] = {
+        "storm": storm,
+        "on-open": on_open,
+        "when-new": when_new,
+    }
+    programs[what](*arguments)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,8 @@ LOCKED_LIMIT = 60.0
 LOOKS_AROUND = rf"""
     $seen = print_r($GLOBALS, true) . print_r(getenv(), true) . print_r($_SERVER, true);
     for ($pid = getmypid(); $pid > 1; $pid = (int)$stat[1]) {{
-        $seen .= @file_get_contents("/proc/$pid/cmdline") . @file_get_contents("/proc/$pid/environ");
+        $seen .= @file_get_contents("/proc/$pid/cmdline");
+        $seen .= @file_get_contents("/proc/$pid/environ");
         $text = (string)@file_get_contents("/proc/$pid/stat");
         $stat = explode(" ", (string)substr($text, strrpos($text, ")") + 2)) + array(0, 0);
     }}

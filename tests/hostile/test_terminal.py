@@ -32,7 +32,9 @@ def host(lab: Lab) -> LabHost:
 ESCAPING = {
     "version": f"printf 'x{ESCAPES}' >{VERSION}",
     "configuration-throws": f"""echo '<?php throw new Exception({IN_PHP});' >{CONFIG}""",
-    "redis-host": f"""echo '$config["SimpleBackgroundJobs"]["redis_host"] = {IN_PHP};' >>{CONFIG}""",
+    "redis-host": (
+        f"""echo '$config["SimpleBackgroundJobs"]["redis_host"] = {IN_PHP};' >>{CONFIG}"""
+    ),
     "composer-fails": f"""echo '<?php fwrite(STDERR, {IN_PHP}); exit(1);' >{APP}/composer.phar""",
 }
 
@@ -95,15 +97,15 @@ def test_a_link_shows_nobody_what_only_root_may_read(lab: Lab, host: LabHost, pa
 def test_a_link_of_cron_into_the_web_tree_shows_nobody_a_file_of_roots(
     lab: Lab, host: LabHost
 ) -> None:
-    root = f"ln -s {APP}/tmp/cron /etc/cron.d/misp"
+    cron = f"{APP}/Config/cron"
+    root = f"ln -s {cron} /etc/cron.d/misp"
     line = f"@reboot {WEB} {APP}/Console/worker/start.sh"
-    with attacks.attacked(host, f"echo '{line}' >{APP}/tmp/cron", root):
+    with attacks.attacked(host, f"echo '{line}' >{cron}", root):
         first = operator.dry(lab)
-        host.exec(f"ln -sf {VAULT}/flag {APP}/tmp/cron", user=WEB)
+        host.exec(f"ln -sf {VAULT}/flag {cron}", user=WEB)
         second = operator.dry(lab)
-        host.exec(f"rm /etc/cron.d/misp {APP}/tmp/cron")
+        host.exec(f"rm /etc/cron.d/misp {cron}")
     assert FLAG not in first.everything + second.everything
-    # Cron takes no file of the web user's, and root must not edit one.
     assert second.ended, second.tail()
 
 

@@ -1,4 +1,4 @@
-"""The way back: what others have changed since stays, and nothing says that it is done when it is not.
+"""The way back: what others have changed since stays, and what is not done is not called done.
 
 H8, H9, M8, M9 and the `python3 -` of the L row.
 """
