@@ -60,6 +60,13 @@ def give_back(host: LabHost) -> None:
     misp.reload_php(host)  # it never looks again at a file that it has read
 
 
+def heal(host: LabHost) -> None:
+    """Take poison out of config.php; as it is then, `give_back` brings it."""
+    text = host.read(CONFIG)
+    host.put(CONFIG, "<?php" + text.rpartition("<?php")[2], 0o660, f"{WEB}:{WEB}")
+    host.exec(f"tar -C {ROOT} -rf /srv/misp.tar app/Config app/composer.json app/composer.lock")
+
+
 @contextlib.contextmanager
 def attacked(host: LabHost, by_web_user: str = "", by_root: str = "") -> Iterator[None]:
     """A host after the web user's shell commands (and what root did, unsuspecting) in a block."""

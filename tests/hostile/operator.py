@@ -171,7 +171,7 @@ def at_a_terminal(lab: Lab, script: str, *options: str, limit: float = LIMIT) ->
     return bytes(got)
 
 
-_COLOUR = re.compile(rb"\x1b\[[0-9;]*m")
+_COLOUR = re.compile(rb"\x1b\[[0-9;]*[mK]")  # and what pyinfra's own spinner needs
 
 
 def control_characters(printed: bytes) -> set[bytes]:

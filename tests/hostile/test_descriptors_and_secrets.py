@@ -6,6 +6,7 @@ H1, H2, H3, M3 and M5. One host, migrated in the second third of the module.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -57,18 +58,23 @@ def host(lab: Lab) -> LabHost:
     return host
 
 
+@pytest.fixture(autouse=True)
+def given_back(host: LabHost) -> Iterator[None]:
+    yield
+    attacks.give_back(host)
+
+
 def test_a_password_of_the_operators_is_sent_to_no_stranger(lab: Lab, host: LabHost) -> None:
     with attacks.running(host, "nobody", "python3", "/srv/listen.py", "9001", f"{LOOT}/heard"):
         operator.dry(lab, *GIVEN, OWN=OWN)
         operator.status(lab, *GIVEN, OWN=OWN)
     assert OWN not in attacks.loot(host, "heard")
-    attacks.give_back(host)
 
 
 @pytest.fixture
 def administrators_password(host: LabHost) -> Iterator[str]:
     """Supervisord's RPC stands already, with a password that only root can read."""
-    file, password = "/etc/supervisor/conf.d/admin.conf", "administrators" + OWN
+    file, password = "/etc/supervisor/conf.d/admin.conf", "administrators0" * 3
     section = (
         f"[inet_http_server]\nport = 127.0.0.1:9001\nusername = admin\npassword = {password}\n"
     )
@@ -85,14 +91,12 @@ def test_a_password_that_root_alone_can_read_is_not_given_to_the_web_users_code(
     operator.dry(lab)
     assert attacks.loot(host, "around"), "config.php was not run at all"
     assert administrators_password not in attacks.loot(host, "around")
-    attacks.give_back(host)
 
 
 def test_nor_is_one_of_the_operators_by_a_dry_run(lab: Lab, host: LabHost) -> None:
     attacks.poison(host, LOOKS_AROUND)
     operator.dry(lab, *GIVEN, OWN=OWN)
     assert OWN not in attacks.loot(host, "around")
-    attacks.give_back(host)
 
 
 def test_sudo_that_keeps_what_it_is_given_gets_no_password(lab: Lab, host: LabHost) -> None:
@@ -115,27 +119,44 @@ def test_sudo_that_keeps_what_it_is_given_gets_no_password(lab: Lab, host: LabHo
     assert "log_input" in seen[0].words, seen[0].tail()
 
 
-def test_a_password_that_a_stranger_was_offered_is_not_the_one_in_use(
-    lab: Lab, host: LabHost
-) -> None:
+@dataclass(frozen=True)
+class Migration:
+    """A deploy amid which a stranger listened, and the web user's code looked at its descriptors."""
+
+    seen: operator.Seen
+    heard: str
+    held: str
+
+
+@pytest.fixture(scope="module")
+def migration(lab: Lab, host: LabHost) -> Migration:
     attacks.poison(host, HOLDS)
     listener = ("python3", "/srv/listen.py", "9001", f"{LOOT}/heard", STATE)
     with attacks.running(host, "nobody", *listener):
         seen = operator.deploy(lab)
-    assert seen.ended, seen.tail()
-    password = observe.supervisor_password(host) if seen.ok else OWN
-    assert len(password) > 20
-    assert password not in attacks.loot(host, "heard")
+    found = Migration(seen, attacks.loot(host, "heard"), attacks.loot(host, "held"))
+    attacks.heal(host)
+    return found
 
 
-def test_no_descriptor_of_roots_was_left_to_the_web_users_code(lab: Lab, host: LabHost) -> None:
-    assert attacks.loot(host, "held") == ""
+def test_a_password_that_a_stranger_was_offered_is_not_the_one_in_use(
+    host: LabHost, migration: Migration
+) -> None:
+    assert migration.seen.ended, migration.seen.tail()
+    if migration.seen.ok:
+        password = observe.supervisor_password(host)
+        assert len(password) > 20
+        assert password not in migration.heard
 
 
-def test_the_host_is_migrated_now(lab: Lab, host: LabHost) -> None:
+def test_no_descriptor_of_roots_is_left_to_the_web_users_code(migration: Migration) -> None:
+    assert migration.held == "", migration.seen.tail()
+
+
+def test_the_host_is_migrated_now(lab: Lab, host: LabHost, migration: Migration) -> None:
     seen = operator.deploy(lab)
     assert seen.ok, seen.tail()
-    host.exec(f"tar -C /var/www/MISP -rf /srv/misp.tar app/Config/config.php; rm -f {LOOT}/*")
+    attacks.heal(host)
 
 
 def test_nobody_else_can_hold_the_lock(lab: Lab, host: LabHost) -> None:
@@ -163,7 +184,6 @@ def test_a_folder_of_roots_is_nobodys_working_directory(lab: Lab, host: LabHost)
     attacks.poison(host, spy)
     operator.deploy(lab, "--data", "misp_max_job_history_ttl=4321")
     assert attacks.loot(host, "flag") == ""
-    attacks.give_back(host)
 
 
 def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:

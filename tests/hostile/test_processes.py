@@ -107,8 +107,7 @@ def test_the_web_user_cannot_name_a_process_for_root_to_signal(
             assert attacks.alive(host, victim), f"a process of {owner}'s was ended"
             assert runs(host, victim)
         finally:
-            without_poison = "s/^.*?><?php/<?php/s"
-            host.exec(f"perl -0pi -e '{without_poison}' {attacks.CONFIG}", user=WEB)
+            attacks.heal(host)
 
 
 def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
