@@ -18,7 +18,7 @@ from lab.bench.rows import against, converged, cutover, fake, first
 from lab.errors import LabError
 from lab.load import Outcome
 from lab.run import Operation, Run
-from tasks.proof import STABLE_SECONDS
+from tasks.steps.proof import STABLE_SECONDS
 
 SENT = "    [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) sudo -H -n sh\n"
 ENDED = "    [pyinfra.connectors.ssh] Command exit status: 0\n"

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import commands, summary
-from tasks.scripts import REMOTE
+from tasks import summary
 from tasks.summary import Report
 
 
@@ -92,6 +91,11 @@ def test_a_cause_is_one_line_said_once_and_not_endless() -> None:
             Report("h", "deploy", "failed", "Drain", "why"),
             "failed in Drain, no operations changed: why",
         ),
+        (
+            Report("h", "deploy", "failed", "RPC", "why", ["a"], is_unfinished=True),
+            "failed in RPC, 1 operation changed, and this one may have changed the host before it "
+            "failed: why",
+        ),
     ],
 )
 def test_a_sentence_says_it(report: Report, sentence: str) -> None:
@@ -118,10 +122,6 @@ def test_without_a_report_there_is_no_success(
 ) -> None:
     assert summary.main(arguments) == 1
     assert capsys.readouterr().err
-
-
-def test_the_way_back_says_what_it_is_known_by() -> None:
-    assert f"printf '{commands.RETURNED}" in (REMOTE / "return.sh").read_text(encoding="utf-8")
 
 
 def test_a_report_holds_nothing_but_its_fields() -> None:
