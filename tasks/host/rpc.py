@@ -139,12 +139,14 @@ def restart(site: Site) -> None:
 class _Configuration:
     def __init__(self, crew: Crew, wanted: Wanted) -> None:
         self.crew, self.site, self.wanted = crew, crew.site, wanted
-        self.changes: List[str] = []
+        self.was_touched = False  # supervisord: started, or stopped and started
+        self.problem = ""  # what could not be put back
         self.is_held = False
         self.is_new = False  # the password
         self.answer = ""
         main = process(crew.proc, crew.daemon.main_pid())
         self.ran = main is not None
+        self.was_enabled = crew.daemon.is_enabled()
         self.found = read_files(self.site, main)
 
     def run(self) -> List[str]:
@@ -157,7 +159,6 @@ class _Configuration:
             self._write(password)
         try:
             self.crew.daemon.enable()
-            self.changes.append("%s is enabled" % self.site.unit)
             self._have_it_run()
             if not wait_until(self._answers, _ANSWER):
                 raise RpcError(
@@ -230,7 +231,7 @@ class _Configuration:
         daemon = self.crew.daemon
         if not daemon.main_pid():
             self._hold_group()
-            self.changes.append("%s was started" % self.site.unit)
+            self.was_touched = True
             daemon.start()
         elif not self._answers():
             # A restart on a broken configuration takes every program down (status 2, and systemctl
@@ -243,7 +244,7 @@ class _Configuration:
                 ) from None
             drain.stop_idle(self.crew, self.site.drain_timeout)
             self._hold_group()
-            self.changes.append("%s was restarted" % self.site.unit)
+            self.was_touched = True
             daemon.restart()
 
     def _hold_group(self) -> None:
@@ -276,16 +277,27 @@ class _Configuration:
                 files.remove(_previous(site))
         if self.is_new and self.wanted.rotates:
             files.remove(pending_file(site))
-        was_touched = any(change.endswith("started") for change in self.changes)
-        if was_touched and (self.ran or self.crew.daemon.main_pid()):
-            try:
-                self.crew.daemon.restart()
-            except HostError as error:
-                self.changes.append("it could not be started with its old files: %s" % error)
+        try:
+            self._put_service_back()
+        except HostError as error:
+            self.problem = str(error)
+
+    def _put_service_back(self) -> None:
+        daemon = self.crew.daemon
+        if self.was_touched and self.ran:
+            daemon.restart()
+        elif self.was_touched:
+            daemon.stop()
+        if not self.was_enabled:
+            daemon.disable()
 
     def _with_changes(self, error: HostError) -> str:
-        changes = ", ".join(self.changes) or "nothing but that"
-        return "%s. Supervisord's files are as before; what changed: %s" % (error, changes)
+        unit = self.site.unit
+        if self.problem:
+            return "%s. Supervisord's files are as before, but %s" % (error, self.problem)
+        if self.was_touched and self.ran:
+            return "%s. Supervisord's files are as before; %s was restarted" % (error, unit)
+        return "%s. Supervisord's files and %s are as before" % (error, unit)
 
     def _notes(self) -> List[str]:
         # With settings that are yet to come no worker lives for long: a later step asks for them.

@@ -84,7 +84,7 @@ class RealSupervisord(Daemon):
         self.conf = folder / "supervisord.conf"
         self.has_socket, self.port = True, 0
         self.starts = 0
-        self.is_enabled = False
+        self.enabled = False
         (folder / "conf.d").mkdir()
         self.conf.write_text(MAIN.format(folder=folder, access=access))
 
@@ -101,8 +101,14 @@ class RealSupervisord(Daemon):
             return 0
         return 0 if state == "Z" else pid
 
+    def is_enabled(self) -> bool:
+        return self.enabled
+
     def enable(self) -> None:
-        self.is_enabled = True
+        self.enabled = True
+
+    def disable(self) -> None:
+        self.enabled = False
 
     def start(self) -> None:
         self.starts += 1

@@ -63,7 +63,7 @@ def _files(one: Crew) -> SupervisorFiles:
 
 def test_supervisord_is_started_and_answers_with_misps_own_password(one: Crew) -> None:
     assert rpc.configure_for(one, _wanted(one)) == []
-    assert real(one).is_enabled
+    assert real(one).enabled
     assert _answer(one, MISPS) == "ok"
     path = Path(one.site.rpc_file)
     assert path.stat().st_mode & 0o777 == 0o600
@@ -126,7 +126,7 @@ def test_a_squatter_gets_nothing_and_the_password_is_not_used_again(one: Crew) -
         squatter.settimeout(0.2)
         with pytest.raises(TimeoutError):
             squatter.accept()
-    assert not real(one).is_enabled
+    assert not real(one).enabled
     assert not Path(one.site.rpc_file).exists()
     # MISP has sent its password there when it asked for its workers.
     rpc.configure_for(one, _wanted(one))
@@ -143,7 +143,8 @@ def test_files_that_supervisord_cannot_read_stop_nothing(one: Crew) -> None:
     real(one).include("faulty", "[program:x]\ndirectory=/\n")
     with pytest.raises(RefusedError, match=r"so it was not restarted: .*program:x") as caught:
         rpc.configure_for(one, _wanted(one))
-    assert "what changed: supervisor.service is enabled" in str(caught.value)
+    assert "files and supervisor.service are as before" in str(caught.value)
+    assert not real(one).enabled
     assert real(one).main_pid() == before
     assert not Path(one.site.rpc_file).exists()
 
@@ -156,7 +157,7 @@ def test_a_supervisord_that_does_not_answer_gets_its_old_files(
     Path(one.site.rpc_file).write_text("; as before\n")
     with pytest.raises(HostError, match="does not answer on its RPC: nobody listens") as caught:
         rpc.configure_for(one, _wanted(one, text="; no server\n"))
-    assert "supervisor.service was restarted" in str(caught.value)
+    assert "files are as before; supervisor.service was restarted" in str(caught.value)
     assert "the end of its journal" in str(caught.value)
     assert Path(one.site.rpc_file).read_text() == "; as before\n"
     assert real(one).starts == 3
@@ -189,9 +190,22 @@ def test_a_held_group_is_put_back_on_failure(one: Crew, monkeypatch: pytest.Monk
     monkeypatch.setattr(rpc, "_ANSWER", 0.2)
     text = workers_text(one.site.misp_root, default=IDLE)
     path = real(one).include("misp-workers", text)
-    with pytest.raises(HostError, match="does not answer"):
+    with pytest.raises(HostError, match=r"files and supervisor\.service are as before"):
         rpc.configure_for(one, _wanted(one, text="; no server\n"))
     assert path.read_text() == text
+    assert real(one).main_pid() == 0
+    assert not real(one).enabled
+
+
+def test_what_cannot_be_put_back_is_told(one: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise HostError("systemctl stop: denied")
+
+    monkeypatch.setattr(rpc, "_ANSWER", 0.2)
+    monkeypatch.setattr(real(one), "stop", fail)
+    with pytest.raises(HostError, match="files are as before, but systemctl stop: denied"):
+        rpc.configure_for(one, _wanted(one, text="; no server\n"))
+    monkeypatch.undo()
 
 
 def test_a_socket_that_misp_may_not_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

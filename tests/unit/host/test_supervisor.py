@@ -25,6 +25,7 @@ from tasks.host.supervisor import (
     Supervisord,
     answers_as_misp,
 )
+from tasks.host.waiting import wait_until
 from tests.unit.host.fake_proc import FakeProc
 from tests.unit.host.real_supervisord import RealSupervisord, free_port, group_text
 
@@ -260,6 +261,8 @@ def test_status_is_what_supervisorctl_prints(daemon: RealSupervisord) -> None:
     daemon.include("group", group_text("default", "prio"))
     daemon.include("own", "[program:own]\ncommand=/bin/false\nautostart=false\n")
     daemon.start()
+    states = ["RUNNING"] * 4 + ["STOPPED"]
+    assert wait_until(lambda: [one.state for one in _unix(daemon).status()] == states, 10)
     found = _unix(daemon).status()
     printed = [line.split(None, 2) for line in daemon.ctl("status").splitlines()]
     assert sorted((one.name, one.state) for one in found) == sorted(
@@ -267,7 +270,7 @@ def test_status_is_what_supervisorctl_prints(daemon: RealSupervisord) -> None:
     )
     worker = next(one for one in found if one.name == "misp-workers:prio_01")
     assert worker.group == "misp-workers"
-    assert worker.note == f"pid {worker.pid}, uptime 0:00:0{worker.uptime}"
+    assert worker.note == f"pid {worker.pid}, uptime 0:00:{worker.uptime:02}"
     assert worker.user == "nobody"
     own = next(one for one in found if one.name == "own")
     assert (own.group, own.pid, own.uptime, own.user) == ("own", 0, 0, "")
@@ -334,6 +337,9 @@ def test_a_frozen_worker_takes_the_signal_when_it_is_thawed(daemon: RealSupervis
     _all_execed(control)
     worker = control.group()[0]
     os.kill(worker.pid, signal.SIGSTOP)
+    stat = Path(f"/proc/{worker.pid}/stat")
+    # A TERM that comes before it is frozen would be taken first.
+    assert wait_until(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", 5)
     assert control.send_stop([worker.name]) == [worker.name]
     assert not control.wait_for_stop([worker.name], 0.3)
     os.kill(worker.pid, signal.SIGCONT)
