@@ -112,6 +112,11 @@ def _e2e(
     _with_engine(session, options, "-m", "pytest", "tests/e2e", "-m", suite, *parallel, *rest)
 
 
+def _hostile(session: nox.Session, options: argparse.Namespace, rest: Sequence[str]) -> None:
+    parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
+    _with_engine(session, options, "-m", "pytest", "tests/hostile", *parallel, *rest)
+
+
 # --- sessions ----------------------------------------------------------------------------------
 
 
@@ -158,14 +163,22 @@ def resilience(session: nox.Session) -> None:
 
 
 @nox.session
+def hostile(session: nox.Session) -> None:
+    """Attacks in containers. Options: --install-engine, --keep, and pytest's."""
+    _install(session)
+    _hostile(session, *_options(session))
+
+
+@nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that CI runs: lint, types, unit, fake, e2e. Option: --install-engine."""
+    """Everything that CI runs: lint, types, unit, fake, e2e, hostile. Option: --install-engine."""
     _install(session)
     _lint(session)
     _types(session)
     _pytest(session, "unit")
     _pytest(session, "fake", "-n", "2")
     _e2e(session, *_options(session), "not resilience")
+    _hostile(session, *_options(session))
 
 
 @nox.session
@@ -180,8 +193,7 @@ def rehearse(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """Times beside the guide's and Ansible's. Options: --install-engine, --rows, --quick."""
+    """Times beside the guide's and Ansible's. Options: --install-engine, --rows, --against."""
     _install(session, peers=True)
     options, rest = _options(session)
-    keep = ["--keep"] * options.keep
-    _with_engine(session, options, "-m", "lab.bench", *keep, *rest)
+    _with_engine(session, options, "-m", "lab.bench", *rest)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ OLD_UNITS = {
     "rc-local": "rc-local.service",
 }
 """The unit that starts the old workers, for the launchers that are units."""
+
+DATA_COMMANDS = ("processfreetext", "processmoduleresult", "publish_sightings")
+"""Those of MISP's jobs whose input is too big for an argument."""
 
 # Read by PHP and written back as PHP, as MISP itself does it.
 _SET = """
@@ -56,7 +60,9 @@ def settings(spec: HostSpec, directory: LabDirectory) -> dict[str, Any]:
 def set_up(host: LabHost, directory: LabDirectory) -> None:
     """Configure the stub, start the old workers, and give them jobs to do."""
     configure_stub(
-        host, api_key=host.api_key_file.read_text(), poll_interval=host.spec.poll_interval
+        host,
+        api_key=host.api_key_file.read_text(),
+        old_worker_interval=host.spec.old_worker_interval,
     )
     if host.spec.redis == "shared":
         use_redis(host, SHARED_REDIS, directory.redis_password)
@@ -159,6 +165,45 @@ def enqueue(  # noqa: PLR0913 # as many as the stub's own command has
         options = ["--queue", queue, "--number", number, "--count", str(count), *more]
         host.exec(["php", script, *options], user=host.spec.web_user)
     return list(range(first, first + count * len(queues)))
+
+
+@dataclass(frozen=True)
+class DataJob:
+    """A job whose input lies in a file (old backend) or in Redis (new), until the job reads it.
+
+    Attributes:
+        job_id: the old backend's or the new one's, as it was enqueued.
+        digest: of the data, as the ledger has it when they have arrived.
+    """
+
+    number: int
+    job_id: str
+    digest: str
+
+
+def enqueue_data(
+    host: LabHost,
+    count: int,
+    *,
+    commands: Sequence[str] = DATA_COMMANDS,
+    first: int = 1,
+    extra: Sequence[str] = (),
+) -> list[DataJob]:
+    """Put COUNT jobs of each of COMMANDS, with data, where MISP puts them: into the queue prio.
+
+    Args:
+        first: the number of the first job; the ledger shows jobs by number, once they have data.
+        extra: further options of the stub's enqueue command, such as ``--legacy``.
+    """
+    script = f"{host.spec.misp_root}/app/Console/stub_enqueue.php"
+    jobs: list[DataJob] = []
+    for index, command in enumerate(commands):
+        start = first + index * count
+        what = ["--data", command, "--number", str(start), "--count", str(count), *extra]
+        done = host.exec(["php", script, "--queue", "prio", *what], user=host.spec.web_user)
+        lines = enumerate(done.stdout.splitlines(), start)
+        jobs += [DataJob(number, *line.split()) for number, line in lines]
+    return jobs
 
 
 def ledger(host: LabHost) -> list[dict[str, Any]]:

@@ -110,26 +110,30 @@ def apply(lab: Lab, *options: str, deploy: str = "deploy.py", echo: bool = False
     return pyinfra(lab, deploy, "-y", "--json", *options, echo=echo)
 
 
-def pyinfra(  # each is an independent choice of a caller
+def pyinfra(  # noqa: PLR0913 # each is an independent choice of a caller
     lab: Lab,
     deploy: str,
     *options: str,
     echo: bool = False,
     environment: Mapping[str, str] | None = None,
     timeout: float = TIME_LIMIT,
+    checkout: Path = REPOSITORY,
 ) -> Run:
-    """Run ``pyinfra inventories/lab.py DEPLOY OPTIONS`` from the repository's root.
+    """Run ``pyinfra inventories/lab.py DEPLOY OPTIONS`` from the root of a checkout.
 
     Args:
         echo: also show pyinfra's progress as it comes.
         environment: variables to add.
+        checkout: whose deploy is run, this repository's by default.
         timeout: seconds after which the run is killed.
 
     Raises:
         LabError: when it took longer than TIMEOUT.
     """
     began = time.monotonic()
-    with started(lab, deploy, *options, echo=echo, environment=environment) as running:
+    with started(
+        lab, deploy, *options, echo=echo, environment=environment, checkout=checkout
+    ) as running:
         running.wait(timeout)
     report = _report(running.stdout) if "--json" in options else {}
     results = report.get("results") or {}
@@ -214,12 +218,13 @@ def started(
     *options: str,
     echo: bool = False,
     environment: Mapping[str, str] | None = None,
+    checkout: Path = REPOSITORY,
 ) -> Iterator[Running]:
     """Have a pyinfra at work during a block; at the block's end it is killed if it still is."""
     arguments = [INVENTORY, deploy, *options]
     with subprocess.Popen(
         [*program(), *arguments],
-        cwd=REPOSITORY,
+        cwd=checkout,
         env={**os.environ, **lab.environment, **(environment or {})},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

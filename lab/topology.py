@@ -33,7 +33,8 @@ class HostSpec:
         launcher: how the old workers are started (``lab/stub/install-launcher.sh``).
         redis: on the host itself, or the lab's shared Redis, which wants a password.
         waiting_jobs: jobs put into each old queue before the migration.
-        poll_interval: seconds the old workers sleep between two looks at their queue.
+        old_worker_interval: seconds the old workers sleep between two looks at their queue, which
+            is also how long they take to leave; 5 in MISP's ``start.sh``.
         data: host data for the inventory, laid over what the lab sets.
     """
 
@@ -44,7 +45,7 @@ class HostSpec:
     misp_root: str = DEFAULT_ROOT
     redis: Literal["local", "shared"] = "local"
     waiting_jobs: int = 2
-    poll_interval: int = 1
+    old_worker_interval: int = 1
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -119,13 +119,14 @@ class Drain:
             first = self._first(look)
             if first is not None:
                 return first
-        if self._wait is None:
-            return self._between(look)
-        phase, decision = self._wait.phase, self._wait.see(look)
-        if phase is Phase.QUIET or isinstance(decision, Wait):
+        return self._between(look) if self._wait is None else self._waited(self._wait, look)
+
+    def _waited(self, wait: _Waiting, look: Look) -> Decision:
+        decision = wait.see(look)
+        if wait.phase is Phase.QUIET or isinstance(decision, Wait):
             return decision
         self._wait = None
-        if isinstance(decision, Limit) and phase is Phase.RUN_OUT:
+        if isinstance(decision, Limit) and wait.phase is Phase.RUN_OUT:
             return Limit(f"all waiting jobs are converted, but then: {decision.reason}")
         if isinstance(decision, Limit) and ARRIVED in decision.reason:
             return decision  # no conversion would be the last one

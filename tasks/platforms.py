@@ -130,15 +130,22 @@ def _refuse_old(identity: str, pretty: str, version: str) -> None:
         )
 
 
+# Another apt that runs is waited for; a mirror that is silent is not, but it is asked again.
+_APT_LIMITS = (
+    "-o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "
+    "-o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30"
+)
+
+
 def _debian(pretty: str) -> Platform:
     return Platform(
         family=DEBIAN,
         pretty_name=pretty,
         package_query="dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n",
         package_repair="dpkg --force-confold --configure -a",
-        package_refresh="apt-get -qq -o DPkg::Lock::Timeout=120 update",
+        package_refresh=f"apt-get -qq {_APT_LIMITS} update",
         package_install=(
-            "apt-get -y -qq --no-install-recommends -o DPkg::Lock::Timeout=120 "
+            f"apt-get -y -qq --no-install-recommends {_APT_LIMITS} "
             "-o Dpkg::Options::=--force-confold install"
         ),
         package_offered="",
@@ -153,6 +160,9 @@ def _debian(pretty: str) -> Platform:
     )
 
 
+_DNF_LIMITS = "--setopt=timeout=30 --setopt=retries=3"
+
+
 def _rhel(identity: str, pretty: str, major: str) -> Platform:
     # Oracle ships EPEL's key and repository under a name of its own; Fedora needs no EPEL.
     epel = {"ol": (f"oracle-epel-release-el{major}",), "fedora": ()}
@@ -162,8 +172,8 @@ def _rhel(identity: str, pretty: str, major: str) -> Platform:
         package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
         package_repair="",
         package_refresh="",  # dnf looks for itself whether its lists are old
-        package_install="dnf -y -q install",
-        package_offered="dnf -q info",
+        package_install=f"dnf -y -q {_DNF_LIMITS} install",
+        package_offered=f"dnf -q {_DNF_LIMITS} info",
         supervisor_package="supervisor",
         supervisor_unit="supervisord",
         supervisor_conf="/etc/supervisord.conf",

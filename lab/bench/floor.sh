@@ -9,8 +9,10 @@ as_web_user() {
 }
 
 cat /etc/os-release
-# shellcheck disable=SC2086  # a list of words
-$package_query supervisor
+case $family in
+    debian) dpkg-query -W supervisor ;;
+    rhel) rpm -q supervisor ;;
+esac
 stat -c '%n %U:%G %a' /var/log/misp-workers "$misp_root/app/Config/config.php"
 sha256sum "$include_dir"/*misp*
 systemctl is-active "$supervisor_unit" "$legacy_unit"

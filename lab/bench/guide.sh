@@ -1,17 +1,11 @@
 # The floor of a migration: the commands of MISP's guide, as a careful person pastes them into one SSH
 # session, in the guide's order. The variables come in front of this text.
-#
-# Other than the guide, because it would not work or not stay:
-# - the settings by MISP's CLI instead of the web page, `enabled` last; PHP-FPM is reloaded then,
-#   as its cached config.php would send jobs to the old backend (the web page does that by itself)
-# - Redis's address and supervisord's, which the guide has "verified"
-# - EPEL on the RHEL family, where supervisor comes from; the service is enabled there
-# - Composer is not asked about anything
-# - "check Supervisord workers are running" is asked until the answer is yes
-#
-# What it does not do: look before it begins, prove the workers by a job, ask MISP, wait for the old
-# jobs (`systemctl stop` kills what runs), go back when something fails, keep the password from the
-# process list.
+# It differs from the guide where the guide's words would not work or not stay: settings by MISP's CLI,
+# `enabled` last, then a reload of PHP-FPM; Redis's and supervisord's addresses, which the guide has
+# "verified"; EPEL and an enabled service on the RHEL family; Composer asks nothing; "check workers are
+# running" asks until the answer is yes.
+# It does not look before it begins, prove the workers by a job, ask MISP, wait for the old jobs
+# (`systemctl stop` kills them), go back when something fails, or hide the password from the process list.
 # shellcheck shell=sh disable=SC2154
 
 set -eu

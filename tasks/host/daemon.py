@@ -2,7 +2,7 @@
 
 from typing import Dict
 
-from tasks.host import programs
+from tasks.host import programs, systemd
 from tasks.host.errors import HostError
 
 _START = 120.0  # seconds; a stop waits for every program
@@ -24,6 +24,10 @@ class Daemon:
         pid = known.get("MainPID", "")
         return int(pid) if pid.isdigit() and known.get("ActiveState") == "active" else 0
 
+    def is_enabled(self) -> bool:
+        """Whether it starts at boot."""
+        return systemd.show([self.unit])[0].enabled.startswith("enabled")
+
     def enable(self) -> None:
         """Have it start at boot.
 
@@ -32,6 +36,10 @@ class Daemon:
         """
         # Not the init script that Debian has beside the unit: systemd does not run it.
         self._run("enable", "--no-reload", skips_sysv=True)
+
+    def disable(self) -> None:
+        """Have it not start at boot."""
+        self._run("disable", "--no-reload", skips_sysv=True)
 
     def start(self) -> None:
         """Start it; failures of before do not count."""
@@ -42,6 +50,10 @@ class Daemon:
         """Stop it with all its programs and start it anew."""
         self._run("restart")
 
+    def stop(self) -> None:
+        """Stop it with all its programs."""
+        self._run("stop")
+
     def journal(self) -> str:
         """The end of its journal, for an error's text."""
         try:
@@ -51,6 +63,8 @@ class Daemon:
             return ""
 
     def _show(self) -> Dict[str, str]:
+        if not programs.find("systemctl"):  # as in a plain container; that is told elsewhere
+            return {}
         words = ("-p", "ActiveState", "-p", "MainPID", self.unit)
         pairs = (line.partition("=") for line in programs.run("systemctl", "show", *words).lines)
         return {name: value for name, _, value in pairs}

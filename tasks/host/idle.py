@@ -106,6 +106,16 @@ def freeze_idle(new: Backend, where: Where, pids: List[int], processes: Processe
     return Frozen(frozen, _taken_back(new))
 
 
+def heal(new: Backend, pids: List[int], processes: Processes) -> str:
+    """Undo what a call that was killed has left: jobs set aside, workers frozen.
+
+    To be called at the start of each run. Returns why jobs are still aside; empty: none is.
+    """
+    problem = _taken_back(new)  # first, or a thawed worker could find nothing and wait on
+    _thaw([pid for pid in pids if processes.is_stopped(pid)], processes)
+    return problem
+
+
 def freeze_without_redis(pids: List[int], processes: Processes) -> Frozen:
     """Freeze those without a child, where Redis cannot even be reached: it gives nobody a job."""
     idle = _freeze(pids, processes)

@@ -177,7 +177,8 @@ class _Looker:
     def rpc(self) -> Any:
         from tasks.host import rpc
 
-        return rpc.look(self.site, self._password(), self.rpc_text)
+        user = self.misp.user if self.misp else None
+        return rpc.look(self.site, self._password(), self.rpc_text, user)
 
     def workers(self) -> Any:
         from tasks.host import workers

@@ -80,7 +80,7 @@ def settle(one: Misp) -> None:
     """End a move back that was cut off, before new workers start."""
     old = one.old()
     if old is not None:
-        way_back.settle(old, one.new(), _rename(one, []), Clock())
+        way_back.settle(old, one.new(), _discard(one), _rename(one, []), Clock())
 
 
 def forget_old_workers(site: Site, desired: Desired) -> List[str]:
@@ -117,8 +117,21 @@ def _rename(one: Misp, messages: List[str]) -> Callable[[List[Tuple[str, str]]],
     return rename
 
 
+def _discard(one: Misp) -> Callable[[str], None]:
+    """Removes what `_store` stored, for a job that does not move after all."""
+
+    def discard(name: str) -> None:
+        gate.ask(one.user, tree.remove, [_ingest(one) + "/" + name])
+
+    return discard
+
+
+def _ingest(one: Misp) -> str:
+    return one.site.app + "/tmp/cache/ingest"  # where MISP's writeToTempFile puts such files
+
+
 def _store(one: Misp) -> Callable[[str, bytes], str]:
-    folder = one.site.app + "/tmp/cache/ingest"  # where MISP's writeToTempFile puts such files
+    folder = _ingest(one)
 
     def store(name: str, data: bytes) -> str:
         path: Any = gate.feed_bytes(one.user, tree.store, data, folder, name)

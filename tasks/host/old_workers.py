@@ -8,7 +8,6 @@ whatever it looks like.
 import glob
 import os
 import re
-import signal
 from typing import Dict, Iterable, Iterator, List, Set, Tuple
 
 from tasks.host import files, gate, originals, programs, systemd
@@ -37,6 +36,7 @@ _FOLDERS = (
 _STARTS = re.compile(r"worker/start(_dynamic)?\.sh|CakeResque")
 _EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=.*", re.MULTILINE)
 _CONTINUED = re.compile(r"\\\r?\n")
+_TRIGGERED = re.compile(r"^[ \t]*(?:Unit|Service)[ \t]*=[ \t]*(\S+)", re.MULTILINE)
 _QUEUES = 32  # names that are kept of what a process says, and characters of each
 _QUEUE_SIZE = 64
 
@@ -56,11 +56,12 @@ def look(site: Site, user: WebUser, launchers: List[Launcher], supervised: List[
     candidates = _resque(user)
     own = _of_this_misp(site, candidates)
     started_in = {one.unit for one in own}
+    units = _by_file(site)
     return OldWorkers(
         [OldWorker(one.pid, one.parent, queues_of(one)) for one in own],
         [one.pid for one in candidates if one.is_hidden],
-        systemd.show(unit_names(site)),
-        launchers + unfit_units(site),
+        systemd.show(_with_own(site, units)),
+        launchers + _unfit(units),
         supervised,
         bool(originals.launchers(site)),
         sorted(started_in - {""}),
@@ -130,23 +131,6 @@ def send(user: WebUser, workers: Iterable[Process], number: int) -> List[int]:
     return gate.signal_as(user, pids, number) if pids else []
 
 
-def quit_all(site: Site, user: WebUser, seconds: float) -> List[Process]:
-    """Have the workers leave, each after its job; returns those that still live in the end.
-
-    A worker that appears meanwhile, as by a cron job's start_dynamic.sh, is told as well.
-    """
-    told: Set[int] = set()
-
-    def are_gone() -> bool:
-        left = processes(site, user)
-        new = [one for one in left if one.pid not in told]
-        forks = jobs(left)
-        told.update(send(user, [one for one in new if one.pid not in forks], signal.SIGQUIT))
-        return not left
-
-    return [] if wait_until(are_gone, seconds) else processes(site, user)
-
-
 def start_by_hand(site: Site, user: WebUser) -> None:
     """Start the workers where no unit of the host's own does.
 
@@ -170,26 +154,35 @@ def start_by_hand(site: Site, user: WebUser) -> None:
 
 def unit_names(site: Site) -> List[str]:
     """The units that start this MISP's old workers, under whatever name, and the operator's own."""
-    found = {name for name, _ in _by_file(site)}
+    return _with_own(site, _by_file(site))
+
+
+def _with_own(site: Site, units: List[Tuple[str, str]]) -> List[str]:
+    found = {name for name, _ in units}
     if site.legacy_service:
         name = site.legacy_service
         found.add(name if name.endswith(".service") else name + ".service")
-    return sorted(_instances(found))
+    found = _instances(found)
+    return sorted(found | _triggers(found))
 
 
 def unfit_units(site: Site) -> List[Launcher]:
     """Files of such units that somebody else than root could exchange for any program of his."""
-    return [Launcher(name, unfit) for name, unfit in _by_file(site) if unfit]
+    return _unfit(_by_file(site))
+
+
+def _unfit(units: List[Tuple[str, str]]) -> List[Launcher]:
+    return [Launcher(name, unfit) for name, unfit in units if unfit]
 
 
 def _by_file(site: Site) -> List[Tuple[str, str]]:
     """Units by what they run, and why root does not read a file of one, if so."""
     needles = [root + "/" for root in roots(site)]
-    folders = list(dict.fromkeys(os.path.realpath(folder) for folder in _FOLDERS))
+    folders = _folders()
     found: Set[Tuple[str, str]] = set()
     unread: Dict[str, str] = {}
     for folder in folders:
-        for name, path, is_plain in _unit_files(folder):
+        for name, path, is_plain in _unit_files(folder, (".service",)):
             try:
                 if _starts(_text(path, is_plain, folders), needles):
                     found.add((name, ""))
@@ -201,7 +194,11 @@ def _by_file(site: Site) -> List[Tuple[str, str]]:
     return sorted(found)
 
 
-def _unit_files(folder: str) -> Iterator[Tuple[str, str, bool]]:
+def _folders() -> List[str]:
+    return list(dict.fromkeys(os.path.realpath(folder) for folder in _FOLDERS))
+
+
+def _unit_files(folder: str, suffixes: Tuple[str, ...]) -> Iterator[Tuple[str, str, bool]]:
     """A unit's name, a file of it, and whether that is a plain file in a folder of root's."""
     try:
         entries = list(os.scandir(folder))
@@ -209,11 +206,29 @@ def _unit_files(folder: str) -> Iterator[Tuple[str, str, bool]]:
     except OSError:
         return
     for entry in entries:
-        if entry.name.endswith(".service"):
-            yield entry.name, entry.path, is_safe and not entry.is_symlink()
-        elif entry.name.endswith(".service.d"):
+        name = entry.name[:-2] if entry.name.endswith(".d") else entry.name
+        if not name.endswith(suffixes) or not systemd.is_name(name):
+            continue
+        if name == entry.name:
+            yield name, entry.path, is_safe and not entry.is_symlink()
+        else:
             for path in glob.glob(glob.escape(entry.path) + "/*.conf"):
-                yield entry.name[:-2], path, False
+                yield name, path, False
+
+
+def _triggers(services: Set[str]) -> Set[str]:
+    """Units that start one of these services: a timer starts a disabled one as well."""
+    found: Set[str] = set()
+    folders = _folders() if services else []
+    for folder in folders:
+        for name, path, is_plain in _unit_files(folder, (".timer", ".path", ".socket")):
+            try:
+                targets = _TRIGGERED.findall(_text(path, is_plain, folders))
+            except FileError:
+                targets = []
+            if services.intersection(targets or [name.rpartition(".")[0] + ".service"]):
+                found.add(name)
+    return found
 
 
 def _is_safe(path: str) -> bool:

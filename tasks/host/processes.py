@@ -11,7 +11,6 @@ import signal
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
-from tasks.host import idle
 from tasks.host.gate import WebUser, signal_as
 
 PROC = "/proc"
@@ -193,7 +192,7 @@ class Table:
         return [one for one in self if _runs_php(one) and not one.is_in_a_container]
 
 
-class Workers(idle.Processes):
+class Workers:
     """MISP's workers while they are paused and ended: what `idle` asks and has done.
 
     Only processes that it was given are signalled, while they are the same ones, and with the web

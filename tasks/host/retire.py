@@ -7,7 +7,6 @@ the rest of a half-done stop) takes the unit's reflexes away first.
 The order of things is retirement.py's.
 """
 
-import os
 import signal
 from typing import Dict, List, Set
 
@@ -64,7 +63,8 @@ class _Workers(retirement.OldWorkers):
     def hold(self) -> None:
         _record(self.site, self.user, self._units, self._in_use)
         for unit in self._units:
-            systemd.hold_unit(unit.name)
+            if unit.name.endswith(".service"):
+                systemd.hold_unit(unit.name)
         systemd.reload_daemon()
         launchers.take_out(self.site, self.user)
 
@@ -88,7 +88,8 @@ class _Workers(retirement.OldWorkers):
         _run_by_hand(self.site, self.user)
 
     def stop_units(self) -> None:
-        for unit in self._units:
+        # What starts a service goes before it.
+        for unit in sorted(self._units, key=lambda one: one.name.endswith(".service")):
             if unit.is_there:
                 systemd.stop(unit.name)
                 systemd.disable(unit)
@@ -145,7 +146,7 @@ def _is_in_use(unit: Unit) -> bool:
     """Whether it runs or starts at boot. What has no file cannot be started again."""
     if unit.enabled == systemd.TRANSIENT:
         return False
-    return unit.active in _RUNS or unit.enabled.startswith(("enabled", "linked"))
+    return unit.active in _RUNS or unit.enabled.startswith("enabled")
 
 
 def _record(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) -> None:
@@ -153,10 +154,10 @@ def _record(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) ->
     originals.keep_units(
         site, [unit.name for unit in units if unit.enabled != systemd.TRANSIENT and unit.is_there]
     )
-    for unit in in_use:
-        link = "/etc/systemd/system/" + unit.name
-        if unit.enabled.startswith("linked") and os.path.islink(link):
-            originals.add_launcher(site, _LINK + os.readlink(link))
+    for unit in units:
+        target = systemd.linked_file(unit.name)
+        if target:  # `disable` removes the link as well
+            originals.add_launcher(site, _LINK + target)
     if not in_use and old_workers.processes(site, user):
         originals.add_launcher(site, launchers.RAN)
 
@@ -186,7 +187,7 @@ def start_old_workers(site: Site, user: WebUser) -> None:
     recorded = [unit for unit in originals.units(site) if unit.name != site.unit]
     for text in originals.launchers(site):
         if text.startswith(_LINK):
-            systemd.enable(text[len(_LINK) :])
+            systemd.link(text[len(_LINK) :])
     for unit in recorded:
         if unit.enabled == "enabled-runtime":
             systemd.enable("--runtime", unit.name)

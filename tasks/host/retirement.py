@@ -8,7 +8,7 @@ again.
 from typing import Callable, List, Optional
 
 from tasks.host.clock import Clock
-from tasks.host.errors import DrainLimitError
+from tasks.host.errors import DrainLimitError, HostError
 from tasks.host.queues import OldBackend
 
 _SOURCES = (
@@ -70,7 +70,11 @@ def retire(
     _wait_until_gone(workers, limit, clock)
     after = look()
     if convert is not None and after.has_work(with_scheduled=False):
-        convert()
+        try:
+            convert()
+        except HostError:
+            workers.start_again()  # else nobody would do what still comes
+            raise
         after = look()
     if after.has_work(with_scheduled=with_scheduled):
         workers.start_again()

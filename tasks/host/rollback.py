@@ -27,10 +27,24 @@ STAYED = "no old worker lives to go back to, so the new backend stays as it is"
 
 
 def disable_backend(site: Site, desired: Desired) -> List[str]:
-    """Turn MISP's new backend off, so that new jobs go to the old workers."""
+    """Turn MISP's new backend off, and have its old workers run.
+
+    One call, as nobody takes jobs meanwhile. The new workers stop before: each of their jobs is a
+    process that reads the settings anew, and one whose input is in Redis (enqueueDataFile) finds
+    nothing there once the backend is off. The old ones start behind: they keep the settings that
+    they start with.
+    """
     with Misp(site, desired) as one:
-        messages = settings.disable(one)
-        web.reload(site, one.user)
+        messages = _turn_off(one)
+        retire.start_old_workers(site, one.user)
+    return messages
+
+
+def _turn_off(one: Misp) -> List[str]:
+    if one.stored().is_on:
+        workers.stop_idle(one)
+    messages = settings.disable(one)
+    web.reload(one.site, one.user)
     return messages
 
 
@@ -72,8 +86,7 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         if not alive or not os.path.isdir(originals.folder(site)):
             return [STAYED]
         launchers.put_back(site)  # a run may have been cut off while it took them out of use
-        messages = settings.disable(one)
-        web.reload(site, one.user)
+        messages = _turn_off(one)
         messages += _remove_workers(one)
         messages += moves.move_back(one)
         messages += _restore_supervisor(one)

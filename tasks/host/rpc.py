@@ -1,26 +1,44 @@
-"""Our include file with supervisord's RPC, the password for it, and a daemon that runs with both."""
+"""Supervisord's RPC, which MISP asks about its workers: our include file, the password, a daemon
+that runs with both.
+"""
 
-import os
-from typing import List, Optional
+import hashlib
+import re
+from typing import List, NamedTuple, Optional
 
-from tasks.host import files, originals, supervisor_access
+from tasks.host import drain, files, originals, peer, workers
 from tasks.host.daemon import Daemon
-from tasks.host.errors import HostError
+from tasks.host.drain import Crew, crew_of
+from tasks.host.errors import HostError, RefusedError
+from tasks.host.gate import WebUser
 from tasks.host.misp import Misp
 from tasks.host.parts import Rpc
+from tasks.host.processes import PROC, process
 from tasks.host.site import Desired, Site
 from tasks.host.supervisor import Door, FaultyFilesError, answers_as_misp
-from tasks.host.supervisor_access import known_password, read_files
-from tasks.host.supervisor_files import Server
+from tasks.host.supervisor_access import files_now, known_password, read_files
+from tasks.host.supervisor_files import SupervisorFiles
 from tasks.host.waiting import wait_until
 
-TOKEN = "@PASSWORD_SHA1@"  # in the text that the controller sends; the host has the password
-LENGTH = 48
-_ANSWERS_WITHIN = 30.0
+TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - stands in the text for the hash
+_STRONG = re.compile(r"[A-Za-z0-9]{32,}\Z")
+_LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_LENGTH = 48
+_ANSWER = 30.0  # seconds for supervisord to answer after its start
 
 
 class RpcError(HostError):
     """Supervisord does not answer its RPC."""
+
+
+class Wanted(NamedTuple):
+    """What is to be done about the RPC, and the passwords that may be right."""
+
+    text: str  # of our file, with TOKEN; empty: the [inet_http_server] of somebody else is used
+    rotates: bool  # a new password
+    is_on: bool  # MISP uses the new backend
+    operators: str = ""  # supervisor_password of the operator's data
+    misps: str = ""  # the one that MISP has stored
 
 
 def pending_file(site: Site) -> str:
@@ -33,188 +51,277 @@ def is_pending(site: Site) -> bool:
     return bool(files.first_line(pending_file(site)))
 
 
-def foreign_server(site: Site) -> Optional[Server]:
-    """An [inet_http_server] that is not ours: it is respected, and the one to be asked."""
-    found = read_files(site, None).inet_servers(but=site.rpc_file)
-    return found[0] if found else None
-
-
 def password(one: Misp) -> Optional[str]:
     """The password that supervisord shall ask for and MISP shall send; `None`: none is known.
 
-    First that applies: the operator's, the one in an [inet_http_server] that is there already, one
-    that an interrupted run made, MISP's own. Empty with a socket, which has none.
+    Empty with a socket, which has none.
     """
-    site = one.site
-    if one.desired.supervisor_password:
-        return one.desired.supervisor_password
-    if site.transport == "unix":
-        return ""
     try:
-        stored = one.stored().block.get("supervisor_password")
+        stored = _stored_password(one)
     except HostError:
-        stored = None
-    own = stored if isinstance(stored, str) and is_fit(stored) else ""
-    foreign = foreign_server(site)
-    if foreign is not None:
-        return known_password(foreign, [own]) or None
-    return files.first_line(pending_file(site)) or own or None
+        stored = ""
+    return known(one.site, files_now(one.site), one.desired.supervisor_password, stored)
 
 
-def is_fit(text: str) -> bool:
-    """Letters and digits only: supervisor's parser takes % and ; for something else."""
-    import re
-
-    return re.match(r"[A-Za-z0-9]{32,200}\Z", text) is not None
-
-
-def look(site: Site, known: Optional[str], text: str) -> Rpc:
-    """Our file, and what supervisord says to who asks as MISP will."""
-    is_current = (
-        known is not None
-        and files.mode_of(site.rpc_file) == "0:0 600"
-        and files.read(site.rpc_file) == with_hash(text, known)
-    )
-    return Rpc(known is not None, is_current, _answer(site, known))
-
-
-def _answer(site: Site, known: Optional[str]) -> str:
-    if known is None:
-        return "no password is known"
-    pid = Daemon(site.unit).main_pid()
-    return answers_as_misp(door(site, known), pid) if pid else "supervisord does not run"
+def known(site: Site, found: SupervisorFiles, operators: str, misps: str) -> Optional[str]:
+    """As `password`. The first that applies: the operator's, the one of a foreign
+    [inet_http_server], one that MISP does not have yet, MISP's own if it is a good one that nobody
+    else has heard.
+    """
+    if operators or site.transport != "tcp":
+        return operators
+    foreign = found.foreign_inet(site.rpc_file)
+    if foreign is not None and foreign.password:
+        return known_password(foreign, [misps]) or None
+    pending = files.first_line(pending_file(site))
+    if pending and foreign is None:
+        return pending
+    is_good = _STRONG.match(misps) and not files.mode_of(_exposed(site))
+    return misps if is_good else None
 
 
-def door(site: Site, known: str) -> Door:
-    """Where MISP asks supervisord."""
-    if site.transport == "unix":
-        servers = read_files(site, None).unix_servers()
-        return Door(servers[0].path if servers else site.rpc_socket, 0)
-    foreign = foreign_server(site)
-    if foreign is not None:
-        return Door("", foreign.port, foreign.user, known)
-    return Door("", site.rpc_port, site.rpc_user, known)
+def look(site: Site, right: Optional[str], text: str, web: Optional[WebUser] = None) -> Rpc:
+    """Our file, and what supervisord says to who asks as MISP will.
+
+    Args:
+        right: the password, as `password` tells.
+        web: who MISP is, for the right to use a socket file.
+    """
+    if right is None:
+        return Rpc(False, False, "no password is known")
+    is_current = files.mode_of(site.rpc_file) == "0:0 600"
+    is_current = is_current and files.read(site.rpc_file) == with_hash(text, right)
+    main_pid = Daemon(site.unit).main_pid()
+    found = read_files(site, process(PROC, main_pid) if main_pid else None)
+    return Rpc(True, is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
 
 
-def with_hash(text: str, known: str) -> bytes:
-    """The file as it should be."""
-    import hashlib
-
-    return text.replace(TOKEN, hashlib.sha1(known.encode()).hexdigest()).encode()  # noqa: S324
+def door_of(site: Site, found: SupervisorFiles, password: str) -> Door:
+    """Where MISP asks supervisord, and how."""
+    if site.transport != "tcp":
+        return Door(site.rpc_socket, 0)
+    foreign = found.foreign_inet(site.rpc_file)
+    if foreign is None:
+        return Door("", site.rpc_port, site.rpc_user, password)
+    return Door("", foreign.port, foreign.user, password)
 
 
 def configure(site: Site, desired: Desired, text: str, rotate: bool) -> List[str]:
-    """Have our file (no text: somebody else's is used as it is), and a daemon that runs with it."""
+    """Have supervisord run, enabled, and answer with the password that MISP has or will get.
+
+    Returns notes for the operator.
+
+    Args:
+        text: of our file; empty: somebody else's [inet_http_server] is used as it is.
+
+    Raises:
+        RefusedError: somebody else has the port, or supervisord cannot read its files.
+        DrainLimitError: jobs run on, so it was not restarted.
+        HostError: it does not answer; the text says what may have changed.
+    """
     with Misp(site, desired) as one:
-        return _Configuration(one, text, rotate).apply()
+        stored = _stored_password(one)
+        operators = desired.supervisor_password
+        wanted = Wanted(text, rotate, one.stored().is_on, operators, stored)
+        return configure_for(crew_of(one, operators or stored), wanted)
 
 
-class _Configuration:
-    def __init__(self, one: Misp, text: str, rotate: bool) -> None:
-        self.one = one
-        self.site = one.site
-        self.text = text
-        self.rotate = rotate
-        self.daemon = Daemon(self.site.unit)
-        self.held = False
-        self.previous: Optional[bytes] = None
-
-    def apply(self) -> List[str]:
-        site = self.site
-        originals.keep_units(site, [site.unit])
-        if self.text:
-            originals.keep(site, site.rpc_file)
-        known = None if self.rotate else password(self.one)
-        if known is None:
-            known = self._make_password()
-        if self.text:
-            self.previous = files.read(site.rpc_file)
-            files.write(site.rpc_file, with_hash(self.text, known), 0o600)
-        self.daemon.enable()
-        self._run(known)
-        return []
-
-    def _make_password(self) -> str:
-        import secrets
-        import string
-
-        if not self.text:
-            raise RpcError(
-                "the password in the [inet_http_server] that is there already is hashed, and MISP "
-                "does not know it: give it as supervisor_password"
-            )
-        made = "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(LENGTH))
-        files.write(pending_file(self.site), (made + "\n").encode())
-        return made
-
-    def _run(self, known: str) -> None:
-        site = self.site
-        if self.daemon.main_pid():
-            if self._answers(known):
-                return
-            self._check_files()
-            self._stop_workers()
-            self._hold_group()
-            self.daemon.restart()
-        else:
-            self._hold_group()
-            self.daemon.start()
-        if not wait_until(lambda: self._answers(known), _ANSWERS_WITHIN):
-            self._fail(known)
-
-    def _answers(self, known: str) -> bool:
-        return _answer(self.site, known) == "ok"
-
-    def _check_files(self) -> None:
-        """A restart on a broken configuration takes every program down; `reread` stops nothing."""
-        try:
-            supervisor_access.connected(self.site).reread()
-        except FaultyFilesError as error:
-            self._put_back()
-            raise RpcError(
-                "supervisord cannot read its configuration, so it was not restarted: %s" % error
-            ) from None
-
-    def _stop_workers(self) -> None:
-        from tasks.host import workers
-
-        workers.stop_idle(self.one)
-
-    def _hold_group(self) -> None:
-        """A worker group that somebody put there by hand would crash and be started without end.
-
-        MISP's settings are yet to come; the workers' step writes the file anew.
-        """
-        site = self.site
-        if os.path.exists(site.group_file) and not self.one.stored().is_on:
-            originals.keep(site, site.group_file)
-            files.remove(site.group_file)
-            self.held = True
-
-    def _put_back(self) -> None:
-        site = self.site
-        if self.held:
-            originals.restore(site, site.group_file)
-        if self.text:
-            if self.previous is None:
-                files.remove(site.rpc_file)
-            else:
-                files.write(site.rpc_file, self.previous, 0o600)
-            if self.rotate:
-                files.remove(pending_file(site))
-
-    def _fail(self, known: str) -> None:
-        said = _answer(self.site, known)
-        journal = self.daemon.journal()
-        self._put_back()
-        if self.daemon.main_pid():
-            self.daemon.restart()
-        raise RpcError(
-            "supervisord does not answer on its RPC (%s). Its journal: %s. Its configuration is as "
-            "before" % (said, journal or "empty")
-        )
+def configure_for(crew: Crew, wanted: Wanted) -> List[str]:
+    """As `configure`."""
+    return _Configuration(crew, wanted).run()
 
 
 def restart(site: Site) -> None:
     """Restart supervisord without a file of ours."""
     Daemon(site.unit).restart()
+
+
+class _Configuration:
+    def __init__(self, crew: Crew, wanted: Wanted) -> None:
+        self.crew, self.site, self.wanted = crew, crew.site, wanted
+        self.was_touched = False  # supervisord: started, or stopped and started
+        self.problem = ""  # what could not be put back
+        self.is_held = False
+        self.is_new = False  # the password
+        self.answer = ""
+        main = process(crew.proc, crew.daemon.main_pid())
+        self.ran = main is not None
+        self.was_enabled = crew.daemon.is_enabled()
+        self.found = read_files(self.site, main)
+
+    def run(self) -> List[str]:
+        """See `configure`."""
+        self._refuse_strangers()
+        originals.keep_units(self.site, [self.site.unit])
+        password = self._password()
+        self.door = door_of(self.site, self.found, password)
+        if self.wanted.text:
+            self._write(password)
+        try:
+            self.crew.daemon.enable()
+            self._have_it_run()
+            if not wait_until(self._answers, _ANSWER):
+                raise RpcError(
+                    "supervisord does not answer on its RPC: %s. The end of its journal: %s"
+                    % (self.answer, self.crew.daemon.journal() or "unknown")
+                )
+        except HostError as error:
+            self._put_back()
+            error.args = (self._with_changes(error),)
+            raise
+        files.remove(_previous(self.site))
+        if self.is_new:
+            files.remove(_exposed(self.site))
+        return self._notes()
+
+    def _refuse_strangers(self) -> None:
+        """Before anything: MISP itself sends its password to whoever has the port."""
+        door = door_of(self.site, self.found, "")
+        if not door.port:
+            return
+        main = process(self.crew.proc, self.crew.daemon.main_pid())
+        strangers = peer.listening(door.port, self.crew.proc)
+        strangers -= main.sockets() if main else set()
+        if strangers:
+            holders = peer.in_words(peer.holders(strangers, self.crew.proc))
+            self._throw_away()
+            raise RefusedError(
+                "port %d is taken by %s, not by supervisord: set supervisor_port to a free one, "
+                "or supervisor_transport to unix. MISP may have sent the RPC's password there, so "
+                "a made one is not used again; if it was yours, change it" % (door.port, holders)
+            )
+
+    def _throw_away(self) -> None:
+        files.make_folder(self.site.state_dir)
+        files.remove(pending_file(self.site))
+        files.write(_exposed(self.site), b"")
+
+    def _password(self) -> str:
+        wanted = self.wanted
+        password = known(self.site, self.found, wanted.operators, wanted.misps)
+        if self.site.transport != "tcp" or (password is not None and not self._makes_one()):
+            return password or ""
+        if not wanted.text:
+            raise RefusedError(
+                "the password in the [inet_http_server] that is there already is hashed, and MISP "
+                "does not know it: give it as supervisor_password"
+            )
+        import secrets
+
+        self.is_new = True
+        password = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+        # The file bridges the time until MISP knows it, too.
+        files.make_folder(self.site.state_dir)
+        files.write(pending_file(self.site), (password + "\n").encode("ascii"))
+        return password
+
+    def _makes_one(self) -> bool:
+        return self.wanted.rotates and not self.wanted.operators
+
+    def _write(self, password: str) -> None:
+        site = self.site
+        originals.keep(site, site.rpc_file)
+        before = files.read(files.real_path(site.rpc_file))
+        # A run that was cut off has left what was before, which counts.
+        if before is not None and files.read(_previous(site)) is None:
+            files.write(_previous(site), before)
+        files.write(site.rpc_file, with_hash(self.wanted.text, password))
+
+    def _have_it_run(self) -> None:
+        daemon = self.crew.daemon
+        if not daemon.main_pid():
+            self._hold_group()
+            self.was_touched = True
+            daemon.start()
+        elif not self._answers():
+            # A restart on a broken configuration takes every program down (status 2, and systemctl
+            # says 0): `reread` reads the same files and stops nothing.
+            try:
+                self.crew.control().reread()
+            except FaultyFilesError as error:
+                raise RefusedError(
+                    "supervisord cannot read its configuration, so it was not restarted: %s" % error
+                ) from None
+            drain.stop_idle(self.crew, self.site.drain_timeout)
+            self._hold_group()
+            self.was_touched = True
+            daemon.restart()
+
+    def _hold_group(self) -> None:
+        """Take a group away that somebody put there by hand, until the workers' step.
+
+        With settings that are yet to come its workers would crash and be started without end.
+        """
+        site = self.site
+        if self.wanted.is_on or files.read(files.real_path(site.group_file)) is None:
+            return
+        originals.keep(site, site.group_file)
+        files.remove(files.real_path(site.group_file))
+        self.is_held = True
+
+    def _answers(self) -> bool:
+        main_pid = self.crew.daemon.main_pid()
+        self.answer = answers_as_misp(self.door, main_pid, self.crew.web, self.crew.proc)
+        return self.answer == "ok"
+
+    def _put_back(self) -> None:
+        site = self.site
+        if self.is_held:
+            originals.restore(site, site.group_file)
+        if self.wanted.text:
+            before = files.read(_previous(site))
+            if before is None:
+                files.remove(files.real_path(site.rpc_file))
+            else:
+                files.write(site.rpc_file, before)
+                files.remove(_previous(site))
+        if self.is_new and self.wanted.rotates:
+            files.remove(pending_file(site))
+        try:
+            self._put_service_back()
+        except HostError as error:
+            self.problem = str(error)
+
+    def _put_service_back(self) -> None:
+        daemon = self.crew.daemon
+        if self.was_touched and self.ran:
+            daemon.restart()
+        elif self.was_touched:
+            daemon.stop()
+        if not self.was_enabled:
+            daemon.disable()
+
+    def _with_changes(self, error: HostError) -> str:
+        unit = self.site.unit
+        if self.problem:
+            return "%s. Supervisord's files are as before, but %s" % (error, self.problem)
+        if self.was_touched and self.ran:
+            return "%s. Supervisord's files are as before; %s was restarted" % (error, unit)
+        return "%s. Supervisord's files and %s are as before" % (error, unit)
+
+    def _notes(self) -> List[str]:
+        # With settings that are yet to come no worker lives for long: a later step asks for them.
+        if not self.wanted.is_on or files.read(files.real_path(self.site.group_file)) is None:
+            return []
+        if workers.wait_until_running(self.crew.control()):
+            return []
+        return ["not every worker runs after a minute: see supervisorctl status"]
+
+
+def with_hash(text: str, right: str) -> bytes:
+    """Our file as it should be."""
+    digest = hashlib.sha1(right.encode("utf-8")).hexdigest()  # noqa: S324 - supervisor's own
+    return text.replace(TOKEN, digest).encode("utf-8")
+
+
+def _stored_password(one: Misp) -> str:
+    stored = one.stored().block.get("supervisor_password")
+    return stored if isinstance(stored, str) else ""
+
+
+def _exposed(site: Site) -> str:
+    return site.state_dir + "/password-exposed"
+
+
+def _previous(site: Site) -> str:
+    return site.state_dir + "/rpc-previous"

@@ -3,8 +3,9 @@
 import os
 from typing import List, Optional, Sequence
 
+from tasks.host.daemon import Daemon
 from tasks.host.errors import HostError
-from tasks.host.processes import PROC, Process
+from tasks.host.processes import PROC, Process, process
 from tasks.host.site import Site
 from tasks.host.supervisor import Door, NoAnswerError, Supervisord
 from tasks.host.supervisor_files import HASHED, Server, SupervisorFiles
@@ -73,6 +74,29 @@ def read_files(site: Site, main: Optional[Process]) -> SupervisorFiles:
     return SupervisorFiles(path or site.supervisor_conf, main.environ if main else None)
 
 
+def files_now(site: Site) -> SupervisorFiles:
+    """As `read_files`, by what the service runs now."""
+    pid = Daemon(site.unit).main_pid()
+    return read_files(site, process(PROC, pid) if pid else None)
+
+
+def connected(site: Site, password: str = "") -> Supervisord:
+    """The service's supervisord, for root.
+
+    Raises:
+        NoAnswerError: it does not run, or does not let root in.
+    """
+    return connected_to(Daemon(site.unit), site, password, PROC)
+
+
+def connected_to(daemon: Daemon, site: Site, password: str, proc: str) -> Supervisord:
+    """As `connected`."""
+    pid = daemon.main_pid()
+    if not pid:
+        raise NoAnswerError("%s does not run: see systemctl status %s" % (site.unit, site.unit))
+    return control(read_files(site, process(proc, pid)), pid, password, proc)
+
+
 def conf_of(one: Process) -> str:
     """The main file of a supervisord, by its command line; empty if it cannot be told."""
     words = one.argv
@@ -87,18 +111,3 @@ def conf_of(one: Process) -> str:
         if path:
             return os.path.join(one.cwd or "/", path)
     return next((path for path in _DEFAULT_FILES if os.path.exists(path)), "")
-
-
-def connected(site: Site, password: str = "") -> Supervisord:
-    """The service's supervisord, for root.
-
-    Raises:
-        NoAnswerError: it does not run, or does not let root in.
-    """
-    from tasks.host.daemon import Daemon
-    from tasks.host.processes import process
-
-    pid = Daemon(site.unit).main_pid()
-    if not pid:
-        raise NoAnswerError("%s does not run: see systemctl status %s" % (site.unit, site.unit))
-    return control(read_files(site, process(PROC, pid)), pid, password)

@@ -99,13 +99,20 @@ class SupervisorFiles:
                     value = found.get(name, {}).get(key, value)
         return expanded(value, dict(self._names, **_names_in(section)))
 
-    def inet_servers(self, but: str = "") -> List[Server]:
-        """The TCP servers of all files but one."""
-        return list(self._servers("inet_http_server", but))
+    def inet_servers(self) -> List[Server]:
+        """The TCP servers."""
+        return list(self._servers("inet_http_server"))
 
     def unix_servers(self) -> List[Server]:
         """The servers on socket files."""
-        return list(self._servers("unix_http_server", ""))
+        return list(self._servers("unix_http_server"))
+
+    def foreign_inet(self, but: str) -> Optional[Server]:
+        """The first TCP server of a file other than that one, with what that file says of it."""
+        for file in self.by_file:
+            for server in self._servers("inet_http_server", file) if file != but else ():
+                return server
+        return None
 
     def matches(self, file: str) -> bool:
         """Whether a file of that name is or would be included."""
@@ -147,17 +154,14 @@ class SupervisorFiles:
             if name.startswith(PROGRAM_KINDS) and _starts_old(self.get(name, "command"))
         )
 
-    def _servers(self, kind: str, but: str) -> Iterator[Server]:
-        for file in self.by_file:
-            for name in self.sections(file):
-                if file == but or (name != kind and not name.startswith(kind + ":")):
-                    continue
-                values = [
-                    self.get(name, key, file).strip()
-                    for key in ("port", "file", "username", "password")
-                ]
-                values[1] = os.path.normpath(values[1]) if values[1] else ""
-                yield Server(file, *values)
+    def _servers(self, kind: str, file: str = "") -> Iterator[Server]:
+        for name in self.sections(file):
+            if name != kind and not name.startswith(kind + ":"):
+                continue
+            keys = ("port", "file", "username", "password")
+            port, path, user, password = (self.get(name, key, file).strip() for key in keys)
+            path = os.path.normpath(path) if path else ""
+            yield Server(file or self.files_with(name)[-1], port, path, user, password)
 
     def _include(self) -> None:
         if "include" not in self.by_file[self.path]:

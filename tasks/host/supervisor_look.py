@@ -22,7 +22,7 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
     """
     main = table.get(unit.main_pid) if unit.active == "active" else None
     found = read_files(site, main)
-    foreign = next(iter(found.inet_servers(but=site.rpc_file)), None)
+    foreign = found.foreign_inet(site.rpc_file)
     answer = _inet_answer(main, foreign, password, table.proc)
     workers, error = _programs(found, main, password, table)
     socket = next(iter(found.unix_servers()), None)

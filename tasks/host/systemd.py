@@ -13,6 +13,7 @@ from tasks.host.errors import HostError
 from tasks.host.parts import Unit
 from tasks.host.programs import Finished
 
+OWN = "/etc/systemd/system"
 RUN = "/run/systemd/system"
 TRANSIENT = "transient"  # the state of a unit that systemd-run made: no file can bring it back
 # `systemctl disable` does nothing for these, or fails.
@@ -59,7 +60,7 @@ def _shown(names: List[str], properties: Tuple[str, ...]) -> List[Dict[str, str]
     if not names or not programs.find("systemctl"):
         return [{} for _ in names]
     for name in names:
-        if not _NAME.match(name):
+        if not is_name(name):
             raise UnitError("%r is no name of a unit" % name)
     words = [word for one in properties for word in ("-p", one)]
     # LoadState keeps a block from being empty; MainPID, say, is missing for a timer.
@@ -97,6 +98,11 @@ def _enabled(names: List[str]) -> Dict[str, str]:
     return found
 
 
+def is_name(name: str) -> bool:
+    """Whether systemd takes this for a unit's full name."""
+    return bool(_NAME.match(name))
+
+
 def is_active(name: str) -> bool:
     """Whether the unit runs."""
     return show([name])[0].active == "active"
@@ -120,6 +126,20 @@ def restart(name: str) -> None:
 def enable(*words: str) -> None:
     """Have a unit start at boot; `--runtime` before its name: until the next boot only."""
     _change("enable", *words)
+
+
+def link(path: str) -> None:
+    """Have a unit whose file is in none of systemd's folders."""
+    _change("link", path)
+
+
+def linked_file(name: str) -> str:
+    """The file elsewhere that `systemctl link` has made this unit; empty: it is no such unit."""
+    path = "%s/%s" % (OWN, name)
+    target = os.path.realpath(path)
+    if not os.path.islink(path) or os.path.basename(target) != name:
+        return ""  # a file of its own, or an alias, or masked
+    return target
 
 
 def disable(unit: Unit) -> None:

@@ -19,6 +19,8 @@ from tasks.host.replies import PAGE, number, page, records, text
 # Writes input of a job into a file of the web user's, whole, over one of that name if need be, and
 # returns its absolute path. MISP's old workers read and remove it (FileAccessTool::readAndDelete).
 Store = Callable[[str, bytes], str]
+# Removes such a file, if it is there.
+Discard = Callable[[str], None]
 
 DATA_BYTES = 64 * 1024 * 1024
 _PASSES = 20  # over a queue that another host's MISP goes on filling
@@ -150,14 +152,16 @@ class _Move:
 
         The file's name follows from the job's id, so that a repetition writes the same one.
         """
-        args = list(job.args)
+        args, stored = list(job.args), {}
         for position, id_ in job.data.items():
             reply = self.new.redis.command("GET", _data(self.new, id_))
             data = text(reply, "a job's input", DATA_BYTES)
             # As JSON, an array or a map; MISP's other serializer begins with a zero byte.
             if data is None or data[:1] not in (b"[", b"{"):
                 return None
-            path = self._store(f"misp-workers-{job.old_id}-{position}", data)
+            stored[position] = data
+        for position, data in stored.items():
+            path = self._store(_file_name(job, position), data)
             if not path.startswith("/"):
                 raise WebUserError(f"the input of a job was stored, but not at a full path: {path}")
             args[position] = path
@@ -179,7 +183,7 @@ def move_back(old: Backend, new: Backend, store: Store, rename: Rename, clock: C
     return WayBack(move.moved, released.left + move.left)
 
 
-def settle(old: Backend, new: Backend, rename: Rename, clock: Clock) -> int:
+def settle(old: Backend, new: Backend, discard: Discard, rename: Rename, clock: Clock) -> int:
     """End a move back that was cut off, for a deploy: its jobs return to their queues.
 
     Those that have arrived on the old side are done there. To be called before new workers start.
@@ -196,6 +200,8 @@ def settle(old: Backend, new: Backend, rename: Rename, clock: Clock) -> int:
                 if job is not None and _has_arrived(old, job):
                     arrived.append((record, job))
                 else:
+                    for name in _files(job):
+                        discard(name)
                     returned += _return(new, queue, record)
             _leave(new, queue, arrived, rename, lock)
     return returned
@@ -221,6 +227,14 @@ def _leave(
 def _return(new: Backend, queue: str, record: bytes) -> bool:
     keys = (new.key(MOVING + queue), new.key(queue))
     return truth(new.redis.command("EVAL", _RETURN, 2, *keys, record), "a job that returns")
+
+
+def _files(job: Optional[NewJob]) -> List[str]:
+    return [] if job is None else [_file_name(job, position) for position in job.data]
+
+
+def _file_name(job: NewJob, position: int) -> str:
+    return f"misp-workers-{job.old_id}-{position}"
 
 
 def _data(new: Backend, id_: str) -> str:

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import time
-from collections import Counter
-
-from pyinfra import logger
-from pyinfra.api.command import FunctionCommand
-from pyinfra.api.host import Host
-from pyinfra.api.state import State
 from pyinfra.context import host
 
-from tasks import facts, render
-from tasks.commands import failed, run
-from tasks.drain import Done, NewLook, WayBackWait
-from tasks.errors import MigrationError
+from tasks import facts
+from tasks.commands import run
 from tasks.host import parts, rollback
 from tasks.remote import call
 from tasks.steps.step import Commands, step
@@ -40,7 +31,7 @@ def _states(units: list[parts.Unit]) -> list[tuple[str, str, str]]:
 
 @step()
 def backend_disabled(target: Target) -> Commands:
-    """Have MISP and its web tier use the old backend for new jobs."""
+    """Have MISP and its web tier use the old backend for new jobs, and the old workers take them."""
     if not facts.ask(target, parts.Settings).is_on:
         host.noop("the new backend is off")
         return
@@ -49,39 +40,11 @@ def backend_disabled(target: Target) -> Commands:
 
 @step()
 def jobs_returned(target: Target) -> Commands:
-    """Have the new lists empty: its workers finish them, what is left at the limit moves over."""
+    """Have the new lists empty: their jobs move to the old workers, and the new group goes."""
     if not facts.ask(target, parts.Originals).is_kept:
         host.noop("no new lists to empty")
         return
-    yield FunctionCommand(_wait_for_new_workers, [target], {})
     yield run(call(rollback.move_back, site=target.site(), desired=target.desired()), target)
-
-
-def _wait_for_new_workers(state: State, host: Host, target: Target) -> bool:
-    wait = WayBackWait(target.settings.drain_timeout, time.monotonic())
-    try:
-        while True:
-            facts.see(target, parts.NewBackend, parts.Supervisor, parts.Workers)
-            decision = wait.see(_look(target))
-            if decision.says:
-                logger.info(f"{host.print_prefix}{decision.says}")
-            if isinstance(decision, Done):
-                return True
-            time.sleep(1)
-    except MigrationError as error:
-        return failed(state, host, str(error))
-
-
-def _look(target: Target) -> NewLook:
-    status = facts.ask(target, parts.Supervisor).workers
-    running = Counter(
-        one.name.partition(":")[2].rpartition("_")[0]
-        for one in status
-        if one.group == render.GROUP and one.state == "RUNNING"
-    )
-    waiting = facts.ask(target, parts.NewBackend).waiting
-    busy = len(facts.ask(target, parts.Workers).busy)
-    return NewLook(waiting, running, busy, time.monotonic())
 
 
 @step()

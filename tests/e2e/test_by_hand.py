@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from lab import misp, run, verify
-from lab.bench import logins
+from lab.bench import peers
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import HostSpec
@@ -31,7 +31,7 @@ SETS_MISP_UP = "# MISP Config"
 
 def follow_the_guide(host: LabHost, until: str = "") -> None:
     """Run the guide's commands, all of them or those before a line."""
-    script = logins.guide(host, misp.php_unit(host))
+    script = peers.guide(host, misp.php_unit(host))
     if until:
         before, found, _ = script.partition(until)
         assert found

@@ -17,7 +17,7 @@ from lab.topology import HostSpec
 from tasks import scripts
 from tasks.settings import Secrets
 from tests.e2e import observe, secrecy
-from tests.e2e.conftest import LabMaker
+from tests.labs import LabMaker
 from tests.unit import samples
 
 LIMIT = 6  # seconds that the old workers get

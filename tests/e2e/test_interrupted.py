@@ -19,7 +19,7 @@ from lab.lab import Lab
 from lab.topology import HostSpec
 from lab.waiting import wait_for
 from tests.e2e import cuts, observe, secrecy
-from tests.e2e.conftest import LabMaker
+from tests.labs import LabMaker
 
 pytestmark = pytest.mark.resilience
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
+import time
 
 import pytest
 
@@ -12,9 +15,14 @@ from lab.engine import Engine
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import REHEARSAL
+from lab.waiting import wait_for
 
 SPECS = REHEARSAL
 NAMES = [spec.name for spec in SPECS]
+
+BIG, QUIT = 5001, 6001  # numbers of jobs
+UUID_4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
+UUID = "01234567-89ab-4cde-8f01-23456789abcd"
 
 
 @pytest.fixture(params=NAMES)
@@ -42,6 +50,104 @@ def test_the_old_workers_do_the_jobs_that_waited(host: LabHost) -> None:
     check = verify.check_jobs(host, numbers, "jobs queued at the start")
     assert check.ok, check.seen
     assert {entry["backend"] for entry in misp.ledger(host)} == {"resque"}
+
+
+def test_the_old_backend_has_big_input_in_a_file_which_its_job_deletes(host: LabHost) -> None:
+    jobs = misp.enqueue_data(host, 1, first=BIG)
+    check = verify.check_jobs(host, [job.number for job in jobs], "jobs with data")
+    assert check.ok, check.seen
+    done = {e["number"]: e for e in misp.ledger(host) if e.get("number", 0) >= BIG}
+    assert {number: e["digest"] for number, e in done.items()} == {j.number: j.digest for j in jobs}
+    assert [e["args"][0] for e in done.values()] == list(misp.DATA_COMMANDS)
+    files = [e["args"][-1] for e in done.values()]
+    assert all(file.startswith(f"{host.spec.misp_root}/app/tmp/cache/ingest/") for file in files)
+    assert host.exec(["ls", *files], check=False).stdout == ""
+
+
+def test_the_old_backend_cannot_read_what_the_new_one_has_in_redis(host: LabHost) -> None:
+    job = {"class": "EventShell", "args": [["processfreetext", f"redis:{UUID}"]], "id": "a" * 32}
+    misp.ask_redis(host, f"""echo $redis->rPush("resque:queue:prio", '{json.dumps(job)}');""")
+    [entry] = wait_for(lambda: [e for e in misp.ledger(host) if e["id"] == "a" * 32], 20, "the job")
+    assert (entry["exit"], entry["error"]) == (1, "Call to a member function get() on null")
+
+
+_NEW_BACKEND = r"""
+require $argv[1] . "/app/Lib/Stub/bootstrap.php";
+function refusal($tool, $argument) {
+    try {
+        return $tool->fetchDataFile($argument);
+    } catch (Throwable $error) {
+        return $error->getMessage();
+    }
+}
+$tool = new BackgroundJobsTool(array("enabled" => true, "redis_host" => "127.0.0.1",
+    "redis_port" => 6379, "redis_database" => 1, "redis_password" => "", "redis_namespace" => "b"));
+$off = new BackgroundJobsTool(array("enabled" => false));
+$data = array("a" => 'ö/"', "b" => array(1, null));
+$redis = new Redis();
+$redis->connect("127.0.0.1");
+$redis->select(1);
+$argument = $tool->enqueueDataFile($data);
+$key = str_replace("redis:", "b:data_content:", $argument);
+$seen = array("argument" => $argument, "text" => $redis->get($key), "ttl" => $redis->ttl($key));
+$file = $off->enqueueDataFile($data);
+echo json_encode($seen + array(
+    "without a connection" => refusal($off, $argument),
+    "read" => $tool->fetchDataFile($argument) === $data,
+    "left" => $redis->exists($key),
+    "again" => refusal($tool, $argument),
+    "file" => $file,
+    "mode" => decoct(fileperms($file) & 0777),
+    "by name" => $tool->fetchDataFile(basename($file)) === $data,
+    "file again" => refusal($tool, $file),
+));
+"""
+
+
+def test_the_new_backend_has_big_input_in_redis_for_a_day_and_reads_it_once(lab: Lab) -> None:
+    host = lab["misp-debian"]
+    php = ["php", "-r", _NEW_BACKEND, "--", host.spec.misp_root]
+    seen = json.loads(host.exec(php, user=host.spec.web_user).stdout)
+    file, uuid = seen.pop("file"), seen["argument"].removeprefix("redis:")
+    assert re.fullmatch(UUID_4, uuid)
+    assert file.startswith(f"{host.spec.misp_root}/app/tmp/cache/ingest/")
+    assert seen == {
+        "argument": f"redis:{uuid}",
+        "text": r'{"a":"\u00f6\/\"","b":[1,null]}',
+        "ttl": 86400,
+        "without a connection": "Call to a member function get() on null",
+        "read": True,
+        "left": 0,
+        "again": f"Redis data key with UUID {uuid} doesn't exists.",
+        "mode": "600",
+        "by name": True,
+        "file again": f"An error has occurred while attempt to read file `{file}`: "
+        "file doesn't exists.",
+    }
+
+
+def worker_of(host: LabHost, queue: str) -> str:
+    """The PID of an old worker, or nothing."""
+    return host.exec(
+        f"grep -lsz '^QUEUE={queue}$' /proc/[0-9]*/environ | cut -d/ -f3"
+    ).stdout.strip()
+
+
+def test_an_old_worker_that_is_told_to_quit_looks_once_more_and_sleeps_once_more(lab: Lab) -> None:
+    host = lab["misp-debian"]
+    misp.configure_stub(host, old_worker_interval=5)
+    cake = f"{host.spec.misp_root}/app/Console/cake CakeResque.CakeResque start --interval 5"
+    for queue in ("idle", "busy"):
+        host.exec(f"{cake} --queue {queue}", user=host.spec.web_user)
+    misp.configure_stub(host, old_worker_interval=host.spec.old_worker_interval)
+    misp.enqueue(host, 2, queues=["busy"], first=QUIT)
+    for queue in ("busy", "idle"):
+        host.exec(["kill", "-QUIT", worker_of(host, queue)])
+    began = time.monotonic()
+    wait_for(lambda: not worker_of(host, "busy"), 3, "the worker with jobs to leave")
+    assert [e["number"] for e in misp.ledger(host) if e.get("number", 0) >= QUIT] == [QUIT]
+    wait_for(lambda: not worker_of(host, "idle"), 10, "the worker without jobs to leave")
+    assert time.monotonic() - began > 4
 
 
 def test_misp_answers_over_https(host: LabHost) -> None:

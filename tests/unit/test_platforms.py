@@ -104,7 +104,7 @@ def test_a_refusal_says_what_is_supported() -> None:
                 "supervisor_unit": "supervisord",
                 "supervisor_conf": "/etc/supervisord.conf",
                 "include_file": "/etc/supervisord.d/misp-workers.ini",
-                "package_offered": "dnf -q info",
+                "package_offered": "dnf -q --setopt=timeout=30 --setopt=retries=3 info",
                 "supervisor_socket": "/run/supervisor/supervisor.sock",
             },
         ),
@@ -121,6 +121,7 @@ def test_supervisor_is_where_the_family_packages_it(name: str, expected: dict[st
 @pytest.mark.parametrize("name", ["debian-12", "rocky-9"])
 def test_package_commands_never_ask(name: str) -> None:
     assert {"-y", "install"} <= set(platform(name).package_install.split())
+    assert "imeout=30" in platform(name).package_install  # of a mirror that does not answer
 
 
 def _detected(**keys: str) -> Platform:

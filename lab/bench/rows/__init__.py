@@ -1,1 +1,1 @@
-"""What the bench can measure: a module for each row, with its targets."""
+"""What the bench can measure: a module for each row, with its limits."""

@@ -1,93 +1,109 @@
-"""A run, and a dry run, on hosts that are migrated: beside Ansible and the bare floor."""
+"""Runs on migrated hosts: beside Ansible and the bare floor, and twenty hosts beside one."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from statistics import mean, median
 
-from lab import run
-from lab.bench import deploy, logins, timeline
-from lab.bench.measure import Summary, take_turns
-from lab.bench.options import Options
-from lab.bench.playbook import Playbook
-from lab.bench.verdict import Figure, Section, ratio
-from lab.console import step
+from lab.bench import deploy, peers
+from lab.bench.measure import Figure, Options, Sample, Section, in_turns, ratio, seconds, timed
 from lab.hosts import LabHost
-from lab.lab import Lab
+from lab.topology import QUEUES, REHEARSAL, HostSpec
 
 RUN, DRY, ANSIBLE, FLOOR = "deploy", "dry run", "ansible", "floor"
-
-MOST_OF_ANSIBLE = 0.2
-MOST_OF_FLOOR = 3.0
+MOST_OF = {ANSIBLE: 0.2, FLOOR: 3.0}
 MOST_ROUND_TRIPS = 12
-_COUNTED = "commands over SSH; besides them one HTTPS request, as misp_url is given"
+MOST_OF_ONE_HOST = 3.0
+MOST_CPU_A_HOST = 0.35
 
-NOTES = (
-    "The playbook does not look at what preflight looks at (versions, extensions, memory, disk, "
-    "ports, other MISPs' keys, hidden old workers), nor whether supervisord has loaded the current "
-    "file and a proof was made for it.",
-    "The floor judges nothing: it asks in one login with sudo, and calls `cake` once.",
-)
+Action = Callable[[Sequence[LabHost]], object]
+Times = Mapping[str, Mapping[str, Sequence[Sample]]]
+"""By scope (which hosts), then by peer."""
 
 
-def measured(lab: Lab, options: Options) -> Section:
-    """Measure on one host of each family, and on both at once."""
-    every = list(lab)
-    scopes = {**{host.name: [host] for host in every}, f"{len(every)} hosts": every}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        playbook = Playbook(lab, Path(folder))
-        times = {
-            scope: take_turns(
-                {
-                    RUN: partial(deploy.again, lab, hosts),
-                    DRY: partial(deploy.dry, lab, hosts),
-                    ANSIBLE: partial(playbook.check, hosts),
-                    FLOOR: partial(logins.floor, hosts),
-                },
-                options.pairs,
-                scope,
-            )
-            for scope, hosts in scopes.items()
+def measured(options: Options) -> Section:
+    """Measure one host of each family, and both at once."""
+    counted = []
+    with deploy.converged(REHEARSAL) as lab, tempfile.TemporaryDirectory() as folder:
+        every = list(lab)
+        peers.fetch_packages(every)
+        playbook = peers.Playbook(every, Path(folder))
+        actions: dict[str, Action] = {
+            RUN: partial(deploy.again, lab),
+            DRY: partial(deploy.dry, lab),
+            ANSIBLE: playbook.run,
+            FLOOR: peers.floor,
         }
-    with step("round trips, counted"):
-        trips = {
-            RUN: deploy.count_round_trips(lab, "-y"),
-            DRY: deploy.count_round_trips(lab, "--dry"),
-        }
-    return Section(
-        "converged",
-        "Converged hosts",
-        figures=[*judged(times), *_round_trips(trips)],
-        times=times,
-        hosts={host.name: host.origin for host in every},
-        profiles={f"A run on {host.name}": profile(lab, host) for host in every},
-        notes=NOTES,
-    )
+        times = _in_turns(every, actions, options)
+        for name, option in (RUN, "-y"), (DRY, "--dry"):
+            for host in every:
+                trips = deploy.round_trips(deploy.on(lab, [host], option, "--debug"))
+                counted.append(Figure(f"round trips, {name}, {host.name}", trips, MOST_ROUND_TRIPS))
+    origins = [host.origin for host in every]
+    return Section("Converged hosts", [*judged(times), *counted], origins, times)
 
 
-def judged(times: Mapping[str, Mapping[str, Summary]]) -> list[Figure]:
+def _in_turns(hosts: Sequence[LabHost], actions: Mapping[str, Action], options: Options) -> Times:
+    contenders = {
+        (scope, peer): partial(timed, action, some)
+        for scope, some in scopes(hosts).items()
+        for peer, action in actions.items()
+    }
+    found = in_turns(contenders, options.pairs, "converged hosts")
+    return {scope: {peer: found[scope, peer] for peer in actions} for scope in scopes(hosts)}
+
+
+def judged(times: Times) -> list[Figure]:
     """Judge runs and dry runs alike, against Ansible and against the floor."""
-    targets = ((ANSIBLE, MOST_OF_ANSIBLE), (FLOOR, MOST_OF_FLOOR))
     return [
-        ratio(f"{own} / {peer}, {scope}", by[own].seconds, by[peer].seconds, target)
+        ratio(f"{own} / {peer}, {scope}", seconds(by[own]), seconds(by[peer]), limit)
         for own in (RUN, DRY)
-        for peer, target in targets
+        for peer, limit in MOST_OF.items()
         for scope, by in times.items()
     ]
 
 
-def _round_trips(trips: Mapping[str, Mapping[str, int]]) -> list[Figure]:
+def scopes(hosts: Sequence[LabHost]) -> dict[str, Sequence[LabHost]]:
+    """Give a host of each family by itself, then all."""
+    return {**{host.name: [host] for host in hosts[:2]}, f"{len(hosts)} hosts": hosts}
+
+
+def fleet_specs(options: Options) -> list[HostSpec]:
+    """Give twenty small hosts, of two families in turn."""
+    few = {"misp_workers": dict.fromkeys(QUEUES, 1)}
+    families = (("debian-12", "2.5.1"), ("el-like", "2.4.199"))
     return [
-        Figure(f"round trips, {own}, {host}", count, MOST_ROUND_TRIPS, parts=_COUNTED)
-        for own, by_host in trips.items()
-        for host, count in sorted(by_host.items())
+        HostSpec(f"fleet-{number:02}", *families[number % 2], waiting_jobs=0, data=few)
+        for number in range(4 if options.quick else 20)
     ]
 
 
-def profile(lab: Lab, host: LabHost) -> dict[str, float]:
-    """Where the seconds of one run go: start, connection, each command, what is left."""
-    with step(f"profile, {host.name}"):
-        done = run.pyinfra(lab, "deploy.py", "-y", "--debug", *deploy.limits([host])).check()
-    return timeline.profile(done.stamped, done.seconds)
+def fleet(options: Options) -> Section:
+    """Measure a host of each family of a fleet, and the whole fleet."""
+    with deploy.converged(fleet_specs(options)) as lab:
+        every = list(lab)
+        actions: dict[str, Action] = {RUN: partial(deploy.again, lab), FLOOR: peers.floor}
+        times = _in_turns(every, actions, options)
+        cpu = {peer: deploy.watched(every, action)[1] for peer, action in actions.items()}
+    figures = fleet_judged(times, len(every), cpu)
+    return Section("Fleet", figures, [host.origin for host in every], times)
+
+
+def fleet_judged(times: Times, count: int, hosts_cpu: Mapping[str, float]) -> list[Figure]:
+    """Judge the time of all (the last scope) against that of one, and the controller's part."""
+    *single, name = times
+    one = {peer: mean(seconds(times[scope][peer]) for scope in single) for peer in (RUN, FLOOR)}
+    own, floor = (
+        ratio(f"{name} / one host", seconds(times[name][peer]), one[peer], MOST_OF_ONE_HOST)
+        for peer in (RUN, FLOOR)
+    )
+    parts = f"{own.parts}; the floor: {floor.parts} = {floor.value:.2f} x"
+    cpu = median(sample.cpu for sample in times[name][RUN])
+    of_hosts = f"the hosts {hosts_cpu[RUN]:.2f} s, by the floor {hosts_cpu[FLOOR]:.2f} s"
+    title = f"controller's processor time a host, {name}"
+    by_host = Figure(title, cpu / count, MOST_CPU_A_HOST, "s", f"{cpu:.2f} s in all; {of_hosts}")
+    return [replace(own, parts=parts), by_host]

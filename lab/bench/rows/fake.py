@@ -7,147 +7,95 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from statistics import median
-from typing import Any
+from statistics import linear_regression, median
 
 from lab import run
 from lab.bench import deploy
-from lab.bench.measure import Line, Sample, fit, turns, watched
-from lab.bench.options import Options
-from lab.bench.verdict import Figure, Section
-from lab.console import heading, step
+from lab.bench.measure import Figure, Options, Section, in_turns, ratio
 from lab.directory import REPORTS_VARIABLE
 from lab.errors import LabError
-from lab.hosts import LabHost
-from lab.lab import Lab
 from lab.paths import REPOSITORY
+from lab.topology import REHEARSAL
 
-SIZES, QUICK_SIZES = (50, 100, 200, 400), (5, 10, 20)
 MOST_SECONDS = 40.0
 MOST_MEGABYTES = 150.0
-FARTHEST_FROM_LINE = 0.1
-"""How far a size may be from the straight line to count as linear growth, as a part of it."""
-
-MOST_BEND = 1.25
-"""A line that is bent a little is still near a straight one: what the last hosts may cost more."""
-
-INVENTORY = "lab/bench/fake_hosts.py"
-VARIABLE = "MISP_BENCH_FAKES"
-TIME_LIMIT = 600.0
-
-FLEET = 20
-ANSWER_SECONDS = 0.15
-"""How long each of two answers takes: together as long as those of a converged host."""
-
-NOTES = (
-    "Fake hosts take no time to answer and are not asked over HTTPS (misp_url), so this is the "
-    "controller's part only. Half of them answer as the Debian host, half as the EL-like one.",
-    f"Twenty of them beside one: each of a run's two answers comes after {ANSWER_SECONDS:g} s, "
-    "from a host that shares no processor with the controller. What SSH and HTTPS take of the "
-    "controller is left out, so a real fleet's ratio is above this one; it is not judged.",
-)
+FARTHEST_FROM_LINE = 10.0  # per cent of the line's value: growth counts as linear
+MOST_BEND = 1.25  # a line that is bent a little is still near a straight one
+ANSWER_SECONDS = 0.15  # two of them are as long as the answers of a converged host
+# In a small process between, as a child's maximum begins with what its parent had at the fork.
+_WITH_MEMORY = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], timeout=600).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
 # What a run with -vvv prints of each command and its output; pyinfra's own words are indented.
 _COMMAND = re.compile(r"^(?P<prefix>\[[^\]]+\] +)>>> (?P<command>.*)$")
 
 
-def measured(lab: Lab, options: Options) -> Section:
+BySize = Mapping[int, float]
+
+
+def measured(options: Options) -> Section:
     """Record what converged hosts answer, then run the deploy on ever more fakes of them."""
-    heading("Fake hosts")
-    answers = [_recorded(lab, host) for host in lab]
-    sizes = QUICK_SIZES if options.quick else SIZES
-    samples: dict[int, list[Sample]] = {size: [] for size in sizes}
-    slow: dict[int, list[Sample]] = {size: [] for size in (1, FLEET)}
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        for number, order in enumerate(turns(sizes, options.pairs), 1):
-            for size in order:
-                with step(f"{size} fake hosts, {number} of {options.pairs}"):
-                    samples[size].append(_run(answers, size, Path(folder)))
-            for size, found in slow.items():
-                with step(f"{size} slow fake hosts, {number} of {options.pairs}"):
-                    found.append(_run(answers, size, Path(folder), ANSWER_SECONDS))
-    seconds, slow_seconds = _medians(samples), _medians(slow)
-    megabytes = {size: median(one.megabytes for one in found) for size, found in samples.items()}
-    return Section(
-        "fake",
-        "Fake hosts",
-        figures=[*judged(seconds, megabytes), beside_one(slow_seconds)],
-        details={"seconds": seconds, "megabytes": megabytes, "slow_seconds": slow_seconds},
-        notes=NOTES,
+    sizes = (5, 10, 20) if options.quick else (50, 100, 200, 400)
+    with deploy.converged(REHEARSAL) as lab:
+        recorded = [answers(deploy.on(lab, [host], "-y", "-vvv").stderr) for host in lab]
+    with tempfile.TemporaryDirectory() as folder:
+        kinds = [*((size, 0.0) for size in sizes), (1, ANSWER_SECONDS), (20, ANSWER_SECONDS)]
+        contenders = {kind: partial(_run, recorded, *kind, Path(folder)) for kind in kinds}
+        found = in_turns(contenders, options.pairs, "fake hosts")
+    seconds, megabytes = (
+        {kind: median(run[part] for run in runs) for kind, runs in found.items()} for part in (0, 1)
     )
+    name = f"20 fake hosts / one, each {ANSWER_SECONDS:g} s an answer"
+    beside_one = ratio(name, *(seconds[size, ANSWER_SECONDS] for size in (20, 1)))
+    figures = judged(*({size: by[size, 0.0] for size in sizes} for by in (seconds, megabytes)))
+    details = {f"{size} hosts, {delay:g} s": runs for (size, delay), runs in found.items()}
+    return Section("Fake hosts", [*figures, beside_one], details=details)
 
 
-def judged(seconds: Mapping[int, float], megabytes: Mapping[int, float]) -> list[Figure]:
+def judged(seconds: BySize, megabytes: BySize) -> list[Figure]:
     """Judge time and memory of the largest size, and how straight both grow."""
-    most = max(seconds)
-    time, memory = fit(seconds), fit(megabytes)
+    most = f"{max(seconds)} fake hosts"
+    further = "a further host, above the middle size / below it"
     return [
-        Figure(f"{most} fake hosts", seconds[most], MOST_SECONDS, "s", _in_words(time, "s")),
-        Figure(
-            f"peak memory, {most} fake hosts",
-            megabytes[most],
-            MOST_MEGABYTES,
-            "MB",
-            _in_words(memory, "MB"),
-        ),
-        Figure(
-            "time, farthest from a straight line",
-            100 * time.worst,
-            100 * FARTHEST_FROM_LINE,
-            "%",
-            ", ".join(f"{size}: {taken:.1f} s" for size, taken in seconds.items()),
-        ),
-        Figure(
-            "a further host, above the middle size / below it",
-            bend(seconds),
-            MOST_BEND,
-            "x",
-        ),
-        Figure(
-            "memory, farthest from a straight line",
-            100 * memory.worst,
-            100 * FARTHEST_FROM_LINE,
-            "%",
-            ", ".join(f"{size}: {taken:.0f} MB" for size, taken in megabytes.items()),
-        ),
+        *_growth(most, "time", seconds, MOST_SECONDS, "s"),
+        Figure(further, bend(seconds), MOST_BEND, "x"),
+        *_growth(f"peak memory, {most}", "memory", megabytes, MOST_MEGABYTES, "MB"),
     ]
 
 
-def bend(values: Mapping[int, float]) -> float:
-    """How much more each host adds above the middle size than below it: 1 on a straight line."""
+def _growth(name: str, what: str, values: BySize, most: float, unit: str) -> list[Figure]:
+    """Judge the largest size's value, and the distance of all from the line that fits best."""
+    slope, base = linear_regression(list(values), list(values.values()))
+    worst = max(abs(value / (base + slope * size) - 1) for size, value in values.items())
+    words = f"fit: {base:.2f} {unit} + {slope:.4f} {unit} a host"
+    each = ", ".join(f"{size}: {value:.1f} {unit}" for size, value in values.items())
+    straight = f"{what}, farthest from a straight line"
+    return [
+        Figure(name, values[max(values)], most, unit, words),
+        Figure(straight, 100 * worst, FARTHEST_FROM_LINE, "%", each),
+    ]
+
+
+def bend(values: BySize) -> float:
+    """Return how much more a host adds above the middle size than below it: 1 on a line."""
     sizes = sorted(values)
     first, middle, last = sizes[0], sizes[len(sizes) // 2], sizes[-1]
     below = (values[middle] - values[first]) / (middle - first)
     above = (values[last] - values[middle]) / (last - middle)
     return above / below if below > 0 else math.inf
-
-
-def beside_one(seconds: Mapping[int, float]) -> Figure:
-    """Compare the time of a fleet of slow fakes with that of one of them."""
-    every, one = seconds[FLEET], seconds[1]
-    name = f"{FLEET} fake hosts / one, each {ANSWER_SECONDS:g} s an answer"
-    return Figure(name, every / one, None, "x", f"{every:.2f} s / {one:.2f} s")
-
-
-def _medians(samples: Mapping[int, list[Sample]]) -> dict[int, float]:
-    return {size: median(one.seconds for one in found) for size, found in samples.items()}
-
-
-def _in_words(line: Line, unit: str) -> str:
-    return f"fit: {line.base:.2f} {unit} + {line.slope:.4f} {unit} a host"
-
-
-def _recorded(lab: Lab, host: LabHost) -> dict[str, list[str]]:
-    with step(f"what {host.name} answers"):
-        done = run.pyinfra(lab, "deploy.py", "-y", "-vvv", *deploy.limits([host])).check()
-    found = answers(done.stderr)
-    if not found:
-        raise LabError(f"The log shows no answer of {host.name}.")
-    return found
 
 
 def answers(log: str) -> dict[str, list[str]]:
@@ -162,40 +110,30 @@ def answers(log: str) -> dict[str, list[str]]:
             prefix, printed = match["prefix"], found.setdefault(command, [])
         elif prefix and line.startswith(prefix):
             printed.append(line.removeprefix(prefix))
+    if not found:
+        raise LabError("The log shows no answer of a converged host.")
     return found
 
 
 def _run(
-    recorded: list[dict[str, list[str]]], size: int, folder: Path, delay: float = 0.0
-) -> Sample:
-    parts = [
-        size // len(recorded) + (index < size % len(recorded)) for index in range(len(recorded))
-    ]
-    fakes = [
-        {"count": count, "delay": delay, "answers": found}
-        for count, found in zip(parts, recorded, strict=True)
-    ]
-    written, output = folder / "fakes.json", folder / "output.json"
-    written.write_text(json.dumps(fakes))
-    sample = watched(
-        [*run.program(), INVENTORY, "deploy.py", "-y", "--json"],
-        output,
-        {VARIABLE: str(written), REPORTS_VARIABLE: str(folder / "runs")},
-        REPOSITORY,
-        TIME_LIMIT,
+    recorded: Sequence[Mapping[str, Sequence[str]]], size: int, delay: float, folder: Path
+) -> tuple[float, float]:
+    """Run the deploy on fake hosts; gives its seconds, and the most memory it took in MB."""
+    written = folder / "fakes.json"
+    written.write_text(json.dumps({"count": size, "delay": delay, "answers": recorded}))
+    pyinfra = [*run.program(), "lab/bench/fake_hosts.py", "deploy.py", "-y", "--json"]
+    started = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-ISc", _WITH_MEMORY, *pyinfra],
+        cwd=REPOSITORY,
+        env={**os.environ, "MISP_BENCH_FAKES": str(written), REPORTS_VARIABLE: f"{folder}/runs"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    check(json.loads(output.read_text()), size)
-    return sample
-
-
-def check(report: Mapping[str, Any], size: int) -> None:
-    """Check that a run found every fake host converged.
-
-    Raises:
-        LabError: when one failed, was changed or was left out.
-    """
-    operations = report["results"]["operations"]
-    bad = [one["name"] for one in operations if one["success"] or one["error"]]
-    counts = {len(one["no_change"]) for one in operations}
-    if bad or counts != {size}:
-        raise LabError(f"Not every fake host was found converged: {', '.join(bad) or counts}")
+    seconds = time.monotonic() - started
+    if done.returncode:
+        raise LabError(f"{size} fake hosts: exit code {done.returncode}:\n{done.stderr[-2000:]}")
+    rows = json.loads(done.stdout)["results"]["operations"]
+    deploy.check_unchanged([run.Operation.of(row) for row in rows], size)
+    return seconds, int(done.stderr.split()[-1]) / 1024

@@ -3,95 +3,54 @@
 from __future__ import annotations
 
 import time
-from typing import Any
 
 from lab import misp, verify
-from lab.bench.options import Options
-from lab.bench.verdict import Figure, Section
-from lab.console import heading, step
+from lab.bench import deploy
+from lab.bench.measure import Figure, Options, Section
+from lab.console import step
 from lab.hosts import LabHost
-from lab.lab import Lab
+from lab.topology import REHEARSAL
 
-SECONDS, QUICK_SECONDS = 90.0, 10.0
+# Redis commands a second of a whole idle set: one worker that polls each second would exceed it.
+# MISP's workers block in BLPOP for 30 s at a time: 21 of them make 0.7 a second.
 MOST_COMMANDS = 1.0
-"""Redis commands a second of a whole idle set: one worker that polls each second would exceed it.
-
-MISP's workers block in BLPOP for 30 s at a time: 21 of them make 0.7 a second."""
-
 TICKS_A_SECOND = 100  # of /proc, on every Linux that the lab runs on
-
-NOTES = (
-    "Memory is what the processes of the group have for themselves plus their part of what they "
-    "share (PSS); the workers' code is the stub's, MISP's own takes more (about 60 MB a worker).",
-    "The stub's workers wait in BLPOP for 30 s at a time, as MISP's do. MISP's scheduler (from "
-    "2.5.18), one more process, is not among the idle ones.",
-)
-
-# Each worker's shell and PHP: PID, PSS in kB, and the clock ticks that it has run. In brackets, or
-# the look would find itself.
+# PID, PSS in kB and clock ticks of each worker's shell and PHP; the brackets hide this look itself.
 _PROCESSES = r"""
-for status in /proc/[0-9]*/cmdline; do
-    tr '\0' ' ' <"$status" 2>/dev/null | grep -q '[s]tart_worker' || continue
-    process=${status%/cmdline}
-    pss=$(awk '$1 == "Pss:" { print $2 }' "$process/smaps_rollup" 2>/dev/null)
-    ticks=$(awk '{ print $14 + $15 }' "$process/stat" 2>/dev/null)
-    [ -z "$pss" ] || echo "${process#/proc/} $pss $ticks"
+pgrep -f '[s]tart_worker' | while read -r pid; do
+    awk -v pid="$pid" '$1 == "Pss:" { pss = $2 } FILENAME ~ /stat$/ { print pid, pss, $14 + $15 }' \
+        "/proc/$pid/smaps_rollup" "/proc/$pid/stat"
 done
 """
 _COMMANDS = 'echo json_encode($redis->info("stats")["total_commands_processed"]);'
-_OWN_COMMANDS = 3
-"""The look's own: AUTH or none, INFO, and what phpredis sends on a new connection."""
+_OWN_COMMANDS = 3  # the look's: AUTH or none, INFO, and what phpredis sends on a new connection
 
 
-def measured(lab: Lab, options: Options) -> Section:
+def measured(options: Options) -> Section:
     """Look at every host's set twice."""
-    heading("Idle workers")
-    seconds = QUICK_SECONDS if options.quick else SECONDS
-    figures, details = [], {}
-    for host in lab:
-        with step(f"{host.name}: {seconds:.0f} s without a job"):
-            found = _look(host, seconds)
-        figures += judged(host, found)
-        details[host.name] = found
-    return Section("idle", "Idle workers", figures=figures, details=details, notes=NOTES)
+    wait = 10.0 if options.quick else 90.0
+    with deploy.converged(REHEARSAL) as lab:
+        figures = [figure for host in lab for figure in _look(host, wait)]
+        return Section("Idle workers", figures, [host.origin for host in lab])
 
 
-def judged(host: LabHost, found: dict[str, Any]) -> list[Figure]:
-    """Judge Redis commands; memory is only reported."""
-    count = sum(verify.expected(host).values())
+def _look(host: LabHost, wait: float) -> list[Figure]:
+    with step(f"{host.name}: {wait:.0f} s without a job"):
+        began, commands = time.monotonic(), misp.ask_redis(host, _COMMANDS)
+        before = _processes(host)
+        time.sleep(wait)
+        sent = max(0, misp.ask_redis(host, _COMMANDS) - commands - _OWN_COMMANDS)
+        after, passed = _processes(host), time.monotonic() - began
+    ticks = sum(after[pid][1] - before[pid][1] for pid in after.keys() & before.keys())
+    megabytes = sum(pss for pss, _ in after.values()) / 1024
+    workers = f"{sum(verify.expected(host).values())} idle workers"
+    cpu = f"processor time {1000 * ticks / TICKS_A_SECOND / passed:.1f} ms a second"
     return [
-        Figure(
-            f"Redis commands a second, {count} idle workers, {host.name}",
-            found["redis_commands_a_second"],
-            MOST_COMMANDS,
-        ),
-        Figure(
-            f"memory of {count} idle workers, {host.name}",
-            found["megabytes"],
-            unit="MB",
-            parts=f"processor time {1000 * found['cpu_seconds_a_second']:.1f} ms a second",
-        ),
+        Figure(f"Redis commands a second, {workers}, {host.name}", sent / passed, MOST_COMMANDS),
+        Figure(f"memory of {workers}, {host.name}", megabytes, unit="MB", parts=cpu),
     ]
 
 
-def _look(host: LabHost, seconds: float) -> dict[str, Any]:
-    began, commands, before = time.monotonic(), _commands(host), _processes(host)
-    time.sleep(seconds)
-    sent = _commands(host) - commands - _OWN_COMMANDS
-    after, passed = _processes(host), time.monotonic() - began
-    ticks = sum(after[pid][1] - before[pid][1] for pid in after.keys() & before.keys())
-    return {
-        "megabytes": round(sum(pss for pss, _ in after.values()) / 1024, 1),
-        "processes": len(after),
-        "cpu_seconds_a_second": ticks / TICKS_A_SECOND / passed,
-        "redis_commands_a_second": max(0, sent) / passed,
-    }
-
-
-def _commands(host: LabHost) -> int:
-    return int(misp.ask_redis(host, _COMMANDS))
-
-
 def _processes(host: LabHost) -> dict[str, tuple[int, int]]:
-    listed = host.exec(_PROCESSES).stdout.splitlines()
-    return {pid: (int(pss), int(ticks)) for pid, pss, ticks in (line.split() for line in listed)}
+    listed = [line.split() for line in host.exec(_PROCESSES).stdout.splitlines()]
+    return {pid: (int(pss), int(ticks)) for pid, pss, ticks in listed}

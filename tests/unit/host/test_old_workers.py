@@ -145,34 +145,6 @@ def test_workers_are_signalled_and_their_jobs_are_not(proc: Proc, sent: list[lis
     assert sent == [[11, 13]]
 
 
-def test_each_worker_is_told_once_to_leave_and_a_new_one_too(
-    proc: Proc, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sent: list[list[int]] = []
-
-    def signal_as(_: object, pids: list[int], __: int) -> list[int]:
-        sent.append(pids)
-        for pid in pids:
-            proc.remove(pid)
-        if pids == [11]:
-            proc.add(21)
-        return pids
-
-    monkeypatch.setattr(gate, "signal_as", signal_as)
-    proc.add(11)
-    assert old_workers.quit_all(SITE, WEB, 10) == []
-    assert sent == [[11], [21]]
-
-
-def test_a_worker_in_a_job_is_told_once_and_named_at_the_limit(
-    proc: Proc, sent: list[list[int]]
-) -> None:
-    proc.add(11)
-    proc.add(12, parent=11)
-    assert [one.pid for one in old_workers.quit_all(SITE, WEB, 0.2)] == [11, 12]
-    assert sent == [[11]]
-
-
 @pytest.mark.parametrize(
     ("text", "is_found"),
     [
@@ -231,6 +203,16 @@ def test_a_units_file_in_the_web_users_hands_is_read_by_systemd_and_told(
     ((name, why),) = old_workers.unfit_units(SITE)
     assert name == "misp-workers.service"
     assert "can be changed by others than root" in why
+
+
+def test_what_starts_a_unit_counts_as_well(units: Path) -> None:
+    (units / "workers.service").write_text(FORKING)
+    (units / "workers.timer").write_text("[Timer]\nOnBootSec=60\n")
+    (units / "nightly.timer").write_text("[Timer]\nOnCalendar=daily\n Unit = workers.service\n")
+    (units / "other.timer").write_text("[Timer]\nUnit=other.service\n")
+    (units / "workers.path").write_text("[Path]\nUnit=other.service\n")
+    (units / "no unit.service").write_text(FORKING)
+    assert old_workers.unit_names(SITE) == ["nightly.timer", "workers.service", "workers.timer"]
 
 
 def test_a_template_stands_for_its_instances(units: Path, monkeypatch: pytest.MonkeyPatch) -> None:

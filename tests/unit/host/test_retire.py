@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from tasks.host import launchers, old_workers, systemd
+from tasks.host import launchers, moves, old_workers, systemd
 from tasks.host import retire as module
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.parts import Launcher, Unit
+from tasks.host.queues import OldBackend
+from tasks.host.site import Desired, Site
 from tests.unit.host import old_side
 from tests.unit.host.old_side import WEB, Records
 
 UNIT = Unit("misp-workers.service", "active", "enabled", 10, True)
 IDLE = Unit("misp-workers.service", "inactive", "disabled", 0, True)
+QUIET = OldBackend({}, {}, is_installed=True)
+WORK = QUIET._replace(waiting={"prio": 1})
+SILENT = QUIET._replace(error="no Redis")
 BY_HAND = Unit("misp-old-workers.service", "active", "transient", 0, True)
+
+
+class Clock:
+    """Passes as somebody waits."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def now(self) -> float:
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        self._now += seconds
 
 
 class Host:
@@ -31,23 +51,34 @@ class Host:
         self.hidden: list[int] = []
         self.launchers: list[Launcher] = []
         self.unfit: list[Launcher] = []
+        self.link = ""
         self.in_a_job = False
+        self.newcomers: list[Any] = []  # that appear while the first ones leave
         self.is_dead = False  # no worker comes up again
         self.records = Records()
         patch.setattr(module, "originals", self.records)
         patch.setattr(module, "Table", lambda: [*self.workers, *self.strangers])
         patch.setattr(module, "wait_until", lambda condition, _: condition())
+        patch.setattr(module, "Clock", Clock)
+        patch.setattr(module, "Misp", self.misp)
+        self.answers: list[OldBackend] = []
+        patch.setattr(moves, "old_state", self.old_state)
+        patch.setattr(moves, "convert_jobs", self._event("convert"))
+        patch.setattr(moves, "forget_dead", self._event("forget"))
         for name in ("hold_unit", "let_unit_go", "restart", "start", "stop", "reset_failed"):
             patch.setattr(systemd, name, self._event(name, starts=name.endswith("start")))
         patch.setattr(systemd, "disable", lambda unit: self.note(f"disable {unit.name}"))
         patch.setattr(systemd, "enable", lambda *words: self.note(f"enable {words}"))
         patch.setattr(systemd, "reload_daemon", self._event("reload"))
+        patch.setattr(systemd, "link", self._event("link"))
+        patch.setattr(systemd, "linked_file", lambda _: self.link)
         patch.setattr(systemd, "show", lambda _: self.units)
         patch.setattr(old_workers, "unit_names", lambda _: [one.name for one in self.units])
         patch.setattr(old_workers, "unfit_units", lambda _: self.unfit)
         patch.setattr(old_workers, "hidden", lambda _: self.hidden)
         patch.setattr(old_workers, "processes", lambda *_: self.workers)
-        patch.setattr(old_workers, "quit_all", self.quit_all)
+        patch.setattr(old_workers, "jobs", lambda _: {12})
+        patch.setattr(old_workers, "send", self.send)
         patch.setattr(old_workers, "start_by_hand", self._event("by hand", starts=True))
         patch.setattr(launchers, "found", lambda *_: self.launchers)
         patch.setattr(launchers, "take_out", self._event("take out"))
@@ -79,26 +110,28 @@ class Host:
 
         return event
 
-    def quit_all(self, *_: Any) -> list[Any]:
-        self.note("quit")
-        if not self.in_a_job:
-            self.workers = []
-        return self.workers
+    @contextmanager
+    def misp(self, site: Site, _: Desired) -> Iterator[Any]:
+        yield SimpleNamespace(site=site, user=WEB)
 
-    def retire(self, *left: str | HostError, leftovers: str = "stop") -> None:
-        """Retire; `left` is what each question for the old backend's work gives."""
-        answers: Iterator[str | HostError] = iter(left)
+    def old_state(self, _: Any, pids: list[int]) -> OldBackend:
+        assert pids == [one.pid for one in self.workers]
+        self.note("ask")
+        return self.answers.pop(0) if self.answers else QUIET
 
-        def work_left() -> str:
-            answer = next(answers, "")
-            self.note("ask")
-            if isinstance(answer, HostError):
-                raise answer
-            return answer
+    def send(self, _: Any, workers: list[Any], number: int) -> list[int]:
+        assert number == signal.SIGQUIT
+        if workers:
+            self.note("quit")
+            if not self.in_a_job:
+                self.workers = self.newcomers
+                self.newcomers = []
+        return [one.pid for one in workers]
 
-        site = old_side.site(leftovers=leftovers)
-        convert, forget = self._event("convert"), self._event("forget")
-        module.retire(site, WEB, work_left, convert, forget)
+    def retire(self, *answers: OldBackend, leftovers: str = "stop") -> None:
+        """Retire; `answers` is what each question for the old backend's work gives."""
+        self.answers = list(answers)
+        module.retire(old_side.site(leftovers=leftovers), Desired())
 
     def start(self) -> None:
         module.start_old_workers(old_side.site(), WEB)
@@ -128,17 +161,17 @@ def test_the_order(host: Host) -> None:
     assert host.records.texts == ["unit misp-workers.service"]
 
 
-def refused(host: Host, reason: str, *left: str | HostError) -> None:
+def refused(host: Host, reason: str, *answers: OldBackend) -> None:
     with pytest.raises(HostError, match=reason):
-        host.retire(*left)
+        host.retire(*answers)
     assert [one for one in host.events if one != "ask"] == []
     assert host.records.texts == []
 
 
 def test_work_that_is_left_stops_it_before_anything_is_changed(host: Host) -> None:
-    refused(host, r"2 running\. If that comes again.*cached config\.php", "2 running")
-    with pytest.raises(DrainLimitError, match=r"does not answer: no Redis\. Nothing") as caught:
-        host.retire(HostError("no Redis"))
+    refused(host, r"1 waiting in prio\. Nothing.*If that happens.*cached config\.php", WORK)
+    with pytest.raises(DrainLimitError, match=r"no Redis\. Nothing was stopped") as caught:
+        host.retire(SILENT)
     assert "cached config.php" not in str(caught.value)
 
 
@@ -170,21 +203,30 @@ def test_what_would_have_to_be_taken_out_by_hand_stops_it(host: Host) -> None:
     host.launchers, host.unfit = [], [Launcher("a.service", "it can be changed")]
     with pytest.raises(RefusedError, match=r"unit a\.service .*\(it can be changed\).*copy"):
         host.retire()
-    assert set(host.events) == {"ask"}
+    assert host.events == []
+
+
+def test_a_worker_that_appears_meanwhile_is_told_to_leave_as_well(host: Host) -> None:
+    host.newcomers = [host.process(31)]
+    host.retire()
+    assert host.events.count("quit") == 2
+    assert host.events[-1] == "forget"
 
 
 def test_a_job_that_runs_for_too_long_is_not_cut(host: Host) -> None:
     host.in_a_job = True
+    host.workers.append(host.process(12))
     with pytest.raises(
-        DrainLimitError, match=r"limit of 1 s reached, old workers still run: 11 \(default\)"
+        DrainLimitError, match=r"limit of 1 s reached, old workers still run: 11 \(default\); 12"
     ):
         host.retire()
+    assert host.events.count("quit") == 1
     assert host.events[-1] == "quit"  # the unit stays held, so that nothing starts them again
 
 
 def test_a_job_that_came_meanwhile_brings_the_workers_back(host: Host) -> None:
-    with pytest.raises(DrainLimitError, match=r"started again.*1 waiting in prio"):
-        host.retire("", "1 waiting in prio")
+    with pytest.raises(DrainLimitError, match=r"1 waiting in prio\. They were started again"):
+        host.retire(QUIET, WORK)
     after = host.events[host.events.index("quit") :]
     assert after == [
         "quit",
@@ -197,13 +239,13 @@ def test_a_job_that_came_meanwhile_brings_the_workers_back(host: Host) -> None:
 
 
 def test_a_redis_that_does_not_answer_brings_the_workers_back(host: Host) -> None:
-    with pytest.raises(DrainLimitError, match=r"does not answer: no Redis"):
-        host.retire("", HostError("no Redis"))
+    with pytest.raises(DrainLimitError, match="no Redis"):
+        host.retire(QUIET, SILENT)
     assert host.events[-2:] == ["restart misp-workers.service", "put back"]
 
 
 def test_leftovers_are_converted_and_looked_at_again(host: Host) -> None:
-    host.retire("", "1 waiting in prio", leftovers="convert")
+    host.retire(QUIET, WORK, leftovers="convert")
     assert host.events[4:8] == ["quit", "ask", "convert", "ask"]
     assert host.events[-1] == "forget"
 
@@ -211,20 +253,19 @@ def test_leftovers_are_converted_and_looked_at_again(host: Host) -> None:
 def test_a_conversion_that_fails_brings_the_workers_back(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def convert() -> None:
+    def convert(_: Any) -> None:
         raise HostError("no room for a copy")
 
-    with pytest.raises(DrainLimitError, match="no room for a copy"):
-        answers = iter(["", "1 waiting"])
-        site = old_side.site(leftovers="convert")
-        module.retire(site, WEB, lambda: next(answers), convert, lambda: None)
+    monkeypatch.setattr(moves, "convert_jobs", convert)
+    with pytest.raises(HostError, match="no room for a copy"):
+        host.retire(QUIET, WORK, leftovers="convert")
     assert host.events[-2:] == ["restart misp-workers.service", "put back"]
 
 
 def test_workers_that_no_unit_had_started_are_noted_and_started_by_systemd(host: Host) -> None:
     host.units = [IDLE]
     with pytest.raises(DrainLimitError):
-        host.retire("", "1 waiting in prio")
+        host.retire(QUIET, WORK)
     assert host.records.texts == ["unit misp-workers.service", "ran"]
     assert host.events[-2:] == ["put back", "by hand"]
 
@@ -234,6 +275,28 @@ def test_a_unit_without_a_file_counts_as_by_hand_and_is_stopped(host: Host) -> N
     host.retire()
     assert host.records.texts == ["ran"]
     assert "stop misp-old-workers.service" in host.events
+
+
+def test_a_unit_whose_file_is_elsewhere_is_noted_with_it(host: Host) -> None:
+    host.link = "/opt/misp-workers.service"
+    host.retire()
+    assert host.records.texts == [
+        "unit misp-workers.service",
+        "link /opt/misp-workers.service",
+    ]
+
+
+def test_a_timer_is_stopped_before_what_it_starts(host: Host) -> None:
+    host.units = [UNIT, UNIT._replace(name="misp-workers.timer")]
+    host.retire()
+    assert "hold_unit misp-workers.timer" not in host.events
+    stops = [one for one in host.events if one.startswith(("stop", "disable"))]
+    assert stops == [
+        "stop misp-workers.timer",
+        "disable misp-workers.timer",
+        "stop misp-workers.service",
+        "disable misp-workers.service",
+    ]
 
 
 def test_a_unit_that_is_not_there_is_left_alone(host: Host) -> None:
@@ -254,7 +317,7 @@ def test_the_way_back_enables_and_starts_what_was(host: Host) -> None:
     assert host.events == [
         "let_unit_go misp-workers.service",
         "reload",
-        "enable ('/opt/a.service',)",
+        "link /opt/a.service",
         "enable ('misp-workers.service',)",
         "enable ('--runtime', 'b.service')",
         "put back",

@@ -51,6 +51,7 @@ class Host:
         patch.setattr(selinux, "originals", self.records)
         patch.setattr(programs, "run", self._run)
         patch.setattr(programs, "find", lambda name: "" if name in self.missing else name)
+        patch.setattr(gate, "web_user", lambda _: WEB)
         patch.setattr(gate, "run", self._run_as)
         patch.setattr(files, "make_folder", lambda path: Path(path).mkdir(exist_ok=True))
         patch.setattr(files, "write", lambda path, data: Path(path).write_bytes(data))
@@ -71,7 +72,7 @@ class Host:
         return Finished(int(status), "".join(found).encode(), b"denied" if status else b"")
 
     def install(self, *, load: bool = True) -> None:
-        selinux.install(self.site, WEB, "policy_module(x)", "digest", load)
+        selinux.install(self.site, "policy_module(x)", "digest", load)
 
 
 @pytest.fixture
@@ -115,6 +116,8 @@ def test_a_look_has_all_of_it_and_the_label_by_the_web_user(host: Host) -> None:
 def test_where_it_is_off_nothing_is_asked(host: Host) -> None:
     host.enforce.unlink()
     assert selinux.look(host.site, WEB) == Selinux("Disabled", "", False, "", "", False)
+    host.enforce.write_text("1")
+    assert selinux.look(host.site, None) == Selinux("Enforcing", "", False, "", "", False)
     assert (host.by_root, host.by_web_user) == ([], [])
 
 

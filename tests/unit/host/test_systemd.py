@@ -148,6 +148,22 @@ def test_a_unit_is_held_by_a_drop_in_and_let_go(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_unit_whose_file_is_elsewhere_is_told_from_an_alias(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(systemd, "OWN", str(tmp_path))
+    (tmp_path / "opt").mkdir()
+    elsewhere = tmp_path / "opt/a.service"
+    elsewhere.touch()
+    (tmp_path / "a.service").symlink_to(elsewhere)
+    (tmp_path / "alias.service").symlink_to(elsewhere)
+    (tmp_path / "masked.service").symlink_to("/dev/null")
+    (tmp_path / "own.service").touch()
+    assert systemd.linked_file("a.service") == str(elsewhere)
+    for name in ("alias.service", "masked.service", "own.service", "none.service"):
+        assert systemd.linked_file(name) == ""
+
+
 def test_a_drop_in_of_somebody_else_stays(tmp_path: Path, commands: Commands) -> None:
     other = tmp_path / "a.service.d/10-other.conf"
     other.parent.mkdir()

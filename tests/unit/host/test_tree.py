@@ -56,7 +56,7 @@ def save(app: Path, user: WebUser) -> str:
 def test_what_was_packed_comes_back_as_it_was(app: Path, user: WebUser) -> None:
     before = listing(app)
     copy = save(app, user)
-    gate.ask(user, tree.remove, [str(app / "Vendor/deep/er"), str(app / "composer.json")])
+    gate.ask(user, tree.remove, [str(app / "Vendor/deep"), str(app / "composer.json")])
     (app / "composer.lock").write_text("new")
     (app / "Vendor/new").write_text("new")
     gate.feed(user, tree.unpack, copy, str(app), NAMES)

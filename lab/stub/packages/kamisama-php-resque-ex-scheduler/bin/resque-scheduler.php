@@ -11,5 +11,5 @@ if (StubState::get('legacy_scheduler', Version::atLeast('2.5.0') ? 'dies' : 'wor
     exit(255);
 }
 require dirname(__DIR__) . '/lib/SchedulerWorker.php';
-$interval = StubState::get('poll_interval', (int)getenv('INTERVAL'));
+$interval = StubState::get('old_worker_interval', (int)getenv('INTERVAL'));
 (new ResqueScheduler_Worker((int)$interval))->work();

@@ -9,6 +9,7 @@ class Resque_Worker
     protected string $id;
     protected string $queue;
     protected int $interval;
+    private bool $told = false;
     private bool $shutdown = false;
     private bool $paused = false;
     private ?int $child = null;
@@ -25,10 +26,13 @@ class Resque_Worker
         $this->startup();
         while (!$this->shutdown) {
             $job = $this->paused ? null : $this->next();
+            // A signal ends the sleep early, but php-resque notices QUIT only here: after one more look at the queue,
+            // whose job it still does, and before one more sleep.
+            $this->shutdown = $this->told;
             if ($job !== null) {
                 $this->run($job);
-            } elseif (!$this->shutdown) {
-                // A signal ends the sleep early.
+                $this->shutdown = $this->told;
+            } else {
                 usleep($this->interval * 1000000);
             }
         }
@@ -63,7 +67,7 @@ class Resque_Worker
         pcntl_signal(SIGTERM, $now, false);
         pcntl_signal(SIGINT, $now, false);
         pcntl_signal(SIGQUIT, function (): void {
-            $this->shutdown = true;
+            $this->told = true;
         });
         pcntl_signal(SIGUSR1, function (): void {
             $this->killChild();
@@ -123,6 +127,7 @@ class Resque_Worker
             $exit = (new $item['class']())->perform($item['args'][0]);
         } catch (Throwable $error) {
             $this->log($error->getMessage());
+            Ledger::add(array('error' => $error->getMessage()));
             $exit = 1;
         }
         Ledger::setExit($exit);

@@ -39,6 +39,14 @@ final class Ledger
         register_shutdown_function(array(self::class, 'end'));
     }
 
+    /** What else the job's line is to say. */
+    public static function add(array $fields): void
+    {
+        if (self::$current !== null) {
+            self::$current = array_merge(self::$current, $fields);
+        }
+    }
+
     public static function setExit(int $exit): void
     {
         self::$exit = $exit;

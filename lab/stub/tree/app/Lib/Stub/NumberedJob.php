@@ -10,6 +10,9 @@ final class NumberedJob
     public static function arguments(array $params, int $number): array
     {
         $args = array('stubJob', (string)$number);
+        if (isset($params['note'])) {
+            $args[] = (string)$params['note'];
+        }
         foreach (self::VALUED as $name) {
             if (isset($params[$name])) {
                 array_push($args, "--$name", (string)$params[$name]);

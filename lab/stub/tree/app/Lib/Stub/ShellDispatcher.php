@@ -79,6 +79,7 @@ final class ShellDispatcher
     /** Uncaught: `Error: MESSAGE` and a trace on stderr; the exit code is the exception's own or 1. */
     private static function report(Throwable $error): int
     {
+        Ledger::add(array('error' => $error->getMessage()));
         fwrite(STDERR, 'Error: ' . $error->getMessage() . "\n" . $error->getTraceAsString() . "\n");
         $code = (int)$error->getCode();
         return $code > 0 && $code < 255 ? $code : 1;

@@ -62,6 +62,39 @@ class BackgroundJobsTool
         return $job->id();
     }
 
+    /**
+     * Job input that is too big for an argument. In Redis it goes through the connection's serializer and prefix, so
+     * with igbinary it is no JSON; before 2.4.165, and on the old backend, it is a file.
+     * @return string the job's argument: `redis:UUID`, or the file
+     */
+    public function enqueueDataFile(array $data): string
+    {
+        if (!Version::atLeast('2.4.165')) {
+            return basename(DataFile::write($data));
+        }
+        if (!$this->enabled()) {
+            return DataFile::write($data);
+        }
+        $uuid = self::uuid();
+        $this->redis->setex("data_content:$uuid", 86400, $data);
+        return "redis:$uuid";
+    }
+
+    /** Reads once: key and file are gone afterwards. Without `enabled` there is no connection: an Error on null. */
+    public function fetchDataFile(string $argument): array
+    {
+        if (!Version::atLeast('2.4.165') || strncmp($argument, 'redis:', 6) !== 0) {
+            return DataFile::readAndDelete($argument);
+        }
+        $uuid = substr($argument, 6);
+        $data = $this->redis->get("data_content:$uuid");
+        if ($data === false) {
+            throw new Exception("Redis data key with UUID $uuid doesn't exists.");
+        }
+        $this->redis->unlink("data_content:$uuid");
+        return $data;
+    }
+
     private function enqueueLegacy(string $queue, string $command, array $args, ?int $row): string
     {
         $id = CakeResque::enqueue($queue, self::LEGACY_CLASSES[$command], $args, true);

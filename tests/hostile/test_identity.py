@@ -1,0 +1,100 @@
+"""Who MISP's web user is must not be decided by what the web user can arrange (C1)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from lab.hosts import LabHost
+from lab.lab import Lab
+from tests.hostile import attacks, operator
+from tests.hostile.attacks import APP, CONFIG, LOOT, ROOT, WEB
+
+SPECS = (attacks.spec("identity"),)
+
+LOOKS = pytest.mark.parametrize("look", [operator.dry, operator.status], ids=["dry", "status"])
+Look = Callable[[Lab], operator.Seen]
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab) -> LabHost:
+    attacks.prepare(lab["identity"], supervisor=False)
+    return lab["identity"]
+
+
+def who_ran(lab: Lab, look: Look, by_web_user: str = "", by_root: str = "") -> set[str]:
+    """The accounts as which a look has run the web user's program."""
+    (host,) = lab
+    attacks.cake(
+        host, f"id -un >>{LOOT}/ran-as; sudo -n id -un >>{LOOT}/ran-as 2>/dev/null; exit 1"
+    )
+    with attacks.attacked(host, by_web_user, by_root):
+        look(lab)
+        return set(attacks.loot(host, "ran-as").split())
+
+
+@LOOKS
+def test_a_link_in_the_place_of_config_php_makes_nobody_else_run_it(
+    lab: Lab, host: LabHost, look: Look
+) -> None:
+    assert who_ran(lab, look, f"ln -sf /home/deploy/.bashrc {CONFIG}") <= {WEB}
+
+
+def test_a_link_to_a_file_of_another_account_runs_as_nobody_else(lab: Lab, host: LabHost) -> None:
+    prepare = f"install -o nobody -m 0755 -d /srv/other && install -o nobody {CONFIG} /srv/other"
+    spoil = f"mv {APP}/Config {APP}/kept && ln -s /srv/other {APP}/Config"
+    assert who_ran(lab, operator.dry, f"{spoil}; rm -rf {APP}/kept", prepare) <= {WEB}
+
+
+def test_a_hard_link_makes_nobody_else_run_it(lab: Lab, host: LabHost) -> None:
+    spoil = f"rm -f {CONFIG}; ln /home/deploy/.bashrc {CONFIG} || echo '<?php' >{CONFIG}"
+    assert who_ran(lab, operator.dry, spoil) <= {WEB}
+
+
+def test_a_config_php_that_was_given_to_a_sudoer_does_not_run_as_him(
+    lab: Lab, host: LabHost
+) -> None:
+    assert who_ran(lab, operator.dry, by_root=f"chown deploy {CONFIG}") <= {WEB}
+
+
+@pytest.mark.parametrize("group", ["sudo", "adm", "shadow", "disk"])
+def test_an_account_with_a_group_of_administrators_is_no_web_user(
+    lab: Lab, host: LabHost, group: str
+) -> None:
+    host.exec(["usermod", "-aG", group, WEB])
+    try:
+        seen = operator.dry(lab)
+    finally:
+        host.exec(["gpasswd", "-d", WEB, group])
+    assert not seen.ok, seen.tail()
+    assert group in seen.words, seen.tail()
+
+
+def test_a_folder_above_misp_that_anybody_may_write_is_refused(lab: Lab, host: LabHost) -> None:
+    above = ROOT.rpartition("/")[0]
+    host.exec(f"chmod 0777 {above}")
+    try:
+        seen = operator.dry(lab)
+    finally:
+        host.exec(f"chmod 0755 {above}")
+    assert not seen.ok, seen.tail()
+
+
+# An ACL for nobody, as `setfacl -m u:nobody:rwx` makes it, without the package.
+ACL = (
+    "import os, struct; rows = [(1, 7, -1), (2, 7, 65534), (4, 5, -1), (16, 7, -1), (32, 5, -1)]; "
+    f"os.setxattr('{APP}/Config', 'system.posix_acl_access', struct.pack('<I', 2) + "
+    "b''.join(struct.pack('<HHi', *row) for row in rows))"
+)
+
+
+def test_who_may_write_by_an_acl_does_not_become_the_web_user(lab: Lab, host: LabHost) -> None:
+    swap = f"mv {CONFIG} {CONFIG}.kept; echo '<?php $config = array();' >{CONFIG}"
+    spoil = f'python3 -c "{ACL}"; setpriv --reuid nobody --clear-groups sh -c "{swap}"'
+    assert who_ran(lab, operator.dry, by_root=spoil.replace("$config", "\\$config")) <= {WEB}
+
+
+def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
+    seen = operator.dry(lab)
+    assert seen.ok, seen.tail()

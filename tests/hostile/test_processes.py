@@ -1,0 +1,120 @@
+"""Processes: whose count as MISP's, and who may name one that root then signals (H4, H6, M1).
+
+One host from its old workers to the new ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from lab.hosts import LabHost
+from lab.lab import Lab
+from tests.e2e import observe
+from tests.hostile import attacks, operator
+from tests.hostile.attacks import APP, WEB
+
+SPECS = (attacks.spec("processes"),)
+
+STRANGERS = ("nobody", "deploy", "root")
+OLD = ("php", "-r", "sleep(600);", "./bin/resque")
+IN_THE_TREE = f"cd {APP}/Vendor/kamisama/php-resque-ex"
+STRAY = "export SUPERVISOR_PROCESS_NAME=default_00 SUPERVISOR_GROUP_NAME=misp-workers"
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab) -> LabHost:
+    host = lab["processes"]
+    attacks.prepare(host)
+    return host
+
+
+@contextlib.contextmanager
+def look_alikes(host: LabHost, before: str, *argv: str) -> Iterator[None]:
+    """A process of each stranger; at the block's end all of them must run as they did."""
+    with contextlib.ExitStack() as stack:
+        pids = {
+            user: stack.enter_context(attacks.running(host, user, *argv, before=before))
+            for user in STRANGERS
+        }
+        yield
+        assert {user: runs(host, pid) for user, pid in pids.items()} == dict.fromkeys(pids, True)
+
+
+def runs(host: LabHost, pid_file: str) -> bool:
+    """Whether a process lives, and is not stopped."""
+    state = host.exec(f"sed 's/.*) //' /proc/$(cat {pid_file})/stat 2>/dev/null || true").stdout
+    return state[:1] in ("S", "R", "D")
+
+
+@pytest.mark.parametrize("user", [WEB, "nobody"])
+def test_one_byte_of_a_look_alike_does_not_hide_the_rest_of_an_answer(
+    lab: Lab, host: LabHost, user: str
+) -> None:
+    before = rf"{IN_THE_TREE}; export QUEUE=$'\xff'"
+    with attacks.running(host, user, *OLD, before=before):
+        seen = operator.status(lab)
+        assert not seen.crashed, seen.tail()
+        assert "no answer" not in seen.words, seen.tail()
+
+
+def test_a_run_that_says_done_has_migrated_the_host(lab: Lab, host: LabHost) -> None:
+    before = rf"{IN_THE_TREE}; export QUEUE=$'\xff'"
+    with attacks.running(host, "nobody", *OLD, before=before):
+        seen = operator.deploy(lab)
+    if seen.ok:
+        assert not observe.old_workers_live(host), seen.tail()
+        assert observe.supervisor_password(host), seen.tail()
+    assert seen.ok, seen.tail()
+
+
+def test_old_workers_of_other_accounts_are_none(lab: Lab, host: LabHost) -> None:
+    if not observe.old_workers_live(host):
+        back = operator.rollback(lab)
+        assert back.ok, back.tail()
+    with look_alikes(host, f"{IN_THE_TREE}; export QUEUE=default", *OLD):
+        seen = operator.deploy(lab)
+        assert seen.ok, seen.tail()
+
+
+def test_workers_without_a_supervisord_of_other_accounts_are_none(lab: Lab, host: LabHost) -> None:
+    # Another count of workers, so that the step with the workers has something to do.
+    with look_alikes(host, f"{IN_THE_TREE}; {STRAY}", "php", "-r", "sleep(600);", "start_worker"):
+        seen = operator.deploy(lab, "--data", more(2))
+        assert seen.ok, seen.tail()
+
+
+@pytest.mark.parametrize("owner", ["root", "nobody"])
+def test_the_web_user_cannot_name_a_process_for_root_to_signal(
+    lab: Lab, host: LabHost, owner: str
+) -> None:
+    with attacks.running(host, owner, "sleep", "600") as victim:
+        pid = host.read(victim).strip()
+        # Where it is asked which of its workers wait: the other answers are as ever.
+        names = rf"""
+            $asked = (string)file_get_contents("/proc/self/cmdline") . print_r($GLOBALS, true);
+            if (!preg_match("/SIGSTOP|freeze|idle/i", $asked)) {{ return; }}
+            fwrite(STDOUT, "{pid}");
+            exit(0);
+        """
+        attacks.poison(host, names)
+        stray = ("php", "-r", "sleep(20);", "start_worker")
+        try:
+            with attacks.running(host, WEB, *stray, before=f"{IN_THE_TREE}; {STRAY}"):
+                operator.deploy(lab, "--data", more(3 if owner == "root" else 4), limit=90)
+            assert attacks.alive(host, victim), f"a process of {owner}'s was ended"
+            assert runs(host, victim)
+        finally:
+            attacks.heal(host)
+
+
+def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
+    seen = operator.deploy(lab)
+    assert seen.ok, seen.tail()
+
+
+def more(count: int) -> str:
+    """Host data with so many workers for one queue."""
+    return f'misp_workers={{"default": {count}, "email": 1, "cache": 1, "prio": 1, "update": 1}}'

@@ -1,0 +1,124 @@
+"""Root and the MISP tree, which the web user may rearrange at any moment (C2a, C2b, C3).
+
+One host lives through all of it: every attack is undone before the next, and what root must not
+touch is watched in a place of its own for each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from lab.hosts import LabHost
+from lab.lab import Lab
+from tests.e2e import observe
+from tests.hostile import attacks, operator
+from tests.hostile.attacks import APP, CONFIG, TREASURE, WEB
+
+SPECS = (attacks.spec("tree"),)
+
+FOLDERS = tuple(f"{APP}/{name}" for name in ("Vendor", "Config", "Console", "tmp", "Plugin"))
+BUT_CONFIG = tuple(folder for folder in FOLDERS if not folder.endswith("Config"))
+PHAR = f"{APP}/composer.phar"
+
+
+@pytest.fixture(scope="module")
+def host(lab: Lab) -> LabHost:
+    host = lab["tree"]
+    attacks.prepare(host)
+    attacks.make_movable(host, *FOLDERS)
+    attacks.bury(host, "Vendor", "Config", "Console", "tmp", "Plugin", "libraries")
+    return host
+
+
+@contextlib.contextmanager
+def broken_composer(host: LabHost) -> Iterator[None]:
+    """The web user has made Composer fail."""
+    host.exec(
+        f"cp -p {PHAR} {PHAR}.kept && echo '<?php usleep(300000); exit(1);' >{PHAR}", user=WEB
+    )
+    try:
+        yield
+    finally:
+        host.exec(f"mv {PHAR}.kept {PHAR}", user=WEB)
+
+
+def test_links_in_the_place_of_libraries_lead_root_nowhere(lab: Lab, host: LabHost) -> None:
+    spoil = "; ".join(
+        f"ln -s {TREASURE}/libraries/{name} {APP}/Vendor/{name}"
+        for name in ("supervisorphp", "guzzlehttp", "lstrojny", "php-http")
+    )
+    host.exec(spoil, user=WEB)
+    try:
+        with attacks.untouched(host):
+            operator.deploy(lab)
+    finally:
+        host.exec(f"find {APP}/Vendor -maxdepth 1 -type l -delete")
+
+
+def test_a_mount_below_the_libraries_is_not_emptied(lab: Lab, host: LabHost) -> None:
+    place = f"{APP}/Vendor/supervisorphp/supervisor/mounted"
+    host.exec(f"install -d -o {WEB} {place} && mkdir -p {TREASURE}/mounted")
+    host.exec(f"echo 'of root' >{TREASURE}/mounted/keep; mount --bind {TREASURE}/mounted {place}")
+    try:
+        with attacks.untouched(host), broken_composer(host):
+            operator.deploy(lab)
+    finally:
+        host.exec(f"umount {place}; rm -rf {APP}/Vendor/supervisorphp", check=False)
+
+
+@pytest.fixture
+def whole_libraries(host: LabHost) -> Iterator[None]:
+    """What an attack has left of the libraries is as before again."""
+    host.exec(f"cp -a {APP}/Vendor /srv/Vendor")
+    yield
+    host.exec(
+        f"rm -rf {APP}/Vendor {APP}/Vendor.taken; mv /srv/Vendor {APP}/Vendor;"
+        " systemctl restart misp-workers"
+    )
+
+
+@pytest.mark.usefixtures("whole_libraries")
+def test_a_folder_that_is_put_back_is_not_followed_when_it_is_swapped(
+    lab: Lab, host: LabHost
+) -> None:
+    with (
+        attacks.untouched(host),
+        broken_composer(host),
+        attacks.swapping(host, "when-new", TREASURE, f"{APP}/Vendor"),
+    ):
+        operator.deploy(lab)
+
+
+@pytest.mark.parametrize("what", ["failed deploy", "deploy"])
+def test_a_storm_of_links_leads_root_nowhere(lab: Lab, host: LabHost, what: str) -> None:
+    composer = broken_composer(host) if what == "failed deploy" else contextlib.nullcontext()
+    with attacks.untouched(host), composer, attacks.swapping(host, "storm", TREASURE, *FOLDERS):
+        seen = operator.deploy(lab)
+    assert seen.ended, seen.tail()
+    assert not seen.crashed, seen.tail()
+
+
+def test_after_the_storm_the_host_can_be_migrated(lab: Lab, host: LabHost) -> None:
+    seen = operator.deploy(lab)
+    assert seen.ok, seen.tail()
+    assert observe.daemon(host) > 0
+
+
+def test_nor_does_it_while_a_rollback_puts_everything_back(lab: Lab, host: LabHost) -> None:
+    with (
+        attacks.untouched(host),
+        attacks.swapping(host, "storm", TREASURE, *BUT_CONFIG),
+        attacks.swapping(host, "on-open", CONFIG, TREASURE, f"{APP}/Config"),
+    ):
+        seen = operator.rollback(lab)
+    assert seen.ended, seen.tail()
+    assert not seen.crashed, seen.tail()
+
+
+def test_and_then_it_can_be_rolled_back(lab: Lab, host: LabHost) -> None:
+    seen = operator.rollback(lab)
+    assert seen.ok, seen.tail()
+    assert observe.old_workers_live(host)

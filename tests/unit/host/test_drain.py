@@ -1,0 +1,168 @@
+"""Workers that are ended without a job in their hands, under a real supervisord."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.host import drain
+from tasks.host.drain import Crew
+from tasks.host.errors import DrainLimitError, HostError
+from tasks.host.processes import Table
+from tests.unit.host.crew import WEB, crew, freezer, real, wait_for_exec
+from tests.unit.host.fake_proc import FakeProc
+from tests.unit.host.real_supervisord import BUSY, IDLE, site, workers_text
+
+ROOT = "/var/www/MISP"
+WORKER = ("php", "-q", ROOT + "/app/Console/cake.php", "-working", ROOT + "/app", "start_worker")
+OURS = "0::/system.slice/supervisor.service\n"
+
+
+@pytest.fixture(name="one")
+def _one(tmp_path: Path) -> Iterator[Crew]:
+    with crew(tmp_path) as one:
+        yield one
+
+
+@pytest.fixture(name="proc")
+def _proc(tmp_path: Path) -> FakeProc:
+    return FakeProc(tmp_path / "proc")
+
+
+def _start(one: Crew, **code: str) -> list[int]:
+    real(one).include("misp-workers", workers_text(one.site.misp_root, **code))
+    real(one).start()
+    return wait_for_exec(one, len(code))
+
+
+def _states(one: Crew) -> dict[str, str]:
+    return {worker.name.partition(":")[2]: worker.state for worker in one.control().group()}
+
+
+def test_idle_workers_stop_at_once_and_busy_ones_after_their_job(one: Crew) -> None:
+    pids = _start(one, default=IDLE, prio=BUSY.format(seconds=2))
+    while not Table().children(pids[1]):
+        time.sleep(0.05)
+    begun = time.monotonic()
+    drain.stop_idle(one, 30)
+    assert 1 < time.monotonic() - begun < 20
+    assert _states(one) == {"default": "STOPPED", "prio": "STOPPED"}
+    assert sorted(freezer(one).frozen) == sorted(pids)
+    assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_at_the_limit_the_workers_run_again(one: Crew) -> None:
+    pids = _start(one, default=IDLE, prio=BUSY.format(seconds=60))
+    while not Table().children(pids[1]):
+        time.sleep(0.05)
+    with pytest.raises(DrainLimitError, match=r"drain limit: .* not restarted: misp-workers:prio"):
+        drain.stop_idle(one, 1)
+    assert _states(one) == {"default": "RUNNING", "prio": "RUNNING"}
+    assert pids[1] in wait_for_exec(one, 2)
+    os.kill(Table().children(pids[1])[0].pid, signal.SIGKILL)
+
+
+def test_a_job_whose_worker_is_gone_is_waited_for(one: Crew) -> None:
+    _start(one, default=IDLE)
+    with subprocess.Popen(
+        ["/bin/sleep", "2"],
+        user=65534,
+        group=65534,
+        cwd=one.site.misp_root,
+        env={"BACKGROUND_JOB_ID": "x"},
+    ) as job:
+        with pytest.raises(DrainLimitError, match=f"job of PID {job.pid}"):
+            drain.stop_idle(one, 0.2)
+        drain.stop_idle(one, 30)
+        assert job.poll() is not None or not Table().get(job.pid).is_alive  # type: ignore[union-attr]
+
+
+def test_nothing_to_stop(one: Crew) -> None:
+    drain.stop_idle(one, 0)
+    assert freezer(one).calls == []
+
+
+def test_jobs_that_stay_aside_are_told(one: Crew) -> None:
+    _start(one, default=IDLE)
+    freezer(one).problem = "Redis does not take back"
+    with pytest.raises(HostError, match=r"run again when Redis is well\. Redis does not take back"):
+        drain.stop_idle(one, 10)
+    with pytest.raises(HostError, match="Redis does not take back"):
+        drain.recover(one)
+
+
+def test_an_error_while_workers_are_frozen_thaws_them(
+    one: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (pid,) = _start(one, default=IDLE)
+
+    def fail(*_: object) -> list[str]:
+        raise HostError("supervisord is away")
+
+    monkeypatch.setattr("tasks.host.supervisor.Supervisord.send_stop", fail)
+    with pytest.raises(HostError, match="supervisord is away"):
+        drain.stop_idle(one, 5)
+    assert freezer(one).frozen == [pid]
+    found = Table().get(pid)
+    assert found is not None
+    assert found.state == "S"
+
+
+def test_frozen_workers_of_a_step_that_was_cut_off_go_on(one: Crew) -> None:
+    (pid,) = _start(one, default=IDLE)
+    os.kill(pid, signal.SIGSTOP)
+    drain.recover(one)
+    found = Table().get(pid)
+    assert found is not None
+    assert found.state != "T"
+
+
+def test_strays_end_and_others_do_not(one: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    (pid,) = _start(one, default=IDLE)
+    assert drain.strays(one.site, WEB, Table()) == []
+    os.kill(real(one).main_pid(), signal.SIGKILL)
+    real(one).process.wait()
+    for _ in range(100):
+        found = drain.strays(one.site, WEB, Table())
+        if found:
+            break
+        time.sleep(0.05)
+    if not found:
+        pytest.skip("orphans do not go to PID 1 here")
+    assert [stray.pid for stray in found] == [pid]
+    drain.end_strays(one, 10)
+    assert drain.strays(one.site, WEB, Table()) == []
+
+
+def test_whose_workers_strays_are(proc: FakeProc) -> None:
+    group = {"SUPERVISOR_GROUP_NAME": "misp-workers"}
+    proc.add(70, *WORKER, "prio", uid=33, cgroup=OURS)
+    proc.add(71, *WORKER, "prio", uid=33, environ=group)
+    proc.add(72, *WORKER, "prio", uid=33, parent=50, cgroup=OURS)  # of a supervisord
+    proc.add(73, *WORKER, "prio", uid=99, cgroup=OURS)  # anybody's
+    proc.add(74, "php", "./bin/resque", uid=33, cwd=ROOT, environ=group)  # an old worker
+    proc.add(75, *WORKER, "prio", uid=33, cgroup="0::/system.slice/own.service\n")
+    proc.add(76, *WORKER, "prio", uid=33, cgroup=OURS, is_in_a_container=True)
+    proc.add(77, "php", "/srv/m/cake.php", "start_worker", "prio", uid=33, cgroup=OURS)
+    proc.add(78, "sh", "-c", "start_worker " + ROOT, uid=33, environ=group)
+    web = WEB._replace(uid=33)
+    found = drain.strays(site(proc.folder), web, Table(proc.path))
+    assert [one.pid for one in found] == [70, 71]
+
+
+def test_whose_jobs_are_waited_for(proc: FakeProc) -> None:
+    job = {"BACKGROUND_JOB_ID": "0123"}
+    proc.add(70, "php", uid=33, cwd=ROOT + "/app", environ=job)
+    proc.add(71, "php", uid=33, cwd=ROOT + "/app")
+    proc.add(72, "php", uid=33, cwd=ROOT + "2", environ=job)
+    proc.add(73, "php", uid=99, cwd=ROOT, environ=job)
+    proc.add(74, "php", uid=33, cwd=ROOT, environ=job, is_in_a_container=True)
+    web = WEB._replace(uid=33)
+    found = drain.jobs(site(proc.folder), web, Table(proc.path))
+    assert [one.pid for one in found] == [70]

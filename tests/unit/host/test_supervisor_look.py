@@ -1,0 +1,175 @@
+"""Which supervisord it is, how root asks it, and what a look says of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.host.parts import Supervisor, Unit
+from tasks.host.processes import Process, Table
+from tasks.host.supervisor import NoAnswerError
+from tasks.host.supervisor_access import conf_of, control, read_files
+from tasks.host.supervisor_look import look
+from tests.unit.host.fake_proc import FakeProc
+from tests.unit.host.real_supervisord import RealSupervisord, free_port, group_text, site
+
+INET = "[inet_http_server]\nport=127.0.0.1:{port}\nusername=mine\npassword={password}\n"
+
+
+@pytest.fixture(name="daemon")
+def _daemon(tmp_path: Path) -> Iterator[RealSupervisord]:
+    daemon = RealSupervisord(tmp_path)
+    yield daemon
+    daemon.stop()
+
+
+def _unit(daemon: RealSupervisord) -> Unit:
+    pid = daemon.main_pid()
+    return Unit("supervisor.service", "active" if pid else "inactive", "enabled", pid, True)
+
+
+def _look(daemon: RealSupervisord, port: int = 9001, password: str = "") -> Supervisor:
+    return look(site(daemon.folder, port), _unit(daemon), Table(), password)
+
+
+def test_supervisord_that_runs(daemon: RealSupervisord) -> None:
+    ours = daemon.include("misp-workers", group_text("default"))
+    with ours.open("a") as file:
+        file.write("directory=/var/www/MISP\n")
+    daemon.start()
+    found = _look(daemon, free_port())
+    assert found.error == ""
+    assert found.conf == str(daemon.conf)
+    assert found.include == [f"{daemon.folder}/conf.d/*.conf"]
+    assert found.unix_socket == f"{daemon.folder}/s.sock"
+    assert [one.name for one in found.workers] == [
+        "misp-workers:default_00",
+        "misp-workers:default_01",
+    ]
+    assert (found.group_elsewhere, found.group_extra, found.inet_file) == ([], [], "")
+    assert found.group_root == "/var/www/MISP"
+    assert not found.is_listening
+
+
+def test_supervisord_that_does_not_run_has_no_programs(daemon: RealSupervisord) -> None:
+    daemon.include("misp-workers", group_text("default"))
+    found = _look(daemon, free_port())
+    assert (found.error, found.workers) == ("", [])
+    assert found.conf == str(daemon.conf)
+
+
+@pytest.mark.parametrize(
+    ("password", "known", "answer"),
+    [
+        ("mine", "", "ok"),
+        ("{SHA}", "mine", "ok"),
+        ("{SHA}", "other", "the password there is hashed, and is not the one that is known"),
+        ("{SHA}", "", ""),
+    ],
+)
+def test_a_foreign_inet_server(
+    daemon: RealSupervisord, password: str, known: str, answer: str
+) -> None:
+    port = free_port()
+    if password == "{SHA}":
+        password += hashlib.sha1(b"mine").hexdigest()  # noqa: S324
+    file = daemon.include("own", INET.format(port=port, password=password))
+    daemon.start()
+    found = _look(daemon, password=known)
+    assert found.inet_file == str(file)
+    assert (found.inet_address, found.inet_user) == (f"127.0.0.1:{port}", "mine")
+    assert found.inet_answer == answer
+    assert [one.pid for one in found.listeners] == [daemon.main_pid()]
+
+
+def test_our_own_rpc_file_is_not_foreign(daemon: RealSupervisord) -> None:
+    port = free_port()
+    daemon.include("misp-rpc", INET.format(port=port, password="x"))
+    daemon.start()
+    found = _look(daemon, port)
+    assert (found.inet_file, found.inet_answer) == ("", "")
+    assert found.is_listening
+
+
+def test_the_daemons_own_file_counts(daemon: RealSupervisord, tmp_path: Path) -> None:
+    daemon.start()
+    one = site(tmp_path)._replace(supervisor_conf="/etc/nowhere.conf")
+    assert look(one, _unit(daemon), Table()).conf == str(daemon.conf)
+
+
+def test_a_daemon_outside_of_its_unit(daemon: RealSupervisord) -> None:
+    daemon.start()
+    unit = Unit("supervisor.service", "inactive", "enabled", 0, True)
+    found = look(site(daemon.folder), unit, Table())
+    assert f"a supervisord (PID {daemon.main_pid()}, in " in found.error
+    assert "systemctl enable --now supervisor.service" in found.error
+
+
+def test_files_that_it_could_not_read_again_are_an_error(daemon: RealSupervisord) -> None:
+    daemon.start()
+    daemon.include("x", "no section\n")
+    found = _look(daemon)
+    assert "supervisord cannot read" in found.error
+
+
+@pytest.mark.parametrize("has_hash", [False, True])
+def test_a_socket_with_a_password_that_only_its_section_has(
+    tmp_path: Path, *, has_hash: bool
+) -> None:
+    password = "{SHA}" + hashlib.sha1(b"s%c").hexdigest() if has_hash else "s%%c"  # noqa: S324
+    daemon = RealSupervisord(tmp_path, f"username=root\npassword={password}\n")
+    daemon.start()
+    try:
+        found = _look(daemon)
+        assert found.error.startswith("supervisord (PID") == has_hash
+        if has_hash:
+            with daemon.conf.open("a") as file:
+                file.write("[supervisorctl]\nusername=root\npassword=s%%c\n")
+            assert _look(daemon).error == ""
+            assert _look(daemon, password="s%c").error == ""
+    finally:
+        daemon.stop()
+
+
+def test_without_a_socket_the_inet_server_is_asked(daemon: RealSupervisord) -> None:
+    port = free_port()
+    daemon.drop_socket(port)
+    daemon.include("own", INET.format(port=port, password="mine"))
+    daemon.start()
+    found = read_files(site(daemon.folder), Table().get(daemon.main_pid()))
+    assert control(found, daemon.main_pid()).status() == []
+    daemon.include("own", "")
+    found = read_files(site(daemon.folder), Table().get(daemon.main_pid()))
+    with pytest.raises(NoAnswerError, match="no server with a known password"):
+        control(found, daemon.main_pid())
+
+
+def _supervisord(tmp_path: Path, *argv: str, cwd: str = "/") -> Process:
+    proc = FakeProc(tmp_path / "proc")
+    proc.add(50, *argv, cwd=cwd)
+    found = Table(proc.path).get(50)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("words", "path"),
+    [
+        (("-n", "-c", "/etc/a.conf"), "/etc/a.conf"),
+        (("-c/etc/a.conf",), "/etc/a.conf"),
+        (("--configuration", "/etc/a.conf", "-n"), "/etc/a.conf"),
+        (("--configuration=/etc/a.conf",), "/etc/a.conf"),
+        (("-c", "a.conf"), "/srv/a.conf"),
+    ],
+)
+def test_the_file_by_the_command_line(tmp_path: Path, words: tuple[str, ...], path: str) -> None:
+    argv = ("/usr/bin/python3", "/usr/bin/supervisord", *words)
+    assert conf_of(_supervisord(tmp_path, *argv, cwd="/srv")) == path
+
+
+def test_the_file_of_one_without_c(tmp_path: Path) -> None:
+    found = conf_of(_supervisord(tmp_path, "/usr/bin/python3", "/usr/bin/supervisord"))
+    assert found in ("", "/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
