@@ -15,6 +15,7 @@ from tasks.host.parts import (
     OldBackend,
     OldWorkers,
     Php,
+    Proof,
     System,
     Tree,
     Version,
@@ -120,7 +121,7 @@ class _Looker:
     def settings(self) -> Any:
         from tasks.host import settings
 
-        return settings.look(self._need())
+        return settings.look(self.misp) if self.misp else settings.unknown(self.site, self.problem)
 
     def new_backend(self) -> NewBackend:
         from tasks.host import new_backend
@@ -158,7 +159,7 @@ class _Looker:
     def libraries(self) -> Any:
         from tasks.host import libraries
 
-        return libraries.look(self._need())
+        return libraries.look(self.misp) if self.misp else libraries.unknown(self.site)
 
     def supervisor(self) -> Any:
         if self._supervisor is None:
@@ -189,7 +190,7 @@ class _Looker:
     def proof(self) -> Any:
         from tasks.host import proof
 
-        return proof.look(self._need())
+        return proof.look(self.misp) if self.misp else Proof("", "")
 
     def view(self) -> View:
         if self._view is None:

@@ -1,8 +1,9 @@
 """One MISP as the functions of this package work on it: its web user, its PHP, its two Redis."""
 
+import json
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from tasks.host import gate, places
+from tasks.host import files, gate, places
 from tasks.host.bridge import Bridge, BridgeRedis
 from tasks.host.errors import WebUserError
 from tasks.host.parts import Version
@@ -97,14 +98,27 @@ class Misp:
         return places.wanted_place(desired_redis(self.desired), stored.block, stored.misp)
 
     def new(self) -> Backend:
-        """The new backend: where MISP's workers are, else where it shall be."""
-        stored = self.stored()
-        return self.at(places.stored_place(stored.block, stored.misp) or self.wanted())
+        """The new backend at `new_at`."""
+        return self.at(self.new_at())
 
     def new_at(self) -> Place:
-        """The place of `new`."""
+        """Where the new backend is: where MISP has it, else where it was, else where it shall be."""
         stored = self.stored()
-        return places.stored_place(stored.block, stored.misp) or self.wanted()
+        place = places.stored_place(stored.block, stored.misp)
+        return place or self._remembered() or self.wanted()
+
+    def remember_new(self) -> None:
+        """Keep where the new backend is, before MISP forgets it: jobs of it are yet to move."""
+        files.make_folder(self.site.state_dir)
+        files.write(self._memory, json.dumps(self.new_at()._asdict()).encode())
+
+    @property
+    def _memory(self) -> str:
+        return self.site.state_dir + "/new-backend"
+
+    def _remembered(self) -> Optional[Place]:
+        data = files.read(self._memory)
+        return Place(**json.loads(data.decode())) if data else None
 
     def old(self) -> Optional[Backend]:
         """The old backend; `None`: this MISP has no CakeResque."""
@@ -143,8 +157,6 @@ def desired_redis(desired: Desired) -> Dict[str, Any]:
 
 def first_json(data: bytes) -> Any:
     """The JSON in what `cake` prints: PHP may put a warning around it. `None`: there is none."""
-    import json
-
     text = data.decode("utf-8", "replace")
     starts = [place for place in (text.find("{"), text.find("[")) if place >= 0]
     for start in sorted(starts):

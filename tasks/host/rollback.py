@@ -43,6 +43,7 @@ def disable_backend(site: Site, desired: Desired) -> List[str]:
 def _turn_off(one: Misp) -> List[str]:
     if one.stored().is_on:
         workers.stop_idle(one)
+        one.remember_new()
     messages = settings.disable(one)
     web.reload(one.site, one.user)
     return messages

@@ -24,10 +24,7 @@ def look(one: Misp) -> Settings:
         stored, wanted = one.stored(), one.wanted()
         timeout = _read_timeout(one, stored)
     except HostError as error:
-        place = Place("", 0, 0, "", 0)
-        return Settings(
-            str(error), {}, place, False, False, True, False, False, True, -1.0, is_pending
-        )
+        return unknown(site, str(error))
     # In the database an empty value is no row at all (SystemSetting.php).
     absent = "" if stored.is_in_database else None
     return Settings(
@@ -43,6 +40,13 @@ def look(one: Misp) -> Settings:
         timeout,
         is_pending,
     )
+
+
+def unknown(site: Site, error: str) -> Settings:
+    """The part where MISP's settings cannot be asked."""
+    place = Place("", 0, 0, "", 0)
+    is_pending = rpc.is_pending(site)
+    return Settings(error, {}, place, False, False, True, False, False, True, -1.0, is_pending)
 
 
 def _read_timeout(one: Misp, stored: Stored) -> float:
