@@ -8,7 +8,7 @@ import configparser
 import glob
 import os
 import re
-from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from tasks.host import files
 from tasks.host.files import FileError
@@ -146,13 +146,15 @@ class SupervisorFiles:
         found = self.sections(group_file)
         return ["[%s]" % name for name in found if _stripped(name) not in ours]
 
-    def old_programs(self) -> List[str]:
-        """Programs of any file that start old workers, by themselves or by a script."""
-        return sorted(
-            name.partition(":")[2].strip()
-            for name in self.sections()
-            if name.startswith(PROGRAM_KINDS) and _starts_old(self.get(name, "command"))
-        )
+    def old_programs(self, roots: Sequence[str]) -> List[str]:
+        """Programs that start old workers of the MISP in these folders, as in "NAME in FILE"."""
+        found = []
+        for name in self.sections():
+            command, folder = self.get(name, "command"), self.get(name, "directory")
+            if name.startswith(PROGRAM_KINDS) and _starts_old(command, folder, roots):
+                file = self.files_with(_stripped(name))[-1]
+                found.append("%s in %s" % (name.partition(":")[2].strip(), file))
+        return sorted(found)
 
     def _servers(self, kind: str, file: str = "") -> Iterator[Server]:
         for name in self.sections(file):
@@ -240,15 +242,15 @@ def _names_in(section: str) -> Dict[str, Any]:
     return {"program_name": name, "group_name": name, "process_num": 0, "numprocs": 1}
 
 
-def _starts_old(command: str) -> bool:
-    """Whether a command starts old workers, or a script of root's that it runs does."""
-    if STARTS_OLD_WORKERS.search(command):
-        return True
+def _starts_old(command: str, folder: str, roots: Sequence[str]) -> bool:
+    """Whether a command starts old workers of this MISP, or a script of root's that it runs does."""
+    lines = [command]
     for word in command.split()[:3]:
         text = _script(word) if word.startswith("/") else ""
-        if any(STARTS_OLD_WORKERS.search(line.partition("#")[0]) for line in text.splitlines()):
-            return True
-    return False
+        lines += [line.partition("#")[0] for line in text.splitlines()]
+    where = "/ ".join([*lines, folder, ""])
+    is_ours = any(root + "/" in where for root in roots)
+    return is_ours and any(STARTS_OLD_WORKERS.search(line) for line in lines)
 
 
 def _script(path: str) -> str:

@@ -217,7 +217,7 @@ def test_our_own_group_is_ours(etc: Path) -> None:
     assert found.group_elsewhere(str(ours)) == []
     assert found.group_extra(str(ours)) == []
     assert found.group_root(str(ours)) == "/var/www/MISP"
-    assert found.old_programs() == []
+    assert found.old_programs(["/var/www/MISP"]) == []
 
 
 def test_another_misps_group_in_a_file_of_another_suffix(etc: Path) -> None:
@@ -268,8 +268,13 @@ def test_a_hand_made_group_without_directory(etc: Path) -> None:
 )
 def test_programs_that_start_old_workers(etc: Path, command: str, *, is_old: bool) -> None:
     (etc / "wrapper.sh").write_text("#!/bin/bash\n# start\ncd /x && sudo worker/start.sh\n")
-    (etc / "conf.d" / "x.conf").write_text(f"[program:x]\ncommand={command.format(folder=etc)}\n")
-    assert _read(etc, MISP="/var/www/MISP").old_programs() == (["x"] if is_old else [])
+    (etc / "conf.d" / "x.conf").write_text(
+        f"[program:x]\ndirectory=/var/www/MISP/app\ncommand={command.format(folder=etc)}\n"
+    )
+    found = _read(etc, MISP="/var/www/MISP")
+    named = [f"x in {etc / 'conf.d' / 'x.conf'}"]
+    assert found.old_programs(["/var/www/MISP", "/x"]) == (named if is_old else [])
+    assert found.old_programs(["/srv/other"]) == []
 
 
 def test_a_reference_to_an_unknown_name_stays() -> None:
