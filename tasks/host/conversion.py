@@ -27,6 +27,7 @@ _DELAYED_TIMES = "_schdlr_"
 # time. 0: a worker or the old scheduler was faster.
 _HOLD = """
 redis.call("LLEN", KEYS[2])
+redis.call("ZCARD", KEYS[3])
 if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 if redis.call("LLEN", KEYS[1]) == 0 then redis.call("ZREM", KEYS[3], ARGV[3]) end
 redis.call("RPUSH", KEYS[2], ARGV[2])

@@ -122,16 +122,25 @@ class Schedule:
         A request from before may enqueue for as long as workers for it live: longer would be a web
         tier that was never reloaded, which the drain reports but cannot prevent.
         """
-        world = self.world
         count = self.random.choice((0, 2, 4, 8))
         times = sorted(self.random.uniform(0, WEB_SECONDS) for _ in range(count))
         for when in times:
             self.kernel.sleep(max(0.0, when - self.kernel.time))
-            self.kernel.step()
-            is_on = world.is_on()
-            seen = world.is_on(delay=self.random.choice((0, 0, 0.5, 2, 8)))
-            lives = bool(self.group.running()) if seen else bool(world.old_workers)
-            (world.enqueue_new if (seen if lives else is_on) else world.enqueue_old)(self._task())
+            self._request()
+
+    def _request(self) -> None:
+        world = self.world
+        self.kernel.step()
+        is_on = world.is_on()
+        seen = world.is_on(delay=self.random.choice((0, 0, 0.5, 2, 8)))
+        lives = bool(self.group.running()) if seen else bool(world.old_workers)
+        (world.enqueue_new if (seen if lives else is_on) else world.enqueue_old)(self._task())
+
+    def _visit(self) -> None:
+        """Users are busy just when the tool is."""
+        for _ in range(self.random.choice((1, 2, 4))):
+            self.kernel.sleep(self.random.choice((0.02, 0.5)) * self.random.random())
+            self._request()
 
     def _chaos(self) -> None:
         """Kills of workers, a restart of supervisord, a pause of old workers."""
@@ -194,6 +203,8 @@ class Schedule:
 
     def _enter(self, moment: str) -> None:
         """The run has come to something in which it may be meant to die."""
+        if self.random.random() < 0.3 and self.kernel.time < WEB_SECONDS:
+            self.kernel.spawn("visitor", self._visit, hurry=0.01)
         run = self.kernel.current
         if self._dies_in == moment and run is not None:
             self._dies_in = ""
@@ -208,7 +219,7 @@ class Schedule:
             self._enter("settle")
             way_back.settle(old, new, self.world.discard, self.world.rename, self.kernel)
         self._set_enabled(True)
-        if self.group.running() and self.random.random() < 0.4:  # the group's file has changed
+        if self.group.running() and self.random.random() < 0.6:  # the group's file has changed
             self._stop_new_workers()
         self.group.start()
         self._prove()
