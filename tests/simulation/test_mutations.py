@@ -80,7 +80,16 @@ def _aside_in_steps(patch: pytest.MonkeyPatch) -> None:
 
 
 def _id_not_derived(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(jobs.NewJob, "old_id", property(lambda _self: jobs.new_id().replace("-", "")))
+    """Each run gives a job another old id."""
+    run = [0]
+    move_back = way_back.move_back
+
+    def counted(*args: Any) -> way_back.WayBack:
+        run[0] += 1
+        return move_back(*args)
+
+    patch.setattr(jobs.NewJob, "old_id", property(lambda job: f"{job.id}-{run[0]}"))
+    patch.setattr(way_back, "move_back", counted)
 
 
 def _input_removed_before_it_is_stored(patch: pytest.MonkeyPatch) -> None:
@@ -103,6 +112,19 @@ def _idle_by_child(patch: pytest.MonkeyPatch) -> None:
     """A worker without a child counts as idle, whatever Redis says."""
     patch.setattr(idle._Freezer, "_waits", lambda *_: True)
     patch.setattr(idle._Freezer, "_all_wait", lambda *_: True)
+
+
+def _no_row_of_what_had_arrived(patch: pytest.MonkeyPatch) -> None:
+    """A rollback forgets the rows of what a conversion that was cut off had moved."""
+    release = conversion.release_held
+
+    def forgetful(old: Backend, new: Backend, rename: jobs.Rename, lock: Any) -> Any:
+        def only_back(pairs: list[tuple[str, str]]) -> None:
+            rename([pair for pair in pairs if "-" in pair[0]])  # a new id
+
+        return release(old, new, only_back, lock)
+
+    patch.setattr(way_back, "release_held", forgetful)
 
 
 def _no_settling(patch: pytest.MonkeyPatch) -> None:
@@ -140,6 +162,7 @@ MUTATIONS: dict[str, Mutation] = {
     "idle by its child alone": _idle_by_child,
     "marks of a way back that was cut off not looked at": _no_settling,
     "frozen workers not thawed": _no_thaw,
+    "rows of what had arrived not renamed": _no_row_of_what_had_arrived,
 }
 
 
