@@ -148,7 +148,8 @@ def release_held(old: Backend, new: Backend, rename: Rename, lock: Lock) -> Conv
     What had arrived on the new side is there, and nothing of it remains on this one.
     """
     found, odd = held_jobs(old)
-    waiting, arrived = [], []
+    waiting: List[Held] = []
+    arrived: List[Held] = []
     for held in found:
         lock.renew()
         mark = new.redis.command("EXISTS", new.key(MOVED + held.id))

@@ -188,7 +188,7 @@ class Schedule:
         hurry = self.random.choice((0.005, 0.05)) if is_killed else 0.01
         run = self.kernel.spawn("run", body, hurry=hurry)
         if is_killed and not self._dies_in:
-            run.dies_at = self._soon()
+            run.dies_at = self.random.randrange(1, 200)
         self.kernel.trace(f"{name} ({leftovers}) begins, dies in {self._dies_in} {run.dies_at}")
         operator = self.kernel.current
         assert operator is not None
@@ -199,7 +199,7 @@ class Schedule:
         return run
 
     def _soon(self) -> int:
-        return int(60 ** self.random.random()) + self.random.randrange(8)
+        return self.random.randrange(1, self.random.choice((15, 25, 100)))
 
     def _enter(self, moment: str) -> None:
         """The run has come to something in which it may be meant to die."""
