@@ -37,7 +37,10 @@ TROUBLE_SECONDS = 45.0  # until chaos has ended as well
 SETTLED = 45.0  # seconds after which all that can be done is done
 LEFTOVERS = ("stop", "wait", "convert", "convert")
 # Where a run is killed: within so many steps after it has begun with one of these, or anywhere.
-MOMENTS = ("convert", "move back", "settle", "stop workers", "retire", "")
+MOMENTS = {
+    "deploy": ("convert", "convert", "convert", "settle", "stop workers", "retire", ""),
+    "rollback": ("move back", "move back", "stop workers", ""),
+}
 
 
 class RunFailedError(Exception):
@@ -62,7 +65,6 @@ class Schedule:
         self.group = SimulatedGroup(self.world)
         self.old_workers = SimulatedOldWorkers(self.world)
         self.processes = SimulatedProcesses(self.world)
-        self.is_retired = False
         self.timeout = 20  # drain_timeout
         self._dies_in = ""
         self.proofs_failed = 0
@@ -96,19 +98,27 @@ class Schedule:
         return Outcome(faults, steps)
 
     def _begin(self) -> None:
-        """A MISP on the old backend, with work."""
-        self.old_workers.start()
-        for _ in range(self.random.choice((0, 1, 3, 6))):
-            self.world.enqueue_old(self._task())
-        for _ in range(self.random.choice((0, 0, 1, 2))):
-            self.world.enqueue_later(self._task(can_have_data=False), self.random.randrange(12))
+        """A MISP with work, on the old backend or migrated already."""
+        backlog = [self._task() for _ in range(self.random.choice((0, 2, 4, 8)))]
+        if self.random.random() < 0.4:
+            self.world.enabled.append((0.0, True))
+            self.old_workers.is_enabled = False
+            self.group.boot()
+            for task in backlog:
+                self.world.enqueue_new(task)
+        else:
+            self.old_workers.start()
+            for task in backlog:
+                self.world.enqueue_old(task)
+            for _ in range(self.random.choice((0, 0, 1, 2))):
+                self.world.enqueue_later(self._task(can_have_data=False), self.random.randrange(12))
         if self.random.random() < 0.3 and not self.world.is_socket:  # another host on this Redis
             NewWorker(self.world, "neighbour", "default")
 
     def _task(self, depth: int = 0, can_have_data: bool = True) -> Task:
         has_data = can_have_data and self.random.random() < 0.25
         task = self.world.task(
-            self.random.choice(QUEUES), self.random.choice((0.01, 0.3, 2.0)), has_data
+            self.random.choice(QUEUES), self.random.choice((0.01, 1.0, 3.0)), has_data
         )
         if depth < 2 and self.random.random() < 0.25:
             task.children = [self._task(depth + 1) for _ in range(self.random.choice((1, 1, 2)))]
@@ -181,8 +191,9 @@ class Schedule:
 
     def _one_run(self, name: str, *, is_killed: bool) -> Actor:
         leftovers = self.random.choice(LEFTOVERS)
-        self.timeout = self.random.choice((2, 8, 20)) if is_killed else 20
-        self._dies_in = self.random.choice(MOMENTS) if is_killed else ""
+        self.timeout = self.random.choice((1, 1, 4, 20) if is_killed else (4, 20))
+        self._dies_in = self.random.choice(MOMENTS[name]) if is_killed else ""
+        leftovers = "convert" if self._dies_in == "convert" else leftovers
         body = self._rollback if name == "rollback" else lambda: self._deploy(leftovers)
         # A tool that is slow leaves more room between its commands.
         hurry = self.random.choice((0.005, 0.05)) if is_killed else 0.01
@@ -224,7 +235,7 @@ class Schedule:
         self.group.start()
         self._prove()
         self._drain(leftovers)
-        if not self.is_retired:
+        if self.old_workers.is_enabled:
             self._enter("retire")
             retirement.retire(
                 self._look,
@@ -233,11 +244,11 @@ class Schedule:
                 self.timeout,
                 self.kernel,
             )
-            self.is_retired = True
+            self.old_workers.is_enabled = False
         old_backend.forget_dead_workers(old, self._is_old_worker, HOST)
 
     def _prove(self) -> None:
-        self.kernel.sleep(self.random.uniform(0.5, 6))
+        self.kernel.sleep(self.random.choice((0.05, 1, 5)))
         if self.random.random() < 0.1:
             _, new = backends(self.world)
             limits = proof_jobs.Limits(30, 60)
@@ -269,7 +280,6 @@ class Schedule:
         old, new = backends(self.world)
         self._enter("move back")
         way_back.move_back(old, new, self.world.store, self.world.rename, self.kernel)
-        self.is_retired = False
 
     def _heal(self) -> None:
         _, new = backends(self.world)
@@ -290,11 +300,11 @@ class Schedule:
         stopping.stop_idle_workers(new, where, self.group, self.processes, self.timeout)
 
     def _drain(self, leftovers: str) -> None:
-        if self.is_retired:
+        if not self.old_workers.is_enabled:
             return
         decides = drain.Drain(leftovers, self.timeout)
         while True:
-            can_return = bool(self.world.old_workers) or self.old_workers.is_held
+            can_return = bool(self.world.old_workers) or self.old_workers.is_enabled
             state, queues = self._look(), self.old_workers.queues()
             look = backlog.Look(state, queues, can_return, self.kernel.now())
             decision = decides.see(look)

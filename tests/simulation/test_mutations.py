@@ -12,8 +12,9 @@ from tasks.host.errors import DrainLimitError
 from tasks.host.queues import ASIDE, NEW_QUEUES, Backend
 from tests.simulation.conftest import Lines
 from tests.simulation.schedule import Schedule
+from tests.simulation.world import SimulatedGroup
 
-LIMIT = 2000  # schedules until one has to fail
+LIMIT = 3000  # schedules until one has to fail
 
 pytestmark = pytest.mark.simulation
 
@@ -114,6 +115,21 @@ def _idle_by_child(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(idle._Freezer, "_all_wait", lambda *_: True)
 
 
+def _starting_ones_stopped_late(patch: pytest.MonkeyPatch) -> None:
+    """A worker that had no process at the look is stopped after the others were frozen."""
+    late: list[str] = []
+    stop = SimulatedGroup.stop
+
+    def stop_later(self: SimulatedGroup, names: list[str], frozen: list[int]) -> None:
+        if frozen:
+            stop(self, [*names, *late], frozen)
+            late.clear()
+        else:
+            late.extend(names)
+
+    patch.setattr(SimulatedGroup, "stop", stop_later)
+
+
 def _no_row_of_what_had_arrived(patch: pytest.MonkeyPatch) -> None:
     """A rollback forgets the rows of what a conversion that was cut off had moved."""
     release = conversion.release_held
@@ -162,6 +178,7 @@ MUTATIONS: dict[str, Mutation] = {
     "idle by its child alone": _idle_by_child,
     "marks of a way back that was cut off not looked at": _no_settling,
     "frozen workers not thawed": _no_thaw,
+    "starting workers stopped late": _starting_ones_stopped_late,
     "rows of what had arrived not renamed": _no_row_of_what_had_arrived,
 }
 

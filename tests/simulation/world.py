@@ -336,6 +336,7 @@ class NewWorker:
 
     def die(self, *, is_excused: bool) -> None:
         """By TERM or KILL. A job that runs is another process, and goes on."""
+        self._world.kernel.trace(f"{self.name} ends, in its hand {self.hand}")
         if self.hand is not None and is_excused:
             self._world.excused.add(self.hand)
         self._world.kernel.kill(self.actor)
@@ -482,6 +483,9 @@ class SimulatedGroup(Group):
 
     def start(self) -> None:
         self._world.kernel.step()
+        self.boot()
+
+    def boot(self) -> None:
         self._wanted |= set(GROUP)
         for name in GROUP:
             self._start(name)
@@ -520,6 +524,7 @@ class SimulatedOldWorkers(OldWorkers):
     def __init__(self, world: World) -> None:
         self._world = world
         self.is_held = False
+        self.is_enabled = True  # at boot, and by whom looks at the unit
 
     def hold(self) -> None:
         self._world.kernel.step()
@@ -536,7 +541,7 @@ class SimulatedOldWorkers(OldWorkers):
 
     def start_again(self) -> None:
         self._world.kernel.step()
-        self.is_held = False
+        self.is_held, self.is_enabled = False, True
         self.start()
 
     def start(self) -> None:
