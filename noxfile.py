@@ -149,6 +149,13 @@ def fake(session: nox.Session) -> None:
 
 
 @nox.session
+def simulation(session: nox.Session) -> None:
+    """The cut-over in thousands of interleavings, with a real redis-server. Option: --seed N."""
+    _install(session)
+    _pytest(session, "simulation", "-n", "2", *_options(session)[1])
+
+
+@nox.session
 def e2e(session: nox.Session) -> None:
     """Migrations in containers. Options: --install-engine, --keep, and pytest's."""
     _install(session)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import socket
+import struct
 import subprocess
 import time
 from collections.abc import Iterator
@@ -48,7 +49,8 @@ class Connection(Redis):
 
     def __init__(self, path: Path, database: int = 0) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(10)
+        # The kernel's limit: with Python's own each call would ask first whether it may.
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", 10, 0))
         self._socket.connect(str(path))
         self._buffer = b""
         self._at = 0
@@ -61,6 +63,10 @@ class Connection(Redis):
             parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
         try:
             self._socket.sendall(b"".join(parts))
+            data = self._socket.recv(1 << 20)
+            if data[:1] == b":" and data[-2:] == b"\r\n":  # what most commands reply
+                return int(data[1:-2])
+            self._buffer, self._at = data, 0
             return self._reply()
         except OSError as error:
             raise RedisGoneError(str(error)) from error

@@ -27,6 +27,7 @@ _DELAYED_TIMES = "_schdlr_"
 # time. 0: a worker or the old scheduler was faster.
 _HOLD = """
 redis.call("LLEN", KEYS[2])
+redis.call("ZCARD", KEYS[3])
 if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 if redis.call("LLEN", KEYS[1]) == 0 then redis.call("ZREM", KEYS[3], ARGV[3]) end
 redis.call("RPUSH", KEYS[2], ARGV[2])
@@ -147,15 +148,17 @@ def release_held(old: Backend, new: Backend, rename: Rename, lock: Lock) -> Conv
     What had arrived on the new side is there, and nothing of it remains on this one.
     """
     found, odd = held_jobs(old)
-    waiting = []
+    waiting: List[Held] = []
+    arrived: List[Held] = []
     for held in found:
         lock.renew()
-        if truth(new.redis.command("EXISTS", new.key(MOVED + held.id)), "the mark of a job"):
-            old.redis.command("LREM", old.key(HELD), 1, held.entry)
-        else:
-            waiting.append(held)
-    for start in range(0, len(waiting), PAGE):
-        rename([(held.id, held.job.id) for held in waiting[start : start + PAGE]])
+        mark = new.redis.command("EXISTS", new.key(MOVED + held.id))
+        (arrived if truth(mark, "the mark of a job") else waiting).append(held)
+    # A row names its job by the id that this has on its side.
+    _rename(rename, [(held.job.id, held.id) for held in arrived])
+    _rename(rename, [(held.id, held.job.id) for held in waiting])
+    for held in arrived:
+        old.redis.command("LREM", old.key(HELD), 1, held.entry)
     for held in reversed(waiting):  # the oldest job comes to the head of its list
         lock.renew()
         keys = (old.key(HELD), old.key(held.name), old.key(_DELAYED_TIMES))
@@ -174,12 +177,17 @@ def _move_held(
         for held in some:
             lock.renew()
             _arrive(new, held, clock)
-        rename([(held.job.id, held.id) for held in some])
+        _rename(rename, [(held.job.id, held.id) for held in some])
         for held in some:
             lock.renew()
             old.redis.command("DEL", old.key("job:" + held.job.id + ":status"))
             old.redis.command("LREM", old.key(HELD), 1, held.entry)
     return len(found), odd
+
+
+def _rename(rename: Rename, pairs: List[Tuple[str, str]]) -> None:
+    for start in range(0, len(pairs), PAGE):  # process_id has no index
+        rename(pairs[start : start + PAGE])
 
 
 def _arrive(new: Backend, held: Held, clock: Clock) -> None:

@@ -20,19 +20,35 @@ _KEYS = 20000  # as many are looked at
 _SHOWN = 3
 _CLIENTS_BYTES = 8 * 1024 * 1024
 
-# KEYS: a queue's list, and the one beside it. Each list moves in one step, so a job is always in
-# one of the two; what was set aside first stays first.
+# KEYS: the queues' lists and those beside them, in pairs. All move in one step, so a job is always
+# in one of the two; what was set aside first stays first. A key of another type fails at the first
+# command, when nothing has changed yet.
 _PUT_ASIDE = """
-if redis.call("EXISTS", KEYS[1]) == 0 then return 0 end
-if redis.call("EXISTS", KEYS[2]) == 0 then redis.call("RENAME", KEYS[1], KEYS[2]) return 1 end
-for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end
-redis.call("DEL", KEYS[1])
+for i = 1, #KEYS, 2 do redis.call("LLEN", KEYS[i]) redis.call("LLEN", KEYS[i + 1]) end
+for i = 1, #KEYS, 2 do
+  if redis.call("EXISTS", KEYS[i]) == 1 then
+    if redis.call("EXISTS", KEYS[i + 1]) == 0 then
+      redis.call("RENAME", KEYS[i], KEYS[i + 1])
+    else
+      for _, job in ipairs(redis.call("LRANGE", KEYS[i], 0, -1)) do
+        redis.call("RPUSH", KEYS[i + 1], job)
+      end
+      redis.call("DEL", KEYS[i])
+    end
+  end
+end
 return 1
 """
 _TAKE_BACK = """
-if redis.call("EXISTS", KEYS[2]) == 0 then return 0 end
-for _, job in ipairs(redis.call("LRANGE", KEYS[1], 0, -1)) do redis.call("RPUSH", KEYS[2], job) end
-redis.call("RENAME", KEYS[2], KEYS[1])
+for i = 1, #KEYS, 2 do redis.call("LLEN", KEYS[i]) redis.call("LLEN", KEYS[i + 1]) end
+for i = 1, #KEYS, 2 do
+  if redis.call("EXISTS", KEYS[i + 1]) == 1 then
+    for _, job in ipairs(redis.call("LRANGE", KEYS[i], 0, -1)) do
+      redis.call("RPUSH", KEYS[i + 1], job)
+    end
+    redis.call("RENAME", KEYS[i + 1], KEYS[i])
+  end
+end
 return 1
 """
 _RENEW = """
@@ -51,17 +67,12 @@ class BusyError(HostError):
 
 def look(new: Backend, database: int) -> NewBackend:
     """Return what the new backend has, and whether its Redis is fit for it."""
-    waiting = {}
-    aside = moving = 0
-    for queue in NEW_QUEUES:
-        waiting[queue] = _length(new, queue)
-        aside += _length(new, ASIDE + queue)
-        moving += _length(new, MOVING + queue)
+    waiting = {queue: _length(new, queue) for queue in NEW_QUEUES}
     return NewBackend(
         waiting=waiting,
         foreign_keys=foreign_keys(new),
-        aside=aside,
-        moving=moving,
+        aside=_lengths(new, ASIDE),
+        moving=_lengths(new, MOVING),
         blocked_clients=blocked_clients(new, database),
         eviction=eviction(new),
     )
@@ -69,6 +80,17 @@ def look(new: Backend, database: int) -> NewBackend:
 
 def _length(new: Backend, name: str) -> int:
     return number(new.redis.command("LLEN", new.key(name)), "the length of a queue")
+
+
+def _lengths(new: Backend, kind: str) -> int:
+    names = [kind + queue for queue in NEW_QUEUES]
+    return sum(_length(new, name) for name in names) if exists(new, *names) else 0
+
+
+def exists(backend: Backend, *names: str) -> bool:
+    """Whether there is one of some keys: a Redis is asked once for what is mostly not there."""
+    reply = backend.redis.command("EXISTS", *[backend.key(name) for name in names])
+    return number(reply, "whether keys exist") > 0
 
 
 def foreign_keys(new: Backend) -> List[str]:
@@ -113,8 +135,7 @@ def eviction(new: Backend) -> str:
 def put_aside(new: Backend) -> bool:
     """Move what waits to lists that no worker knows. False: this Redis allows no scripts."""
     try:
-        for queue in NEW_QUEUES:
-            _move(new, _PUT_ASIDE, queue)
+        _move(new, _PUT_ASIDE)
     except RedisGoneError:
         raise
     except RedisError:
@@ -124,15 +145,14 @@ def put_aside(new: Backend) -> bool:
 
 def take_back(new: Backend) -> None:
     """Move what was set aside back to the heads of the queues."""
-    lists = [new.key(ASIDE + queue) for queue in NEW_QUEUES]
-    if number(new.redis.command("EXISTS", *lists), "the jobs that were set aside"):
-        for queue in NEW_QUEUES:
-            _move(new, _TAKE_BACK, queue)
+    if exists(new, *[ASIDE + queue for queue in NEW_QUEUES]):
+        _move(new, _TAKE_BACK)
 
 
-def _move(new: Backend, script: str, queue: str) -> None:
-    script_keys = (new.key(queue), new.key(ASIDE + queue))
-    truth(new.redis.command("EVAL", script, 2, *script_keys), "a move of jobs")
+def _move(new: Backend, script: str) -> None:
+    names = [name for queue in NEW_QUEUES for name in (queue, ASIDE + queue)]
+    keys = [new.key(name) for name in names]
+    truth(new.redis.command("EVAL", script, len(keys), *keys), "a move of jobs")
 
 
 def truth(reply: Reply, what: str) -> bool:
@@ -162,7 +182,7 @@ class Lock:
                     "another host has been moving jobs out of this Redis for ten minutes "
                     f"(key {self._key}): run again when it has finished"
                 )
-            self._clock.sleep(0.1)
+            self._clock.sleep(0.5)
         self._renewed = self._clock.now()
         return self
 

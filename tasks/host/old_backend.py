@@ -50,13 +50,15 @@ def look(old: Backend, is_old_worker: IsOldWorker, host: str, epoch: int) -> Old
     processed = old.redis.command("GET", old.key("stat:processed"))
     held = old.redis.command("LLEN", old.key(HELD))
     delayed = delayed_jobs(old, epoch)
+    workers = _workers(old)
+    stale = _stale(old, workers, is_old_worker, host)
     return OldBackend(
         waiting=waiting,
-        elsewhere=elsewhere(old, host),
+        elsewhere=_elsewhere(workers, host),
         running=running(old, is_old_worker),
         processed=counter(processed, "the number of jobs that ended"),
         held=number(held, "the jobs of a conversion"),
-        stale=sum(len(members) for members in stale_entries(old, is_old_worker, host).values()),
+        stale=sum(len(members) for members in stale.values()),
         delayed=delayed.delayed,
         scheduled=delayed.scheduled,
         last_due=delayed.last_due,
@@ -141,13 +143,13 @@ def host_and_pid(worker: bytes) -> Tuple[str, int]:
     return parts[0], int(parts[1])
 
 
-def elsewhere(old: Backend, host: str) -> Dict[str, List[str]]:
+def _elsewhere(workers: List[bytes], host: str) -> Dict[str, List[str]]:
     """Return the queues that workers of other hosts have: these may live, as seen from here.
 
     A host that was renamed or cloned finds its own former workers here, under the former name.
     """
     found: Dict[str, Set[str]] = {}
-    for worker in _workers(old):
+    for worker in workers:
         name = host_and_pid(worker)[0]
         if name not in ("", host):
             served = plain(worker.rpartition(b":")[2]).split(",")
@@ -155,39 +157,39 @@ def elsewhere(old: Backend, host: str) -> Dict[str, List[str]]:
     return {name: sorted(served) for name, served in sorted(found.items())}
 
 
-def stale_entries(old: Backend, is_old_worker: IsOldWorker, host: str) -> Dict[str, List[bytes]]:
+def _stale(
+    old: Backend, workers: List[bytes], is_old_worker: IsOldWorker, host: str
+) -> Dict[str, List[bytes]]:
     """Return what dead old workers of this host left, as members by key.
 
     MISP's page lists them, and "Kill all workers" and `stop --all` signal whatever has these PIDs
-    by now. The keys of that page exist with or without the prefix (MISP #5283). A PID that a
-    worker of another host has is left alone.
+    by now. A PID that a worker of another host has is left alone.
     """
     stale: Dict[str, List[bytes]] = {}
     others = set()
-    for worker in _workers(old):
+    for worker in workers:
         name, pid = host_and_pid(worker)
         if name != host:
             others.add(pid)
         elif not is_old_worker(pid):
             stale.setdefault(old.key("workers"), []).append(worker)
-    for prefix in sorted({old.prefix, ""}):
-        paused = old.redis.command("SMEMBERS", prefix + "PausedWorker")
-        for worker in texts(paused, "the paused workers"):
-            name, pid = host_and_pid(worker)
-            if name == host and not is_old_worker(pid):
-                stale.setdefault(prefix + "PausedWorker", []).append(worker)
-        for key, members in _page_entries(old, prefix):
-            for member in members:
+    for key, members in _page_entries(old).items():
+        for member in members:
+            if key.endswith("PausedWorker"):
+                name, pid = host_and_pid(member)
+                is_ours = name == host
+            else:
                 pid = int(member) if member.isdigit() and len(member) < 10 else 0
-                if pid not in others and not is_old_worker(pid):
-                    stale.setdefault(key, []).append(member)
+                is_ours = pid not in others
+            if is_ours and not is_old_worker(pid):
+                stale.setdefault(key, []).append(member)
     return stale
 
 
 def forget_dead_workers(old: Backend, is_old_worker: IsOldWorker, host: str) -> int:
     """Remove what dead old workers of this host left in Redis; return how many entries."""
     count = 0
-    for key, members in stale_entries(old, is_old_worker, host).items():
+    for key, members in _stale(old, _workers(old), is_old_worker, host).items():
         for member in members:
             _forget(old, key, member)
             count += 1
@@ -213,14 +215,26 @@ def _workers(old: Backend) -> List[bytes]:
     return texts(reply, "its workers", most=_WORKER_KEYS)
 
 
-def _page_entries(old: Backend, prefix: str) -> List[Tuple[str, List[bytes]]]:
-    """What MISP's page of workers reads (CakeResque's ResqueStatus)."""
-    listed = old.redis.command("HKEYS", prefix + "ResqueWorker")
-    scheduler = text(old.redis.command("GET", prefix + "ResqueSchedulerWorker"), "the scheduler")
-    return [
-        (prefix + "ResqueWorker", texts(listed, "the workers of MISP's page")),
-        (prefix + "ResqueSchedulerWorker", [scheduler] if scheduler else []),
-    ]
+def _page_entries(old: Backend) -> Dict[str, List[bytes]]:
+    """What MISP's page of workers reads (CakeResque's ResqueStatus), as members by key.
+
+    The keys exist with or without the prefix (MISP #5283).
+    """
+    prefixes = sorted({old.prefix, ""})
+    names = ("PausedWorker", "ResqueWorker", "ResqueSchedulerWorker")
+    keys = [prefix + name for prefix in prefixes for name in names]
+    if not number(old.redis.command("EXISTS", *keys), "the keys of MISP's page"):
+        return {}
+    found = {}
+    for key in keys:
+        if key.endswith("PausedWorker"):
+            found[key] = texts(old.redis.command("SMEMBERS", key), "the paused workers")
+        elif key.endswith("ResqueSchedulerWorker"):
+            scheduler = text(old.redis.command("GET", key), "the scheduler")
+            found[key] = [scheduler] if scheduler else []
+        else:
+            found[key] = texts(old.redis.command("HKEYS", key), "the workers of MISP's page")
+    return found
 
 
 def old_lists(old: Backend) -> Dict[str, List[bytes]]:

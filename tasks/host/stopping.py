@@ -46,9 +46,12 @@ def stop_idle_workers(
     problem = ""
     while True:
         workers = group.live()
+        starting = [name for name, pid in workers.items() if pid == 0]
+        if starting:  # at once: PHP takes longer to ask for a job, and then it may have one
+            group.stop(starting, [])
         result = freeze_idle(new, where, [pid for pid in workers.values() if pid], processes)
         problem = result.problem
-        idle = [name for name, pid in workers.items() if pid == 0 or pid in result.pids]
+        idle = [name for name, pid in workers.items() if pid and pid in result.pids]
         if idle:
             _stop(group, idle, result.pids, processes)
         left = group.live()

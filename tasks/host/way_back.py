@@ -12,7 +12,7 @@ from tasks.host.clock import Clock
 from tasks.host.conversion import release_held
 from tasks.host.errors import WebUserError
 from tasks.host.jobs import NewJob, Rename, named, new_id, new_job, old_record
-from tasks.host.new_backend import Lock, take_back, truth
+from tasks.host.new_backend import Lock, exists, take_back, truth
 from tasks.host.queues import MARK_SECONDS, MOVED, MOVING, NEW_QUEUES, Backend
 from tasks.host.replies import PAGE, number, page, records, text
 
@@ -178,8 +178,9 @@ def move_back(old: Backend, new: Backend, store: Store, rename: Rename, clock: C
         released = release_held(old, new, rename, lock)
         take_back(new)
         move = _Move(old, new, store, rename, lock)
-        for queue in NEW_QUEUES:
-            move.empty(queue)
+        if exists(new, *NEW_QUEUES, *(MOVING + queue for queue in NEW_QUEUES)):
+            for queue in NEW_QUEUES:
+                move.empty(queue)
     return WayBack(move.moved, released.left + move.left)
 
 
@@ -192,7 +193,7 @@ def settle(old: Backend, new: Backend, discard: Discard, rename: Rename, clock: 
     returned = 0
     with Lock(new, new_id(), clock) as lock:
         for queue in NEW_QUEUES:
-            arrived = []
+            arrived: List[Tuple[bytes, NewJob]] = []
             # The oldest job comes to the head.
             for record in reversed(records(new.redis, new.key(MOVING + queue))):
                 lock.renew()

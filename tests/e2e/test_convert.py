@@ -14,7 +14,8 @@ from lab import misp, run, verify
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import HostSpec
-from tasks import scripts
+from tasks.host import moves
+from tasks.remote import call
 from tasks.settings import Secrets
 from tests.e2e import observe, secrecy
 from tests.labs import LabMaker
@@ -239,7 +240,9 @@ def test_a_conversion_that_is_cut_off_loses_nothing(make_lab: LabMaker, end: str
     first = run.apply(lab, "--data", "drain_timeout=1")
     assert first.exit_code == 1  # and both backends run
     host.exec("supervisorctl stop 'misp-workers:*'", check=False)
-    misp.replace(host, CONVERT_SCRIPT, str.__str__(scripts.action("convert", TARGET)))
+    convert = call(moves.convert, site=TARGET.site(), desired=TARGET.desired())
+    script = f"{convert.words('/usr/bin/python3')} <<'END'\n{str.__str__(convert.stdin())}END\n"
+    misp.replace(host, CONVERT_SCRIPT, script)
     seen = []
     for number, (waiting, held) in enumerate(CUTS):
         misp.enqueue(

@@ -1,108 +1,145 @@
-"""The old backend's jobs in words, and which of them nobody will do."""
+"""What a look at the old backend means."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tasks import backlog
+from tasks.backlog import Look
 from tasks.host.queues import OldBackend
 
-
-def old(**changes: Any) -> OldBackend:
-    return OldBackend(waiting={}, elsewhere={})._replace(**changes)
+QUIET = OldBackend({}, {})
 
 
-def look(seen: OldBackend, *workers: Sequence[str]) -> backlog.Look:
-    """A look at one moment; of each worker its queues."""
-    return backlog.Look(seen, workers, bool(workers), 0.0)
+def old(waiting: dict[str, int] | None = None, **fields: Any) -> OldBackend:
+    return QUIET._replace(waiting=waiting or {}, **fields)
+
+
+def look(state: OldBackend, *workers: str) -> Look:
+    return Look(state, [queues.split(",") for queues in workers], True, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("seen", "words"),
+    ("before", "now", "arrived", "came"),
     [
-        (
-            old(waiting={"prio": 2, "default": 1, "email": 0}),
-            "1 waiting in default, 2 waiting in prio",
-        ),
-        (old(running=3), "3 running"),
-        (old(delayed=4), "4 delayed"),
-        (old(waiting={"cache": 1}, running=1, delayed=1), "1 waiting in cache, 1 running, 1 delay"),
-        (
-            old(scheduled=2, held=1),
-            "2 scheduled by MISP itself, 1 in a conversion that was cut off",
-        ),
-        (old(error="gone"), "a Redis that cannot be asked: gone"),
-        (old(waiting={"default": 0}), ""),
-        (old(is_installed=False), ""),
+        (old(), old({"prio": 1}), 1, 1),
+        (old(processed=5), old({"prio": 1}, processed=6), 2, 2),
+        (old(processed=5), old(running=1, processed=5), 1, 1),
+        (old({"prio": 1}), old({"prio": 3}), 0, 2),
+        (old(running=1), old(processed=1), 0, 0),
+        (old(processed=7), old(processed=3), 0, 0),
+        (old(), old(error="x"), 0, 0),
+        (old(error="x"), old({"prio": 3}), 0, 0),
     ],
 )
-def test_the_backlog_is_told_in_words_or_empty(seen: OldBackend, words: str) -> None:
-    assert seen.backlog.startswith(words)
-    assert bool(seen.backlog) == bool(words)
-
-
-def test_what_waits_is_counted_without_delayed_jobs() -> None:
-    assert old(waiting={"prio": 2, "email": 1}, delayed=5).waits == 3
+def test_jobs_from_elsewhere_are_known_only_where_no_old_job_can_have_enqueued_them(
+    before: OldBackend, now: OldBackend, arrived: int, came: int
+) -> None:
+    assert (backlog.arrived(before, now), backlog.came(before, now)) == (arrived, came)
 
 
 @pytest.mark.parametrize(
-    ("seen", "reason"),
+    ("before", "now", "renews"),
     [
-        (old(), ""),
-        (old(delayed=1, last_due=1800), ""),
-        (
-            old(delayed=1, last_due=1801),
-            "the last of them due in 30 minutes, and the drain limit is",
-        ),
-        (old(delayed=1, last_due=1801), "Raise drain_timeout"),
-        (
-            old(scheduled=1, last_due=1801),
-            "MISP's scheduled tasks (Administration, Scheduled Tasks",
-        ),
+        (old(scheduled=1, last_due=3), old(scheduled=1, last_due=3600), True),
+        (old(scheduled=1, last_due=3), old(scheduled=2, last_due=3600), True),
+        (old(scheduled=1, last_due=3), old(scheduled=1, last_due=2), False),
+        (old(scheduled=1, last_due=3), old(), False),
+        (old(scheduled=1, last_due=3), old(scheduled=1, delayed=1, last_due=9), False),
+        (old(delayed=1, last_due=3), old(delayed=1, last_due=9), False),
+        (old(), old(scheduled=1, last_due=9), False),
     ],
 )
-def test_a_backlog_that_outlasts_the_limit_is_foretold(seen: OldBackend, reason: str) -> None:
-    said = backlog.never_quiet(seen, 1800)
-    assert bool(said) == bool(reason)
-    assert reason in said
+def test_a_scheduled_task_that_enqueues_itself_again_is_seen(
+    before: OldBackend, now: OldBackend, renews: bool
+) -> None:
+    assert backlog.renews(before, now) is renews
 
 
 @pytest.mark.parametrize(
-    ("queues", "elsewhere", "unserved"),
+    ("state", "is_worth"),
     [
-        (["prio", "email", "default"], [], {}),
-        (["prio", "default"], [], {"email": 1}),
-        (["*"], [], {}),
-        ([], [], {"prio": 2, "email": 1}),
-        (["prio"], ["email"], {}),
-        ([], ["*"], {}),
-        (["_schdlr_"], ["cache"], {"prio": 2, "email": 1}),
+        (old(), False),
+        (old({"prio": 1}), True),
+        (old({"email": 1}), False),
+        (old({"email": 1}, running=1), True),
+        (old(scheduled=1, last_due=5), False),
+        (old(delayed=1, next_due=60), True),
+        (old(delayed=1, next_due=61), False),
+        (old(delayed=1, overdue=61), False),
+        (old({"email": 1}, elsewhere={"there": ["email"]}), True),
+    ],
+)
+def test_old_workers_are_given_time_for_what_they_will_do(
+    state: OldBackend, is_worth: bool
+) -> None:
+    assert backlog.worth_waiting(look(state, "prio,default"), 60) is is_worth
+
+
+@pytest.mark.parametrize(
+    ("workers", "elsewhere", "unserved"),
+    [
+        ([], {}, {"prio": 2, "email": 1}),
+        (["prio"], {}, {"email": 1}),
+        (["prio,email"], {}, {}),
+        (["prio", "email"], {}, {}),
+        (["*"], {}, {}),
+        (["_schdlr_"], {}, {"prio": 2, "email": 1}),
+        (["prio"], {"there": ["email", "cache"]}, {}),
+        (["prio"], {"there": ["*"]}, {}),
     ],
 )
 def test_jobs_that_no_old_worker_takes_are_known_by_their_queue(
-    queues: list[str], elsewhere: list[str], unserved: dict[str, int]
+    workers: list[str], elsewhere: dict[str, list[str]], unserved: dict[str, int]
 ) -> None:
-    there = {"other": elsewhere} if elsewhere else {}
-    seen = old(waiting={"prio": 2, "email": 1, "update": 0}, elsewhere=there)
-    assert backlog.unserved(look(seen, *([name] for name in queues))) == unserved
-    assert backlog.unserved(look(seen, queues)) == unserved
+    state = old({"prio": 2, "email": 1, "update": 0}, elsewhere=elsewhere)
+    assert backlog.unserved(look(state, *workers)) == unserved
+
+
+def test_jobs_that_only_another_host_can_do_name_that_host() -> None:
+    state = old({"prio": 1}, elsewhere={"misp-old": ["prio"], "third": ["cache"]})
+    words = backlog.elsewhere(look(state, "default"))
+    assert words.startswith("only workers of misp-old are entered for prio, and whether these live")
+    assert "If misp-old is a former name of this host" in words
+    assert backlog.elsewhere(look(state, "prio")) == ""
+    assert backlog.elsewhere(look(old({"prio": 1}), "default")) == ""
 
 
 @pytest.mark.parametrize(
-    ("seen", "says"),
+    ("state", "says"),
     [
-        (old(waiting={"prio": 2, "email": 1}), "for email, prio: start one as the web user"),
-        (old(waiting={"prio": 2, "email": 1}), "start --interval 5 --queue email)"),
-        (old(overdue=61), "startscheduler --interval 5;"),
+        (old({"prio": 2}), "no old worker lives for prio: start one as the web user (app/Console"),
+        (old(overdue=61), "nothing brings delayed jobs to their queues when they are due"),
+        (old({"default": 3}, overdue=60), ""),
+        (old(error="x"), ""),
+        (old(), ""),
     ],
 )
-def test_what_nobody_will_do_is_told_with_its_remedy(seen: OldBackend, says: str) -> None:
-    assert says in backlog.nobody_there(look(seen, ["default"]))
+def test_what_nobody_will_do_is_told_with_its_remedy(state: OldBackend, says: str) -> None:
+    words = backlog.nobody_there(look(state, "default"))
+    assert words.startswith(says)
+    assert bool(words) == bool(says)
 
 
-@pytest.mark.parametrize("seen", [old(), old(error="x"), old(waiting={"default": 3}, overdue=60)])
-def test_what_old_workers_will_do_is_not_stuck(seen: OldBackend) -> None:
-    assert backlog.nobody_there(look(seen, ["default"])) == ""
+@pytest.mark.parametrize(
+    ("state", "says", "never"),
+    [
+        (old(), "", "x"),
+        (old(delayed=1, last_due=60), "", "x"),
+        (old(delayed=1, last_due=61), "1 delayed, the last of them due in 61 s", "cron"),
+        (
+            old(scheduled=1, last_due=7200),
+            "due in 120 minutes, and the drain",
+            "raise drain_timeout",
+        ),
+    ],
+)
+def test_what_cannot_be_quiet_in_time_is_told_at_once(
+    state: OldBackend, says: str, never: str
+) -> None:
+    words = backlog.never_quiet(state, 60)
+    assert says in words
+    assert never not in words
+    assert bool(words) == bool(says)

@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tasks.host import old_backend
+from tasks.host.errors import WebUserError
+from tasks.host.queues import QUEUES, Backend, OldBackend
+from tasks.host.redis import RedisGoneError, Reply
+from tests.unit.host.fakes import LIES, LyingRedis
+from tests.unit.host.records import delayed_record, old_record
+
+NOW = 1_000
+EMPTY = OldBackend(dict.fromkeys(QUEUES, 0), {})
+
+
+def look(old: Backend, *living: int) -> OldBackend:
+    return old_backend.look(old, lambda pid: pid in living, "here", NOW)
+
+
+def delay(old: Backend, when: int, *records: str) -> None:
+    old.redis.command("ZADD", "resque:_schdlr_", when, when)
+    old.redis.command("RPUSH", f"resque:_schdlr_:{when}", *records)
+
+
+def test_an_empty_backend_has_nothing(old: Backend) -> None:
+    assert look(old) == EMPTY
+
+
+def test_jobs_wait_in_misps_queues_and_in_others_by_name(old: Backend) -> None:
+    old.redis.command("SADD", "resque:queues", "default", "own", b"\xff")
+    old.redis.command("RPUSH", "resque:queue:default", "a", "b")
+    old.redis.command("RPUSH", "resque:queue:own", "c")
+    old.redis.command("RPUSH", "resque:misp-workers-held", "d")
+    old.redis.command("SET", "resque:stat:processed", "41")
+    found = look(old)
+    assert found.waiting == {**EMPTY.waiting, "default": 2, "own": 1, "": 0}
+    assert (found.waits, found.held, found.processed) == (3, 1, 41)
+
+
+def test_a_job_runs_only_where_its_worker_lives(old: Backend) -> None:
+    for name in ("here:7:default", "here:7:default:started", "here:8:prio", "x", "here:no:x"):
+        old.redis.command("SET", f"resque:worker:{name}", "{}")
+    old.redis.command("SET", "resquexworker:here:7:prio", "{}")
+    assert look(old, 7).running == 1
+    assert look(old, 7, 8).running == 2
+    assert look(old).running == 0
+
+
+def test_delayed_jobs_and_scheduled_tasks_are_told_apart(old: Backend) -> None:
+    delay(old, NOW - 70, delayed_record(1, "enqueuePull"), delayed_record(2))
+    delay(old, NOW + 100, delayed_record(3, "enqueueFeedCache"))
+    delay(old, NOW + 30, json.dumps({"class": "X", "args": [["enqueueCaching"]]}), "junk")
+    found = look(old)
+    assert (found.delayed, found.scheduled) == (2, 3)
+    assert (found.next_due, found.last_due, found.overdue) == (0, 100, 70)
+
+
+def test_the_next_delayed_job_is_not_a_scheduled_task(old: Backend) -> None:
+    delay(old, NOW + 10, delayed_record(1, "enqueuePull"))
+    delay(old, NOW + 20, delayed_record(2))
+    delay(old, NOW + 30, delayed_record(3))
+    found = look(old)
+    assert (found.next_due, found.last_due, found.overdue) == (20, 30, 0)
+
+
+def test_a_time_that_is_none_is_due(old: Backend) -> None:
+    old.redis.command("ZADD", "resque:_schdlr_", 1, "soon")
+    old.redis.command("RPUSH", "resque:_schdlr_:soon", delayed_record(1))
+    assert look(old).delayed == 1
+
+
+def test_workers_of_other_hosts_are_known_by_their_host(old: Backend) -> None:
+    workers = ("here:7:default", "there:7:default,prio", "fe80::1:9:cache", "there:8:*", "odd")
+    old.redis.command("SADD", "resque:workers", *workers)
+    assert look(old, 7).elsewhere == {"fe80::1": ["cache"], "there": ["*", "default", "prio"]}
+
+
+STALE = [
+    ("SADD", "resque:workers", "here:8:prio"),
+    ("SET", "resque:worker:here:8:prio", "{}"),
+    ("SET", "resque:worker:here:8:prio:started", "x"),
+    ("HSET", "resque:workerLogger", "here:8:prio", "x"),
+    ("SADD", "PausedWorker", "here:8:prio"),
+    ("HSET", "resque:ResqueWorker", "8", "x"),
+    ("HSET", "ResqueWorker", "8", "x"),
+    ("SET", "resque:ResqueSchedulerWorker", "8"),
+]
+FINE = [
+    ("SADD", "resque:workers", "here:7:default"),
+    ("SADD", "resque:workers", "there:9:default"),
+    ("SADD", "resque:PausedWorker", "here:7:default"),
+    ("SADD", "resque:PausedWorker", "there:9:default"),
+    ("HSET", "resque:ResqueWorker", "7", "x"),
+    ("HSET", "resque:ResqueWorker", "9", "of another host"),
+    ("SET", "ResqueSchedulerWorker", "9"),
+]
+
+
+def test_what_dead_workers_left_is_counted_and_removed(old: Backend) -> None:
+    for words in (*STALE, *FINE):
+        old.redis.command(*words)
+    assert look(old, 7).stale == 5
+    assert old_backend.forget_dead_workers(old, lambda pid: pid == 7, "here") == 5
+    left = old.redis.command("KEYS", "*")
+    assert isinstance(left, list)
+    assert sorted(left) == [
+        b"ResqueSchedulerWorker",
+        b"resque:PausedWorker",
+        b"resque:ResqueWorker",
+        b"resque:workers",
+    ]
+    assert old.redis.command("HLEN", "resque:ResqueWorker") == 2
+    assert look(old, 7).stale == 0
+    assert old_backend.forget_dead_workers(old, lambda pid: pid == 7, "here") == 0
+
+
+def test_without_a_prefix_each_entry_is_there_once(old: Backend) -> None:
+    bare = old._replace(prefix="")
+    bare.redis.command("HSET", "ResqueWorker", "8", "x")
+    assert look(bare).stale == 1
+
+
+@pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
+def test_no_lie_of_redis_does_harm(lie: Reply) -> None:
+    redis = Backend(LyingRedis(lie), "resque:")
+    for ask in (
+        lambda: look(redis, 7),
+        lambda: old_backend.forget_dead_workers(redis, lambda _pid: False, "here"),
+        lambda: old_backend.old_lists(redis),
+    ):
+        try:
+            ask()
+        except WebUserError as error:
+            assert len(str(error)) < 400
+
+
+def test_a_redis_that_has_gone_away_is_no_answer(old: Backend) -> None:
+    class Gone(LyingRedis):
+        def command(self, *_words: object) -> Reply:
+            raise RedisGoneError("gone")
+
+    with pytest.raises(RedisGoneError):
+        look(Backend(Gone(None), "resque:"))
+
+
+def test_lists_are_those_with_jobs(old: Backend) -> None:
+    old.redis.command("RPUSH", "resque:queue:prio", old_record(1))
+    delay(old, 5, delayed_record(2), b"\xff".decode("latin-1"))
+    assert sorted(old_backend.old_lists(old)) == ["_schdlr_:5", "queue:prio"]
