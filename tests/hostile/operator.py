@@ -18,9 +18,9 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.paths import REPOSITORY
 
-LIMIT = 90.0
+LIMIT = 120.0
 """Seconds that no look may take, whatever the host does."""
-DEPLOY_LIMIT = 240.0
+DEPLOY_LIMIT = 400.0
 
 
 @dataclass(frozen=True)
