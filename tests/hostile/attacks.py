@@ -12,10 +12,11 @@ import shlex
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 from lab import misp
 from lab.hosts import LabHost
-from lab.topology import HostSpec
+from lab.topology import QUEUES, HostSpec
 
 ROOT = "/var/www/MISP"
 APP = f"{ROOT}/app"
@@ -27,11 +28,16 @@ TREASURE = "/srv/treasure"
 VAULT = "/root/vault"
 """A folder of root's that everybody could read, if it were not below one that nobody may enter."""
 WEB = "www-data"
+FEW_WORKERS = dict.fromkeys(QUEUES, 1)
 
 
-def spec(name: str, **more: object) -> HostSpec:
-    """A host that is attacked. Its old queues are empty, so that a deploy is quick."""
-    return HostSpec(name, "debian-12", waiting_jobs=0, **more)  # type: ignore[arg-type]
+def spec(name: str, redis: Literal["local", "shared"] = "local") -> HostSpec:
+    """A host that is attacked: of few jobs and workers, so that a deploy is quick.
+
+    And short of patience, where something keeps it waiting.
+    """
+    data = {"misp_workers": FEW_WORKERS, "drain_timeout": 20}
+    return HostSpec(name, "debian-12", waiting_jobs=0, redis=redis, data=data)
 
 
 def prepare(host: LabHost, supervisor: bool = True) -> None:

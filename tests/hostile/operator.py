@@ -18,14 +18,9 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.paths import REPOSITORY
 
-LIMIT = 90.0
+LIMIT = 120.0
 """Seconds that no look may take, whatever the host does."""
-DEPLOY_LIMIT = 240.0
-FEW_WORKERS = (
-    *("--data", 'misp_workers={"default": 1, "email": 1, "cache": 1, "prio": 1, "update": 1}'),
-    *("--data", "drain_timeout=20"),
-)
-"""Options that make a deploy quick, and short of patience where something keeps it waiting."""
+DEPLOY_LIMIT = 400.0
 
 
 @dataclass(frozen=True)
@@ -71,24 +66,22 @@ class Seen:
 
 def deploy(lab: Lab, *options: str, limit: float = DEPLOY_LIMIT, **variables: str) -> Seen:
     """Migrate the lab's hosts."""
-    return _operate(lab, "deploy.py", "-y", *FEW_WORKERS, *options, limit=limit, **variables)
+    return _operate(lab, "deploy.py", "-y", *options, limit=limit, **variables)
 
 
 def rollback(lab: Lab, *options: str, limit: float = DEPLOY_LIMIT, **variables: str) -> Seen:
     """Take the lab's hosts back."""
-    return _operate(lab, "rollback.py", "-y", *FEW_WORKERS, *options, limit=limit, **variables)
+    return _operate(lab, "rollback.py", "-y", *options, limit=limit, **variables)
 
 
 def dry(lab: Lab, *options: str, limit: float = LIMIT, **variables: str) -> Seen:
     """Ask what a deploy would do."""
-    return _operate(
-        lab, "deploy.py", "--dry", "-y", *FEW_WORKERS, *options, limit=limit, **variables
-    )
+    return _operate(lab, "deploy.py", "--dry", "-y", *options, limit=limit, **variables)
 
 
 def status(lab: Lab, *options: str, limit: float = LIMIT, **variables: str) -> Seen:
     """Ask how the hosts are."""
-    return _operate(lab, "status.py", "--dry", *FEW_WORKERS, *options, limit=limit, **variables)
+    return _operate(lab, "status.py", "--dry", *options, limit=limit, **variables)
 
 
 def _operate(lab: Lab, script: str, *options: str, limit: float, **variables: str) -> Seen:

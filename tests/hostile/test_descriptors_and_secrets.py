@@ -121,7 +121,7 @@ def test_sudo_that_keeps_what_it_is_given_gets_no_password(lab: Lab, host: LabHo
 
 @dataclass(frozen=True)
 class Migration:
-    """A deploy amid which a stranger listened, and the web user's code looked at its descriptors."""
+    """A deploy amid which a stranger listened, and the web user looked at its descriptors."""
 
     seen: operator.Seen
     heard: str

@@ -143,7 +143,7 @@ def test_a_machine_that_is_gone_does_not_keep_the_host(lab: Lab) -> None:
     # Frozen amid a step, its connection open: to the host as if packets were dropped.
     host = lab["slow-0"]
     attacks.give_back(host)
-    options = ("-y", "--limit", host.name, *operator.FEW_WORKERS)
+    options = ("-y", "--limit", host.name)
     with run.started(lab, "deploy.py", *options) as gone:
         wait_for(
             lambda: len(gone.operations) >= 2 or gone.process.poll() is not None, 120, "a step"

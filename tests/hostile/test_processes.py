@@ -6,6 +6,7 @@ One host from its old workers to the new ones.
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -117,4 +118,4 @@ def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
 
 def more(count: int) -> str:
     """Host data with so many workers for one queue."""
-    return f'misp_workers={{"default": {count}, "email": 1, "cache": 1, "prio": 1, "update": 1}}'
+    return "misp_workers=" + json.dumps({**attacks.FEW_WORKERS, "default": count})

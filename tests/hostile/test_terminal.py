@@ -125,7 +125,7 @@ def test_a_path_of_sudos_without_sbin_hides_no_tool(lab: Lab, host: LabHost) -> 
     plans = {}
     for path in ("/usr/sbin:/usr/bin:/sbin:/bin", "/usr/bin:/bin"):
         with secure_path(host, path):
-            seen = run.plan(lab, *operator.FEW_WORKERS)
+            seen = run.plan(lab)
         plans[path] = (
             seen.exit_code,
             [line for line in seen.stderr.splitlines() if "[terminal]" in line],

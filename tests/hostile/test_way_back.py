@@ -6,6 +6,7 @@ H8, H9, M8, M9 and the `python3 -` of the L row.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 
 import pytest
 
@@ -56,9 +57,17 @@ def test_what_the_operator_edits_after_a_failed_step_stays(lab: Lab, host: LabHo
     assert "EDITED-BY-HAND" in host.read(CONFIG), back.tail()
 
 
+@dataclass(frozen=True)
+class Return:
+    """A rollback amid records that are no jobs, and one after that if it failed."""
+
+    first: operator.Seen
+    last: operator.Seen
+
+
 @pytest.fixture(scope="module")
-def rolled_back(lab: Lab, host: LabHost) -> operator.Seen:
-    """A migrated host that others have worked on, after its rollback."""
+def back(lab: Lab, host: LabHost) -> Return:
+    """The rollback of a migrated host that others have worked on."""
     deployed = operator.deploy(lab)
     assert deployed.ok, deployed.tail()
     host.exec(f"mkdir {APP}/Vendor/own && echo mine >{APP}/Vendor/own/keep", user=WEB)
@@ -77,32 +86,30 @@ def rolled_back(lab: Lab, host: LabHost) -> operator.Seen:
             text = f"{spoil}__file__, os.geteuid()))\nraise ImportError\n"
             host.exec(f"mkdir -p {folder}")
             host.put(f"{folder}/{name}.py", text)
-    return operator.rollback(lab)
+    first = operator.rollback(lab)
+    if first.ok:
+        return Return(first, first)
+    misp.ask_redis(host, '$redis->select(1); echo $redis->del("background_jobs:default");')
+    return Return(first, operator.rollback(lab))
 
 
-def test_a_file_that_somebody_added_to_the_libraries_stays(
-    host: LabHost, rolled_back: operator.Seen
-) -> None:
+def test_a_file_that_somebody_added_to_the_libraries_stays(host: LabHost, back: Return) -> None:
     kept = host.exec(f"cat {APP}/Vendor/own/keep", check=False).stdout
-    assert kept == "mine\n", rolled_back.tail()
+    assert kept == "mine\n", back.last.tail()
 
 
-def test_an_edit_of_a_library_stays_somewhere(host: LabHost, rolled_back: operator.Seen) -> None:
+def test_an_edit_of_a_library_stays_somewhere(host: LabHost, back: Return) -> None:
     found = host.exec(f"grep -rlx '// mine' {APP} {STATE}* /var/lib /var/backups", check=False)
-    assert found.stdout, rolled_back.tail()
+    assert found.stdout, back.last.tail()
 
 
-def test_records_that_are_no_jobs_keep_nobody_from_going_back(
-    host: LabHost, rolled_back: operator.Seen
-) -> None:
-    assert rolled_back.ok, rolled_back.tail()
+def test_records_that_are_no_jobs_keep_nobody_from_going_back(host: LabHost, back: Return) -> None:
+    assert back.first.ok, back.first.tail()
     assert observe.old_workers_live(host)
 
 
-def test_root_imports_no_modules_from_where_others_write(
-    host: LabHost, rolled_back: operator.Seen
-) -> None:
-    assert attacks.loot(host, "imported") == ""
+def test_root_imports_no_modules_from_where_others_write(host: LabHost, back: Return) -> None:
+    assert attacks.loot(host, "imported") == "", back.last.tail()
 
 
 def test_a_state_directory_without_inodes_is_no_success(lab: Lab, host: LabHost) -> None:

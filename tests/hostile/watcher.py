@@ -5,7 +5,8 @@ processes are this kernel's, and root here may trace them over the boundary of n
 for: the container's engine runs on this machine, and root with CAP_SYS_PTRACE here; a tracer with
 that capability does not keep sudo from being setuid). So everything that a login starts is seen
 (sshd's session, sudo, the shell or Python behind it, and what these start), and nothing else is:
-supervisord, the workers and the web tier are started by systemd.
+supervisord, the workers and the web tier are started by systemd. (`strace --seccomp-bpf` would be
+quicker, but sets no_new_privs, under which sudo does not work, and cannot be attached.)
 
 strace says which process asked for what. Who that process acts as, and where it works, is kept here
 from what it did before: set*id calls, programs that are setuid, forks, chdir. An attempt counts
@@ -205,6 +206,8 @@ def watching(host: LabHost, folder: str) -> Iterator[Watch]:
     with tempfile.TemporaryDirectory(prefix="watch-") as directory:
         out = Path(directory) / "calls"
         command = [
+            # Every system call waits for it, on a busy machine for as long as a turn takes.
+            *("nice", "-n", "-15"),
             *("strace", "-f", "-q", "-p", str(sshd), "-o", str(out), "-s", "4096"),
             *("--decode-fds=path", "--pidns-translation", "-e", "signal=none"),
             *("-e", f"trace={_TRACED}"),
