@@ -6,11 +6,14 @@ Each is frozen first, once it is known to be idle, and takes its TERM when it is
 
 import os
 import signal
-from typing import Any, Callable, List, NamedTuple, Sequence, Tuple
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
 
+from tasks.host import stopping
+from tasks.host.clock import Clock
 from tasks.host.daemon import Daemon
 from tasks.host.errors import DrainLimitError, HostError
 from tasks.host.gate import WebUser
+from tasks.host.idle import Frozen
 from tasks.host.misp import Misp
 from tasks.host.parts import Worker
 from tasks.host.processes import PROC, Process, Table, Workers
@@ -136,66 +139,42 @@ def stop_idle(crew: Crew, limit: float) -> None:
     """
     if not crew.daemon.main_pid():
         return
-    step = _Stop(crew)
-    try:
-        is_done = wait_until(step.round, limit, 1.0)
-    except HostError:
-        step.start_again()
-        raise
-    if not is_done:
-        step.start_again()
-        raise DrainLimitError(
-            "drain limit: jobs still run after %g s, so the workers were not restarted: %s. Run "
-            "again later, or raise drain_timeout" % (limit, ", ".join(step.left))
-        )
-    problem = step.problem and take_back(crew)
-    if problem:
-        raise HostError(
-            "no job is lost, but the workers are stopped and nobody takes the jobs that were set "
-            "aside: run again when Redis is well. %s" % problem
-        )
+    stopping.stop_idle_workers(_Group(crew), Clock(), limit)
 
 
-class _Stop:
+class _Group(stopping.Group):
+    """The group, asked of supervisord each time: what ends is started again meanwhile."""
+
     def __init__(self, crew: Crew) -> None:
         self.crew = crew
         self.control = crew.control()
-        self.problem = ""  # why jobs that were set aside are still there
-        self.left: List[str] = []
 
-    def round(self) -> bool:
-        """Stop those that are idle now; whether no worker and no job is left."""
-        live = [one for one in self.control.group() if one.state in LIVE]
-        self._stop(live)
-        live = [one for one in self.control.group() if one.state in LIVE]
-        running = jobs(self.crew.site, self.crew.web, Table(self.crew.proc))
-        self.left = [one.name for one in live] or ["job of PID %d" % one.pid for one in running]
-        return not self.left
+    def live(self) -> Dict[str, int]:
+        return {one.name: one.pid for one in self.control.group() if one.state in LIVE}
 
-    def _stop(self, live: List[Worker]) -> None:
-        table = Table(self.crew.proc)
-        found = [table.get(one.pid) for one in live if one.pid]
-        workers = Workers(self.crew.web, [one for one in found if one], self.crew.proc)
-        pids = [one.pid for one in live if one.pid]
-        # Also with nobody to freeze, since it takes back what an earlier call has set aside.
-        frozen, self.problem = self.crew.freeze(pids, workers)
-        try:
-            # Between two attempts to start it a worker has no PID, and no job.
-            names = [one.name for one in live if not one.pid or one.pid in frozen]
-            stopped = self.control.send_stop(names)
-        finally:
-            workers.send(frozen, signal.SIGCONT)
+    def freeze(self, pids: List[int]) -> Frozen:
+        frozen, problem = self.crew.freeze(pids, self._workers(pids))
+        return Frozen(frozen, problem)
+
+    def stop(self, names: List[str], frozen: List[int]) -> None:
+        stopped = self.control.send_stop(names)
+        self.thaw(frozen)
         if stopped and not self.control.wait_for_stop(stopped, _STOP):
             raise NoAnswerError("supervisord does not stop %s" % ", ".join(stopped))
 
-    def start_again(self) -> None:
-        """Have the workers run as before, as far as that goes."""
-        try:
-            self.control.start_group()
-            if self.problem:
-                take_back(self.crew)
-        except HostError:
-            pass  # the error that led here is the one to be told
+    def thaw(self, pids: List[int]) -> None:
+        self._workers(pids).send(pids, signal.SIGCONT)
+
+    def _workers(self, pids: List[int]) -> Workers:
+        table = Table(self.crew.proc) if pids else None
+        found = [table.get(pid) for pid in pids] if table else []
+        return Workers(self.crew.web, [one for one in found if one], self.crew.proc)
+
+    def start(self) -> None:
+        self.control.start_group()
+
+    def jobs(self) -> List[int]:
+        return [one.pid for one in jobs(self.crew.site, self.crew.web, Table(self.crew.proc))]
 
 
 def take_back(crew: Crew) -> str:

@@ -6,9 +6,9 @@ before them are waited for as well.
 
 from typing import Dict, List
 
+from tasks.host.clock import Clock
 from tasks.host.errors import DrainLimitError, HostError
-from tasks.host.idle import Processes, Where, freeze_idle
-from tasks.host.queues import Backend
+from tasks.host.idle import Frozen
 
 _PAUSE = 1.0
 
@@ -20,8 +20,16 @@ class Group:
         """Return PIDs by name; 0 between two attempts to start one, which has no job then."""
         raise NotImplementedError
 
+    def freeze(self, pids: List[int]) -> Frozen:
+        """Freeze those that have no job, as `idle.freeze_idle`; without PIDs take jobs back."""
+        raise NotImplementedError
+
     def stop(self, names: List[str], frozen: List[int]) -> None:
         """Have workers stopped; a frozen one is thawed when its TERM is pending, and not before."""
+        raise NotImplementedError
+
+    def thaw(self, pids: List[int]) -> None:
+        """Let workers go on."""
         raise NotImplementedError
 
     def start(self) -> None:
@@ -33,41 +41,39 @@ class Group:
         raise NotImplementedError
 
 
-def stop_idle_workers(
-    new: Backend, where: Where, group: Group, processes: Processes, limit: float
-) -> None:
+def stop_idle_workers(group: Group, clock: Clock, limit: float) -> None:
     """End all workers of the group, each when it has no job.
 
     Raises:
         DrainLimitError: jobs run on; the workers were started again.
         HostError: all have ended, but Redis does not take back the jobs that were set aside.
     """
-    end = processes.now() + limit
+    end = clock.now() + limit
     problem = ""
     while True:
         workers = group.live()
         starting = [name for name, pid in workers.items() if pid == 0]
         if starting:  # at once: PHP takes longer to ask for a job, and then it may have one
             group.stop(starting, [])
-        result = freeze_idle(new, where, [pid for pid in workers.values() if pid], processes)
+        result = group.freeze([pid for pid in workers.values() if pid])
         problem = result.problem
         idle = [name for name, pid in workers.items() if pid and pid in result.pids]
         if idle:
-            _stop(group, idle, result.pids, processes)
-        left = group.live()
-        if not left and not group.jobs():
+            _stop(group, idle, result.pids)
+        left = sorted(group.live()) or ["job of PID %d" % pid for pid in group.jobs()]
+        if not left:
             break
-        if processes.now() >= end:
+        if clock.now() >= end:
             group.start()
-            freeze_idle(new, where, [], processes)
+            group.freeze([])
             raise DrainLimitError(
                 f"drain limit: jobs still run after {limit:.0f} s, so the workers were not "
-                f"restarted: {' '.join(sorted(left))}. Run again later, or raise drain_timeout"
+                f"restarted: {', '.join(left)}. Run again later, or raise drain_timeout"
             )
         if not idle:
-            processes.sleep(_PAUSE)
+            clock.sleep(_PAUSE)
     if problem:
-        problem = freeze_idle(new, where, [], processes).problem
+        problem = group.freeze([]).problem
     if problem:
         raise HostError(
             f"{problem}. No job is lost, but run again when Redis is well: the workers are "
@@ -75,9 +81,8 @@ def stop_idle_workers(
         )
 
 
-def _stop(group: Group, names: List[str], frozen: List[int], processes: Processes) -> None:
+def _stop(group: Group, names: List[str], frozen: List[int]) -> None:
     try:
         group.stop(names, frozen)
     finally:  # whatever has happened, none stays frozen
-        for pid in frozen:
-            processes.cont(pid)
+        group.thaw(frozen)

@@ -261,22 +261,15 @@ class Schedule:
 
     def _rollback(self) -> None:
         self._heal()
-        self.old_workers.start_again()
+        if self.world.is_on():
+            self._stop_new_workers()
         self._set_enabled(False)
-        _, new = backends(self.world)
-        wait = drain.WayBackWait(self.timeout, self.kernel.now())
-        while True:
-            state = new_backend.look(new, 1)
-            busy = len(self.group.jobs())
-            seen = drain.NewLook(state.waiting, self.group.running(), busy, self.kernel.now())
-            if isinstance(wait.see(seen), drain.Done):
-                break
-            self.kernel.sleep(1)
+        self.old_workers.start_again()
         self._return()
 
     def _return(self) -> None:
-        self._set_enabled(False)
         self._stop_new_workers()
+        self._set_enabled(False)
         old, new = backends(self.world)
         self._enter("move back")
         way_back.move_back(old, new, self.world.store, self.world.rename, self.kernel)
@@ -294,10 +287,8 @@ class Schedule:
             self.world.enabled.append((self.kernel.time, value))
 
     def _stop_new_workers(self) -> None:
-        _, new = backends(self.world)
         self._enter("stop workers")
-        where = idle.Where(self.world.is_socket, 1)
-        stopping.stop_idle_workers(new, where, self.group, self.processes, self.timeout)
+        stopping.stop_idle_workers(self.group, self.kernel, self.timeout)
 
     def _drain(self, leftovers: str) -> None:
         if not self.old_workers.is_enabled:

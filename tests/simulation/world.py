@@ -11,6 +11,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from tasks.host import idle
 from tasks.host.idle import Processes
 from tasks.host.new_backend import LOCK_SECONDS
 from tasks.host.queues import LOCK, Backend
@@ -466,6 +467,15 @@ class SimulatedGroup(Group):
         for worker in self._workers():
             found[worker.queue] = found.get(worker.queue, 0) + 1
         return found
+
+    def freeze(self, pids: list[int]) -> idle.Frozen:
+        where = idle.Where(self._world.is_socket, 1)
+        processes = SimulatedProcesses(self._world)
+        return idle.freeze_idle(backends(self._world)[1], where, pids, processes)
+
+    def thaw(self, pids: list[int]) -> None:
+        for pid in pids:
+            SimulatedProcesses(self._world).cont(pid)
 
     def stop(self, names: list[str], frozen: list[int]) -> None:
         kernel = self._world.kernel

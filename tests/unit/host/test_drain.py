@@ -91,7 +91,7 @@ def test_nothing_to_stop(one: Crew) -> None:
 def test_jobs_that_stay_aside_are_told(one: Crew) -> None:
     _start(one, default=IDLE)
     freezer(one).problem = "Redis does not take back"
-    with pytest.raises(HostError, match=r"run again when Redis is well\. Redis does not take back"):
+    with pytest.raises(HostError, match=r"Redis does not take back.*run again when Redis"):
         drain.stop_idle(one, 10)
     with pytest.raises(HostError, match="Redis does not take back"):
         drain.recover(one)
