@@ -23,7 +23,6 @@ SHELL_SOURCES = (
     "lab/bench",
     "lab/recipes",
     "lab/stub",
-    "tasks/remote",
     "templates",
 )
 
@@ -74,6 +73,8 @@ def _lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("lint-imports")
+    # The oldest Python that a host may have: RHEL 8's own.
+    session.run("vermin", "--quiet", "--target=3.6-", "--no-tips", "--violations", "tasks/host")
     scripts = _shell_scripts()
     session.run("shellcheck", *scripts)
 
@@ -104,6 +105,11 @@ def _pytest(session: nox.Session, folder: str, *options: str) -> None:
     session.run("python", "-m", "pytest", f"tests/{folder}", *options)
 
 
+def _need_programs(session: nox.Session, options: argparse.Namespace) -> None:
+    """Have a Redis and PHP, which unit tests and the simulation run."""
+    session.run("python", "-m", "lab.programs", *["--install-engine"] * options.install_engine)
+
+
 def _e2e(
     session: nox.Session, options: argparse.Namespace, rest: Sequence[str], suite: str
 ) -> None:
@@ -122,7 +128,7 @@ def _hostile(session: nox.Session, options: argparse.Namespace, rest: Sequence[s
 
 @nox.session
 def lint(session: nox.Session) -> None:
-    """Ruff (rules and format) and shellcheck."""
+    """Ruff (rules and format), layers, the hosts' oldest Python, and shellcheck."""
     _install(session)
     _lint(session)
 
@@ -136,9 +142,11 @@ def types(session: nox.Session) -> None:
 
 @nox.session
 def unit(session: nox.Session) -> None:
-    """Tests of pure functions."""
+    """Tests of functions. Options: --install-engine (for a Redis and PHP), and pytest's."""
     _install(session)
-    _pytest(session, "unit", *_options(session)[1])
+    options, rest = _options(session)
+    _need_programs(session, options)
+    _pytest(session, "unit", "-n", "2", *rest)
 
 
 @nox.session
@@ -150,9 +158,11 @@ def fake(session: nox.Session) -> None:
 
 @nox.session
 def simulation(session: nox.Session) -> None:
-    """The cut-over in thousands of interleavings, with a real redis-server. Option: --seed N."""
+    """The cut-over in thousands of interleavings. Options: --install-engine, --seed N."""
     _install(session)
-    _pytest(session, "simulation", "-n", "2", *_options(session)[1])
+    options, rest = _options(session)
+    _need_programs(session, options)
+    _pytest(session, "simulation", "-n", "2", *rest)
 
 
 @nox.session
@@ -178,14 +188,17 @@ def hostile(session: nox.Session) -> None:
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that CI runs: lint, types, unit, fake, e2e, hostile. Option: --install-engine."""
+    """Everything that CI runs: all of the above but resilience. Option: --install-engine."""
     _install(session)
+    options, rest = _options(session)
+    _need_programs(session, options)
     _lint(session)
     _types(session)
-    _pytest(session, "unit")
+    _pytest(session, "unit", "-n", "2")
     _pytest(session, "fake", "-n", "2")
-    _e2e(session, *_options(session), "not resilience")
-    _hostile(session, *_options(session))
+    _pytest(session, "simulation", "-n", "2")
+    _e2e(session, options, rest, "not resilience")
+    _hostile(session, options, rest)
 
 
 @nox.session

@@ -1,6 +1,6 @@
 """Shows what root runs on a host, before it runs.
 
-    python -m tasks.audit                  every function that may be called, and what is sent with it
+    python -m tasks.audit                  every function that may be called
     python -m tasks.audit workers.apply    the whole text that is sent for one
 
 What a run sends to each host, its arguments with secrets masked, is shown by

@@ -40,7 +40,7 @@ RUN_ID = uuid.uuid4().hex  # of this pyinfra process, for the lease on each host
 RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{platform.node()}")[:80]
 MAX_ANSWER = 4 << 20  # characters
 MAX_DEPTH = 20
-# Controls, and what turns the direction of text: no host's words may steer the operator's terminal.
+# Controls, and what turns the direction of text: no host steers the operator's terminal.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 _RECEIVER = (
@@ -53,7 +53,7 @@ Lock = Literal["none", "wait", "hold"]
 
 
 class AnswerError(MigrationError):
-    """The host gave no answer that can be trusted: none, half of one, or another one than is due."""
+    """The host gave no answer that can be trusted: none, half of one, or one of another type."""
 
 
 class HostRefusal(MigrationError):  # noqa: N818 - the host's own word on why it gave up
@@ -137,14 +137,18 @@ class Call(Generic[R]):
 
 def call(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Call[R]:
     """A call that changes something: it holds the host's lock while it works."""
-    assert not args, "arguments travel by name"
-    return Call(function, dict(kwargs))
+    return Call(function, _by_name(args, kwargs))
 
 
 def look(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Call[R]:
     """A call that changes nothing: it only waits for a step that is at work."""
-    assert not args, "arguments travel by name"
-    return Call(function, dict(kwargs), lock="wait")
+    return Call(function, _by_name(args, kwargs), lock="wait")
+
+
+def _by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    if args:
+        raise TypeError("arguments travel by name")
+    return dict(kwargs)
 
 
 def checked(adapter: TypeAdapter[R], value: Any, name: str) -> R:

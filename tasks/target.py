@@ -12,6 +12,7 @@ from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
 JOB_TIMEOUT = 180  # seconds for one test job on a queue, unless all of its workers have long jobs
+_NOWHERE = Place("", 0, 0, "", 0)
 
 
 @dataclass(frozen=True, repr=False)
@@ -35,7 +36,7 @@ class Target:
     rpc_elsewhere: str = ""  # the operator's own file with an [inet_http_server], respected
     selinux: Literal["load", "build", "none"] = "none"
     selinux_reason: str = ""
-    redis: Place = Place("", 0, 0, "", 0)  # wanted
+    redis: Place = _NOWHERE  # wanted
     database_mode: bool = False
     is_on: bool = False  # whether MISP uses the new backend when the run begins
 

@@ -1,9 +1,10 @@
-"""Speaks to bridge.php, a PHP process of the web user's: questions and answers, a line of JSON each.
+"""Speaks to bridge.php, a PHP process of the web user's: a line of JSON each way.
 
 Every answer is the web user's word. It is bounded in size and time, and checked for its type before
 anything depends on it; one that does not fit is a `WebUserError` and never "nothing".
 """
 
+import contextlib
 import json
 import os
 import select
@@ -69,20 +70,18 @@ class Bridge:
         """End the process, and whatever it has started."""
         if self._process is None:
             return
-        try:
+        with contextlib.suppress(OSError):
             os.killpg(self._process.pid, signal.SIGKILL)
-        except OSError:
-            pass
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             stream.close()
         self._process = None
 
     def start(self) -> None:
-        """Start PHP, if it does not run: it takes its time while the caller looks at other things."""
+        """Start PHP, if it does not run: it starts while the caller looks at other things."""
         if self._process is None:
             self._buffer = b""
-            self._process = gate.start(self.user, list(PHP) + ["-r", CODE])
+            self._process = gate.start(self.user, [*list(PHP), "-r", CODE])
             for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
                 os.set_blocking(stream.fileno(), False)
 

@@ -5,6 +5,7 @@ write there. A folder with the sticky bit, as cron's spool, is let pass: others 
 there, but not exchange those of root or of a third user.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
@@ -42,7 +43,7 @@ def real_path(path: str) -> str:
         try:
             found = os.lstat(done_next)
         except FileNotFoundError:
-            return "/".join([done_next] + todo)
+            return "/".join([done_next, *todo])
         if stat.S_ISLNK(found.st_mode):
             links += 1
             if links > _LINKS or found.st_uid != 0:
@@ -161,10 +162,8 @@ def drop_unfinished(folder: str) -> None:
 
 def remove(path: str) -> None:
     """Remove a file if it is there."""
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
 
 
 def sync_folder(folder: str) -> None:
@@ -188,10 +187,8 @@ def label(path: str) -> None:
 def make_folder(path: str, mode: int = 0o700, gid: int = 0) -> None:
     """Have a folder of root's with this mode; folders above it are there already."""
     path = real_path(path)
-    try:
+    with contextlib.suppress(FileExistsError):
         os.mkdir(path, mode)
-    except FileExistsError:
-        pass
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode):
         raise FileError("%s is no folder" % path)

@@ -6,6 +6,7 @@ above 2 are closed, no_new_privs is set, and time, output and memory are limited
 nothing that the web user may not know.
 """
 
+import contextlib
 import os
 import pwd
 import signal
@@ -111,8 +112,8 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
             )
         if is_last and status.st_nlink > 1:
             raise WebUserError(
-                "%s has a second name (hard link), so it may be another user's file: copy it and put the copy in its place"
-                % path
+                "%s has a second name (hard link), so it may be another user's file: copy it and "
+                "put the copy in its place" % path
             )
         if not is_last and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
             raise WebUserError(
@@ -154,13 +155,13 @@ def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, path: s
             )
     if user.name == login:
         raise WebUserError(
-            "the web user %s is the user you log in as, who may become root: MISP needs a user of its own"
-            % user.name
+            "the web user %s is the user you log in as, who may become root: MISP needs a user of "
+            "its own" % user.name
         )
     if os.path.basename(shell) not in NO_LOGIN and not is_named:
         raise WebUserError(
-            "%s belongs to %s, an account for people (its shell is %s): if MISP really runs as this "
-            "user set misp_web_user, else give the file back to the web user (chown)"
+            "%s belongs to %s, an account for people (its shell is %s): if MISP really runs as "
+            "this user set misp_web_user, else give the file back to the web user (chown)"
             % (path, user.name, shell)
         )
 
@@ -202,7 +203,7 @@ def start(
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            preexec_fn=lambda: _become(user, cwd, libc),
+            preexec_fn=lambda: _become(user, cwd, libc),  # noqa: PLW1509 - there are no threads
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ProgramError("%s cannot be run as %s: %s" % (words[0], user.name, error)) from None
@@ -398,10 +399,8 @@ def _copy(reading: int, deadline: float, limit: int, name: str, file: Any) -> by
 
 
 def _kill(pid: int) -> None:
-    try:
+    with contextlib.suppress(OSError):
         os.killpg(pid, signal.SIGKILL)
-    except OSError:
-        pass
     os.waitpid(pid, 0)
 
 

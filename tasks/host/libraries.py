@@ -99,7 +99,7 @@ def _save(one: Misp) -> None:
     gate.save(one.user, tree.pack, _copy(site), paths)
     files.write(_mark(site), b"")
     if not originals.is_kept(site, paths[0]):
-        for path in paths[:2] + [paths[2]]:
+        for path in [*paths[:2], paths[2]]:
             _keep(one, path)
     for path in paths:
         originals.note_change(site, path, _digest(one, path))

@@ -36,7 +36,7 @@ def none(run: str, owner: str, takes_over: bool) -> None:
 
 
 def wait(run: str, owner: str, takes_over: bool) -> None:
-    """Wait for a step that changes something right now; then renew the run's lease, if it has it."""
+    """Wait for a step that is at work; then renew the run's lease, if it has it."""
     if not os.path.isdir(FOLDER):
         return
     with open(_file("step"), "a") as lock:

@@ -4,6 +4,7 @@ What takes long is on its way while the rest is looked at: PHP starts first, and
 its workers, which boots all of MISP, is fetched last.
 """
 
+import contextlib
 import os
 from typing import Any, Callable, Dict, List, Optional
 
@@ -353,10 +354,8 @@ def _logs_input() -> bool:
 
     pattern = re.compile(rb"^\s*Defaults\b[^#\n]*(?<![!\w])log_input|\bLOG_INPUT\s*:", re.MULTILINE)
     paths = ["/etc/sudoers"]
-    try:
+    with contextlib.suppress(OSError):
         paths += ["/etc/sudoers.d/" + name for name in sorted(os.listdir("/etc/sudoers.d"))]
-    except OSError:
-        pass
     for path in paths:
         try:
             if pattern.search(files.read(path) or b""):

@@ -66,9 +66,8 @@ class Misp:
         for name, setting in self.all_settings().items():
             if not isinstance(setting, dict) or "value" not in setting:
                 continue
-            name = str(setting.get("setting", name))
-            target = {"SimpleBackgroundJobs": block, "MISP": misp}.get(name.partition(".")[0])
-            key = name.partition(".")[2]
+            section, _, key = str(setting.get("setting", name)).partition(".")
+            target = {"SimpleBackgroundJobs": block, "MISP": misp}.get(section)
             if target is None or not key:
                 continue
             if setting.get("errorMessage") == "Value not set.":
@@ -102,7 +101,7 @@ class Misp:
         return self.at(self.new_at())
 
     def new_at(self) -> Place:
-        """Where the new backend is: where MISP has it, else where it was, else where it shall be."""
+        """Where MISP has the new backend, else where it was, else where it shall be."""
         stored = self.stored()
         place = places.stored_place(stored.block, stored.misp)
         return place or self._remembered() or self.wanted()
@@ -187,7 +186,7 @@ def _bounded(value: Any, depth: int) -> Any:
         return {key: _bounded(one, depth + 1) for key, one in value.items()}
     if isinstance(value, list):
         return [_bounded(one, depth + 1) for one in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not abs(value) < float("inf"):
         raise ValueError("number")
     if isinstance(value, int) and abs(value) >= 1 << 63:
         raise ValueError("number")

@@ -70,7 +70,7 @@ def run(
     if not path:
         raise ProgramError("%s is missing on this host" % words[0])
     process = subprocess.Popen(
-        [path] + list(words[1:]),
+        [path, *list(words[1:])],
         cwd="/",
         env=dict(ENVIRONMENT, **(environment or {})),
         stdin=subprocess.DEVNULL,

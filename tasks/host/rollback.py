@@ -1,4 +1,4 @@
-"""The way back, in pieces: each may be repeated and does nothing where nothing is to be put back."""
+"""The way back, in pieces: each may be repeated, and does nothing where nothing is left to do."""
 
 import os
 from typing import List

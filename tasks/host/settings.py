@@ -172,5 +172,5 @@ def _put_config_back(one: Misp) -> None:
 
 
 def is_unfinished(one: Misp) -> bool:
-    """Whether a run was cut off amid the settings: the file is ours, `enabled` was not there yet."""
+    """Whether a run was cut off amid the settings, before `enabled`: the file is ours."""
     return originals.is_as_we_left_it(one.site, one.site.config_php, _digest(one))

@@ -243,7 +243,7 @@ def _names_in(section: str) -> Dict[str, Any]:
 
 
 def _starts_old(command: str, folder: str, roots: Sequence[str]) -> bool:
-    """Whether a command starts old workers of this MISP, or a script of root's that it runs does."""
+    """Whether a command, or a script of root's that it runs, starts old workers of this MISP."""
     lines = [command]
     for word in command.split()[:3]:
         text = _script(word) if word.startswith("/") else ""

@@ -209,7 +209,7 @@ _pending: List[Tuple[str, Any]] = []
 
 
 def _set_times(new: str) -> None:
-    """Modes and times of folders come last, as writing into them changes the one and needs the other."""
+    """Modes and times of folders come last: writing into one needs the mode and sets the time."""
     for path, member in reversed(_pending):
         _own(path, member)
         os.chmod(path, member.mode)

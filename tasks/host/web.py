@@ -63,12 +63,12 @@ def reload(site: Site, user: WebUser) -> List[str]:
     table = Table()
     reloaded = _reload_units(site, table)
     _reload_masters(table, reloaded)
-    if boot == files.first_line(_BOOT):
-        if not waiting.wait_until(lambda: not _old_children(user, ticks), _SECONDS):
-            raise WebTierError(
-                "after five minutes PHP processes with the old settings still serve in %s: end "
-                "their long requests, then run again" % ", ".join(_old_children(user, ticks))
-            )
+    is_this_boot = boot == files.first_line(_BOOT)
+    if is_this_boot and not waiting.wait_until(lambda: not _old_children(user, ticks), _SECONDS):
+        raise WebTierError(
+            "after five minutes PHP processes with the old settings still serve in %s: end their "
+            "long requests, then run again" % ", ".join(_old_children(user, ticks))
+        )
     files.write(
         site.state_dir + "/web-reloaded", files.read(site.state_dir + "/settings-changed") or b""
     )

@@ -31,7 +31,7 @@ def _states(units: list[parts.Unit]) -> list[tuple[str, str, str]]:
 
 @step()
 def backend_disabled(target: Target) -> Commands:
-    """Have MISP and its web tier use the old backend for new jobs, and the old workers take them."""
+    """Have MISP and its web tier use the old backend, and the old workers run."""
     if not facts.ask(target, parts.Settings).is_on:
         host.noop("the new backend is off")
         return

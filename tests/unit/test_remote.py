@@ -117,7 +117,7 @@ def test_no_word_of_a_host_steers_the_terminal() -> None:
 
 def test_an_unexpected_error_says_where() -> None:
     broken = Call(lock.renew, {"run": 5, "odd": 1}, lock="none")
-    with pytest.raises(HostRefusal, match="TypeError|KeyError"):
+    with pytest.raises(HostRefusal, match=r"TypeError|KeyError"):
         broken.read(run(broken).stdout.splitlines())
 
 

@@ -215,7 +215,11 @@ def test_memory_is_limited(user: WebUser) -> None:
 
 
 def _identity() -> list[object]:
-    return [os.getuid(), os.getgid(), sorted(map(int, os.listdir("/proc/self/fd")))]
+    return [
+        os.getuid(),
+        os.getgid(),
+        sorted(int(one.name) for one in Path("/proc/self/fd").iterdir()),
+    ]
 
 
 def _fail() -> None:

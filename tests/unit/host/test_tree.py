@@ -1,7 +1,9 @@
 """MISP's own files, as functions that run as the web user have them."""
 
+import io
 import os
 import pwd
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +71,7 @@ def test_a_digest_tells_any_difference(app: Path, user: WebUser) -> None:
     changes: tuple[Callable[[], object], ...] = (
         lambda: (app / "Vendor/deep/er/file").write_bytes(b"\0\xfe"),
         lambda: (app / "Vendor/deep/run").chmod(0o700),
-        lambda: (app / "Vendor/more").touch(),
+        (app / "Vendor/more").touch,
         lambda: (app / "Vendor/more").rename(app / "Vendor/other"),
         lambda: (app / "Vendor/link").rename(app / "Vendor/link2"),
     )
@@ -111,9 +113,6 @@ def test_a_file_is_replaced_whole_and_a_foreign_group_is_no_failure(
 
 
 def test_a_copy_that_is_not_ours_is_refused(app: Path, user: WebUser) -> None:
-    import io
-    import tarfile
-
     copy = app.parent / "evil.tar"
     with tarfile.open(copy, "w") as tar:
         member = tarfile.TarInfo("Vendor/../../escaped")
