@@ -119,7 +119,7 @@ class World:
         self._note(task, id_)
         record = json.dumps({"id": id_, "command": "event", "args": args, "status": 1})
         self.raw_new.command("RPUSH", NEW + task.queue, record)
-        self.after_push("new")
+        self.after_push("new", NEW + task.queue)
 
     def uuid(self) -> str:
         return str(uuid.UUID(int=self.kernel.random.getrandbits(128)))
@@ -131,16 +131,22 @@ class World:
 
     # --- Redis's own part in BLPOP ---
 
-    def after_push(self, side: str) -> None:
+    def after_push(self, side: str, *keys: Word) -> None:
         """Redis hands a job to whom has waited longest for it, in the same step as the push."""
         self.pushes[side] += 1
         if side != "new":
             return
+        empty = set()
         for worker in list(self.blocked):
-            record = self.raw_new.command("LPOP", NEW + worker.queue)
+            key = NEW + worker.queue
+            if key not in keys or key in empty:
+                continue
+            record = self.raw_new.command("LPOP", key)
             if isinstance(record, bytes):
                 self.blocked.remove(worker)
                 worker.receive(record)
+            else:
+                empty.add(key)
 
     def client(self, words: tuple[Word, ...]) -> Reply:
         if words[1] == "UNBLOCK":
@@ -223,7 +229,7 @@ class Line(Redis):
         if world.kernel.is_traced:
             world.kernel.trace(self._side, *words, "->", reply)
         if words[0] in ("EVAL", "RPUSH", "LPUSH"):
-            world.after_push(self._side)
+            world.after_push(self._side, *words)
         return reply
 
 
@@ -483,11 +489,11 @@ class SimulatedGroup(Group):
 
     def start(self) -> None:
         self._world.kernel.step()
-        self.boot()
+        self.boot(GROUP)
 
-    def boot(self) -> None:
-        self._wanted |= set(GROUP)
-        for name in GROUP:
+    def boot(self, names: Iterable[str]) -> None:
+        self._wanted |= set(names)
+        for name in names:
             self._start(name)
 
     def restart_daemon(self) -> None:
