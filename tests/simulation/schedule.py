@@ -76,8 +76,7 @@ class Schedule:
 
     def run(self) -> Outcome:
         world, kernel = self.world, self.kernel
-        world.raw_old.command("FLUSHDB")
-        world.raw_new.command("FLUSHDB")
+        world.raw_old.command("FLUSHALL")
         world.can_tell = self.random.random() > 0.1
         world.is_socket = self.random.random() < 0.15
         self._begin()
@@ -279,9 +278,13 @@ class Schedule:
         patience = self.random.choice((0, 2, self.timeout))  # a short one leaves more to move
         wait = drain.WayBackWait(patience, self.kernel.now())
         while True:
-            state = new_backend.look(new, 1)
+            waiting = {}
+            for queue in QUEUES:
+                length = new.redis.command("LLEN", new.key(queue))
+                assert isinstance(length, int)
+                waiting[queue] = length
             busy = len(self.group.jobs())
-            seen = drain.NewLook(state.waiting, self.group.running(), busy, self.kernel.now())
+            seen = drain.NewLook(waiting, self.group.running(), busy, self.kernel.now())
             if isinstance(wait.see(seen), drain.Done):
                 break
             self.kernel.sleep(1)

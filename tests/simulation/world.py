@@ -24,7 +24,7 @@ OLD, NEW = "resque:", "background_jobs:"
 HOST = "misp"
 LOCK_KEY = NEW + LOCK
 QUEUES = ("default", "prio")  # those that the models use
-OLD_WORKERS = (("default",), ("prio", "cache"))
+OLD_WORKERS = (("default",), ("prio",))
 GROUP = {"misp-workers:default_00": "default", "misp-workers:default_01": "default"}
 GROUP["misp-workers:prio_00"] = "prio"
 READY = "Successfully connected to Redis."
@@ -55,7 +55,8 @@ class World:
     def __init__(self, kernel: Kernel, old: Connection, new: Connection) -> None:
         self.kernel, self.raw_old, self.raw_new = kernel, old, new
         self.enabled = [(-99.0, False)]  # MISP's setting: since when, and what
-        self.pushes = {"old": 0, "new": 0}  # an empty queue needs no second look before the next
+        # An empty queue needs no second look before the next push.
+        self.pushes = {"old": 0, "new": 0, "delayed": 0}
         self.tasks: dict[int, Task] = {}
         self.enqueued: set[int] = set()
         self.done: dict[int, list[str]] = {}  # ids that each task ran with
@@ -107,7 +108,7 @@ class World:
         record = json.dumps({"class": "EventShell", "args": [args], "queue": task.queue})
         self.raw_old.command("RPUSH", f"{OLD}_schdlr_:{when}", record)
         self.raw_old.command("ZADD", f"{OLD}_schdlr_", when, when)
-        self.pushes["old"] += 1
+        self.pushes["delayed"] += 1
 
     def enqueue_new(self, task: Task) -> None:
         id_ = self.uuid()
@@ -134,6 +135,7 @@ class World:
     def after_push(self, side: str, *keys: Word) -> None:
         """Redis hands a job to whom has waited longest for it, in the same step as the push."""
         self.pushes[side] += 1
+        self.pushes["delayed"] += OLD + "_schdlr_" in keys  # of a script
         if side != "new":
             return
         empty = set()
@@ -291,9 +293,9 @@ class OldWorker:
 
     def _schedule(self) -> None:
         line, world = self._line, self._world
-        times, seen = OLD + "_schdlr_", -1
+        times, seen = OLD + "_schdlr_", 0
         while not self.is_quitting:
-            before = world.pushes["old"]
+            before = world.pushes["delayed"]
             due: Reply = []
             if seen != before:
                 due = line.command("ZRANGEBYSCORE", times, 0, world.kernel.epoch())
