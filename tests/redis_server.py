@@ -63,7 +63,7 @@ class Connection(Redis):
             parts.append(b"$%d\r\n%b\r\n" % (len(data), data))
         try:
             self._socket.sendall(b"".join(parts))
-            data = self._socket.recv(1 << 20)
+            data = self._socket.recv(16384)
             if data[:1] == b":" and data[-2:] == b"\r\n":  # what most commands reply
                 return int(data[1:-2])
             self._buffer, self._at = data, 0
@@ -110,7 +110,7 @@ class Connection(Redis):
         return data
 
     def _more(self) -> None:
-        data = self._socket.recv(1 << 20)
+        data = self._socket.recv(16384)
         if not data:
             raise RedisGoneError("the connection was closed")
         self._buffer = self._buffer[self._at :] + data

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Generator
+from typing import ParamSpec
 
 from pyinfra.api.arguments_typed import PyinfraOperation
 from pyinfra.api.command import PyinfraCommand
@@ -17,19 +18,20 @@ from tasks.commands import fail, give_up
 from tasks.errors import MigrationError
 from tasks.target import Target
 
+P = ParamSpec("P")
 Commands = Generator[PyinfraCommand, None, None]
 
 
-def step(
-    *, returns: bool = False
-) -> Callable[[Callable[[Target], Commands]], PyinfraOperation[[Target]]]:
+def step(*, returns: bool = False) -> Callable[[Callable[P, Commands]], PyinfraOperation[P]]:
     """An operation on a target; with `returns` a host that fails goes back to its old workers."""
 
-    def wrap(body: Callable[[Target], Commands]) -> PyinfraOperation[[Target]]:
+    def wrap(body: Callable[P, Commands]) -> PyinfraOperation[P]:
         @functools.wraps(body)
-        def guarded(target: Target) -> Commands:
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> Commands:
+            target = kwargs.get("target") or args[0]
+            assert isinstance(target, Target)  # noqa: S101 - for mypy: each step has one
             try:
-                yield from body(target)
+                yield from body(*args, **kwargs)
             except MigrationError as error:
                 yield _failure(str(error), target, returns)
             except Exception as error:

@@ -19,6 +19,7 @@ from tasks.host.queues import LOCK, OldBackend
 from tests.redis_server import Connection
 from tests.simulation.kernel import Actor, Kernel
 from tests.simulation.world import (
+    GROUP,
     HOST,
     NEW,
     OLD,
@@ -65,6 +66,7 @@ class Schedule:
         self.group = SimulatedGroup(self.world)
         self.old_workers = SimulatedOldWorkers(self.world)
         self.processes = SimulatedProcesses(self.world)
+        self.neighbour: NewWorker | None = None
         self.timeout = 20  # drain_timeout
         self._dies_in = ""
         self.proofs_failed = 0
@@ -74,8 +76,7 @@ class Schedule:
 
     def run(self) -> Outcome:
         world, kernel = self.world, self.kernel
-        world.raw_old.command("FLUSHDB")
-        world.raw_new.command("FLUSHDB")
+        world.raw_old.command("FLUSHALL")
         world.can_tell = self.random.random() > 0.1
         world.is_socket = self.random.random() < 0.15
         self._begin()
@@ -103,7 +104,8 @@ class Schedule:
         if self.random.random() < 0.4:
             self.world.enabled.append((0.0, True))
             self.old_workers.is_enabled = False
-            self.group.boot()
+            # MISP's own button "restart workers" leaves some of them stopped.
+            self.group.boot(self.random.choice(([], list(GROUP)[:1], list(GROUP)[1:], list(GROUP))))
             for task in backlog:
                 self.world.enqueue_new(task)
         else:
@@ -112,13 +114,13 @@ class Schedule:
                 self.world.enqueue_old(task)
             for _ in range(self.random.choice((0, 0, 1, 2))):
                 self.world.enqueue_later(self._task(can_have_data=False), self.random.randrange(12))
-        if self.random.random() < 0.3 and not self.world.is_socket:  # another host on this Redis
-            NewWorker(self.world, "neighbour", "default")
+        if self.random.random() < 0.4 and not self.world.is_socket:  # another host on this Redis
+            self.neighbour = NewWorker(self.world, "neighbour", "default")
 
     def _task(self, depth: int = 0, can_have_data: bool = True) -> Task:
-        has_data = can_have_data and self.random.random() < 0.25
+        has_data = can_have_data and self.random.random() < 0.35
         task = self.world.task(
-            self.random.choice(QUEUES), self.random.choice((0.01, 1.0, 3.0)), has_data
+            self.random.choice(QUEUES), self.random.choice((0.01, 1.0, 3.0, 3.0)), has_data
         )
         if depth < 2 and self.random.random() < 0.25:
             task.children = [self._task(depth + 1) for _ in range(self.random.choice((1, 1, 2)))]
@@ -171,10 +173,16 @@ class Schedule:
                 self.kernel.sleep(3)
                 worker.is_paused = False
 
+    def _visit_neighbour(self) -> None:
+        """Its MISP stays on the new backend."""
+        for _ in range(self.random.randrange(6)):
+            self.kernel.step()
+            self.world.enqueue_new(self.world.task("default", 0.01))
+
     # --- the operator ---
 
     def _operate(self) -> None:
-        self.kernel.sleep(self.random.uniform(0, 4))
+        self.kernel.sleep(self.random.uniform(0, self.random.choice((0.5, 4))))
         for _ in range(self.random.choice((0, 1, 1, 2, 2, 3))):
             self._one_run(self.random.choice(("deploy", "rollback")), is_killed=True)
             self.kernel.sleep(self.random.choice((0.1, 3.0)))
@@ -191,7 +199,8 @@ class Schedule:
 
     def _one_run(self, name: str, *, is_killed: bool) -> Actor:
         leftovers = self.random.choice(LEFTOVERS)
-        self.timeout = self.random.choice((1, 1, 4, 20) if is_killed else (4, 20))
+        limits = (1, 1, 4, 20) if is_killed and name == "deploy" else (4, 20)
+        self.timeout = self.random.choice(limits)
         self._dies_in = self.random.choice(MOMENTS[name]) if is_killed else ""
         leftovers = "convert" if self._dies_in == "convert" else leftovers
         body = self._rollback if name == "rollback" else lambda: self._deploy(leftovers)
@@ -216,6 +225,8 @@ class Schedule:
         """The run has come to something in which it may be meant to die."""
         if self.random.random() < 0.3 and self.kernel.time < WEB_SECONDS:
             self.kernel.spawn("visitor", self._visit, hurry=0.01)
+        if moment == "move back" and self.neighbour and not self.neighbour.actor.is_dead:
+            self.kernel.spawn("neighbour's user", self._visit_neighbour, hurry=0.01)
         run = self.kernel.current
         if self._dies_in == moment and run is not None:
             self._dies_in = ""
@@ -264,7 +275,24 @@ class Schedule:
         if self.world.is_on():
             self._stop_new_workers()
         self._set_enabled(False)
+<<<<<<< HEAD
         self.old_workers.start_again()
+=======
+        _, new = backends(self.world)
+        patience = self.random.choice((0, 2, self.timeout))  # a short one leaves more to move
+        wait = drain.WayBackWait(patience, self.kernel.now())
+        while True:
+            waiting = {}
+            for queue in QUEUES:
+                length = new.redis.command("LLEN", new.key(queue))
+                assert isinstance(length, int)
+                waiting[queue] = length
+            busy = len(self.group.jobs())
+            seen = drain.NewLook(waiting, self.group.running(), busy, self.kernel.now())
+            if isinstance(wait.see(seen), drain.Done):
+                break
+            self.kernel.sleep(1)
+>>>>>>> queues
         self._return()
 
     def _return(self) -> None:

@@ -25,7 +25,7 @@ OLD, NEW = "resque:", "background_jobs:"
 HOST = "misp"
 LOCK_KEY = NEW + LOCK
 QUEUES = ("default", "prio")  # those that the models use
-OLD_WORKERS = (("default",), ("prio", "cache"))
+OLD_WORKERS = (("default",), ("prio",))
 GROUP = {"misp-workers:default_00": "default", "misp-workers:default_01": "default"}
 GROUP["misp-workers:prio_00"] = "prio"
 READY = "Successfully connected to Redis."
@@ -56,7 +56,8 @@ class World:
     def __init__(self, kernel: Kernel, old: Connection, new: Connection) -> None:
         self.kernel, self.raw_old, self.raw_new = kernel, old, new
         self.enabled = [(-99.0, False)]  # MISP's setting: since when, and what
-        self.pushes = {"old": 0, "new": 0}  # an empty queue needs no second look before the next
+        # An empty queue needs no second look before the next push.
+        self.pushes = {"old": 0, "new": 0, "delayed": 0}
         self.tasks: dict[int, Task] = {}
         self.enqueued: set[int] = set()
         self.done: dict[int, list[str]] = {}  # ids that each task ran with
@@ -108,7 +109,7 @@ class World:
         record = json.dumps({"class": "EventShell", "args": [args], "queue": task.queue})
         self.raw_old.command("RPUSH", f"{OLD}_schdlr_:{when}", record)
         self.raw_old.command("ZADD", f"{OLD}_schdlr_", when, when)
-        self.pushes["old"] += 1
+        self.pushes["delayed"] += 1
 
     def enqueue_new(self, task: Task) -> None:
         id_ = self.uuid()
@@ -120,7 +121,7 @@ class World:
         self._note(task, id_)
         record = json.dumps({"id": id_, "command": "event", "args": args, "status": 1})
         self.raw_new.command("RPUSH", NEW + task.queue, record)
-        self.after_push("new")
+        self.after_push("new", NEW + task.queue)
 
     def uuid(self) -> str:
         return str(uuid.UUID(int=self.kernel.random.getrandbits(128)))
@@ -132,16 +133,23 @@ class World:
 
     # --- Redis's own part in BLPOP ---
 
-    def after_push(self, side: str) -> None:
+    def after_push(self, side: str, *keys: Word) -> None:
         """Redis hands a job to whom has waited longest for it, in the same step as the push."""
         self.pushes[side] += 1
+        self.pushes["delayed"] += OLD + "_schdlr_" in keys  # of a script
         if side != "new":
             return
+        empty = set()
         for worker in list(self.blocked):
-            record = self.raw_new.command("LPOP", NEW + worker.queue)
+            key = NEW + worker.queue
+            if key not in keys or key in empty:
+                continue
+            record = self.raw_new.command("LPOP", key)
             if isinstance(record, bytes):
                 self.blocked.remove(worker)
                 worker.receive(record)
+            else:
+                empty.add(key)
 
     def client(self, words: tuple[Word, ...]) -> Reply:
         if words[1] == "UNBLOCK":
@@ -224,7 +232,7 @@ class Line(Redis):
         if world.kernel.is_traced:
             world.kernel.trace(self._side, *words, "->", reply)
         if words[0] in ("EVAL", "RPUSH", "LPUSH"):
-            world.after_push(self._side)
+            world.after_push(self._side, *words)
         return reply
 
 
@@ -286,9 +294,9 @@ class OldWorker:
 
     def _schedule(self) -> None:
         line, world = self._line, self._world
-        times, seen = OLD + "_schdlr_", -1
+        times, seen = OLD + "_schdlr_", 0
         while not self.is_quitting:
-            before = world.pushes["old"]
+            before = world.pushes["delayed"]
             due: Reply = []
             if seen != before:
                 due = line.command("ZRANGEBYSCORE", times, 0, world.kernel.epoch())
@@ -493,11 +501,11 @@ class SimulatedGroup(Group):
 
     def start(self) -> None:
         self._world.kernel.step()
-        self.boot()
+        self.boot(GROUP)
 
-    def boot(self) -> None:
-        self._wanted |= set(GROUP)
-        for name in GROUP:
+    def boot(self, names: Iterable[str]) -> None:
+        self._wanted |= set(names)
+        for name in names:
             self._start(name)
 
     def restart_daemon(self) -> None:
