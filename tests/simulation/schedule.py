@@ -275,24 +275,7 @@ class Schedule:
         if self.world.is_on():
             self._stop_new_workers()
         self._set_enabled(False)
-<<<<<<< HEAD
         self.old_workers.start_again()
-=======
-        _, new = backends(self.world)
-        patience = self.random.choice((0, 2, self.timeout))  # a short one leaves more to move
-        wait = drain.WayBackWait(patience, self.kernel.now())
-        while True:
-            waiting = {}
-            for queue in QUEUES:
-                length = new.redis.command("LLEN", new.key(queue))
-                assert isinstance(length, int)
-                waiting[queue] = length
-            busy = len(self.group.jobs())
-            seen = drain.NewLook(waiting, self.group.running(), busy, self.kernel.now())
-            if isinstance(wait.see(seen), drain.Done):
-                break
-            self.kernel.sleep(1)
->>>>>>> queues
         self._return()
 
     def _return(self) -> None:
