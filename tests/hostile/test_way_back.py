@@ -112,10 +112,19 @@ def test_root_imports_no_modules_from_where_others_write(host: LabHost, back: Re
     assert attacks.loot(host, "imported") == "", back.last.tail()
 
 
+LIBRARIES = (
+    "supervisorphp/supervisor:^4.0 guzzlehttp/guzzle php-http/message php-http/message-factory "
+    "lstrojny/fxmlrpc"
+)
+
+
 def test_a_state_directory_without_inodes_is_no_success(lab: Lab, host: LabHost) -> None:
+    # The libraries are there, so that what has no room is the record of supervisord's files.
+    require = "php composer.phar require -W --update-no-dev --no-interaction --quiet"
     host.exec(f"rm -f /home/deploy/*.py {APP}/*.py; rm -rf {STATE}; mkdir -p {STATE}")
+    host.exec(f"cd {APP} && HOME=/var/www {require} {LIBRARIES}", user=WEB, timeout=180)
     before = host.exec(f"ls {OURS} 2>/dev/null || true").stdout
-    host.exec(f"mount -t tmpfs -o nr_inodes=2,mode=0700 none {STATE}")
+    host.exec(f"mount -t tmpfs -o nr_inodes=4,mode=0700 none {STATE}")
     try:
         deployed = operator.deploy(lab)
         back = operator.rollback(lab)
