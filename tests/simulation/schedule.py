@@ -131,8 +131,8 @@ class Schedule:
     def _web(self) -> None:
         """PHP that sees a setting some time after it was changed, at times a long while after.
 
-        A request from before may enqueue for as long as workers for it live: longer would be a web
-        tier that was never reloaded, which the drain reports but cannot prevent.
+        On the way there a request from before may enqueue for as long as old workers live: longer
+        would be a web tier that was never reloaded, which the drain reports but cannot prevent.
         """
         count = self.random.choice((0, 2, 4, 8))
         times = sorted(self.random.uniform(0, WEB_SECONDS) for _ in range(count))
@@ -296,6 +296,9 @@ class Schedule:
         self.kernel.step()
         if self.world.is_on() != value:
             self.world.enabled.append((self.kernel.time, value))
+        if not value:  # on the way there the drain waits for requests from before
+            self.kernel.sleep(self.random.choice((0.05, 1.0)))
+            self.world.reloaded = self.kernel.time
 
     def _stop_new_workers(self) -> None:
         self._enter("stop workers")

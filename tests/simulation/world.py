@@ -56,6 +56,7 @@ class World:
     def __init__(self, kernel: Kernel, old: Connection, new: Connection) -> None:
         self.kernel, self.raw_old, self.raw_new = kernel, old, new
         self.enabled = [(-99.0, False)]  # MISP's setting: since when, and what
+        self.reloaded = -99.0  # when the web tier was: no request sees what was before
         # An empty queue needs no second look before the next push.
         self.pushes = {"old": 0, "new": 0, "delayed": 0}
         self.tasks: dict[int, Task] = {}
@@ -76,7 +77,7 @@ class World:
 
     def is_on(self, delay: float = 0) -> bool:
         """MISP's setting, as somebody sees it that much later."""
-        seen = self.kernel.time - delay
+        seen = max(self.kernel.time - delay, self.reloaded)
         return [value for since, value in self.enabled if since <= seen][-1]
 
     def pid(self) -> int:
