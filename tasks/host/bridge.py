@@ -56,7 +56,7 @@ class Bridge:
         self.user = user
         self.root = root
         self._process: Any = None
-        self._buffer = b""
+        self._buffer = bytearray()
         self._answers: Dict[str, Any] = {}
 
     def __enter__(self) -> "Bridge":
@@ -81,7 +81,7 @@ class Bridge:
     def start(self) -> None:
         """Start PHP, if it does not run: it takes its time while the caller looks at other things."""
         if self._process is None:
-            self._buffer = b""
+            self._buffer = bytearray()
             self._process = gate.start(self.user, list(PHP) + ["-r", CODE])
             for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
                 os.set_blocking(stream.fileno(), False)
@@ -118,13 +118,15 @@ class Bridge:
         process = self._process
         left = memoryview(question)
         said = b""
-        while b"\n" not in self._buffer:
+        reads = [process.stdout, process.stderr]
+        seen = 0  # bytes of the buffer in which no line ends
+        while self._buffer.find(b"\n", seen) < 0:
+            seen = len(self._buffer)
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 self.close()
                 raise WebUserError("MISP's PHP gives no answer within its time")
             writes = [process.stdin] if left else []
-            reads = [process.stdout, process.stderr]
             can_read, can_write, _ = select.select(reads, writes, [], min(seconds, 1.0))
             if can_write:
                 try:
@@ -132,14 +134,19 @@ class Bridge:
                 except BrokenPipeError:
                     left = left[:0]
             if process.stderr in can_read:
-                said = (said + os.read(process.stderr.fileno(), 65536))[-2000:]
+                words = os.read(process.stderr.fileno(), 65536)
+                said = (said + words)[-2000:]
+                if not words:  # it was closed, and would be ready for ever
+                    reads.remove(process.stderr)
             if process.stdout in can_read:
                 chunk = os.read(process.stdout.fileno(), 1 << 18)
                 self._buffer += chunk
                 if not chunk or len(self._buffer) > _LIMIT:
                     self.close()
                     raise WebUserError(_no_answer(chunk, said))
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        end = self._buffer.index(b"\n")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line
 
     def config(self) -> Config:
