@@ -96,7 +96,8 @@ class Bridge:
         question = json.dumps(dict(what, do=do, root=self.root)).encode("ascii") + b"\n"
         line = self._exchange(question, time.monotonic() + seconds)
         try:
-            answer = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+            text = line.decode("utf-8")
+            answer = json.loads(text, parse_constant=_no_constant, parse_int=whole)
             _check(answer, 0)
         except (ValueError, RecursionError):
             self.close()
@@ -199,19 +200,29 @@ def _no_constant(name: str) -> Any:
     raise ValueError(name)
 
 
+def whole(text: str) -> int:
+    """A number of the web user's: some millions of digits take a Python before 3.11 minutes."""
+    if len(text) > 20:
+        raise ValueError("number")
+    return int(text)
+
+
 def _check(value: Any, depth: int) -> None:
-    """No number that PHP cannot count up to, and no endless nesting."""
+    """No number that PHP cannot count up to, no endless nesting, and no text that is no Unicode."""
     if depth > _DEPTH:
         raise ValueError("depth")
     if isinstance(value, dict):
         for key, one in value.items():
+            _check(key, depth + 1)
             _check(one, depth + 1)
             if len(key) > 1000:
                 raise ValueError("key")
     elif isinstance(value, list):
         for one in value:
             _check(one, depth + 1)
-    elif isinstance(value, int) and abs(value) >= 1 << 63:
+    elif isinstance(value, str):
+        value.encode("utf-8")  # half a character of two, as "\\ud800", cannot be
+    elif isinstance(value, (int, float)) and abs(value) >= 1 << 63:
         raise ValueError("number")
 
 
