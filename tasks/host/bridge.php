@@ -116,7 +116,7 @@ function do_redis($in)
     try {
         $reply = call_user_func_array(array($redis, "rawCommand"), array_map("base64_decode", $in["words"]));
     } catch (RedisException $error) {
-        if ($redis->getLastError() === null) {
+        if ($redis->getLastError() !== $error->getMessage()) { // a lost connection, not Redis's own words
             throw $error;
         }
         $reply = false;

@@ -14,8 +14,8 @@ from typing import Any, Dict, List, NamedTuple
 
 from tasks.host import gate
 from tasks.host.errors import WebUserError
-from tasks.host.gate import WebUser
 from tasks.host.redis import Redis, RedisError, RedisGoneError, Reply, Word
+from tasks.host.web_user import WebUser
 
 PHP = (
     "php",
@@ -57,7 +57,7 @@ class Bridge:
         self.user = user
         self.root = root
         self._process: Any = None
-        self._buffer = b""
+        self._buffer = bytearray()
         self._answers: Dict[str, Any] = {}
 
     def __enter__(self) -> "Bridge":
@@ -80,8 +80,8 @@ class Bridge:
     def start(self) -> None:
         """Start PHP, if it does not run: it starts while the caller looks at other things."""
         if self._process is None:
-            self._buffer = b""
-            self._process = gate.start(self.user, [*list(PHP), "-r", CODE])
+            self._buffer = bytearray()
+            self._process = gate.start(self.user, [*PHP, "-r", CODE])
             for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
                 os.set_blocking(stream.fileno(), False)
 
@@ -95,7 +95,8 @@ class Bridge:
         question = json.dumps(dict(what, do=do, root=self.root)).encode("ascii") + b"\n"
         line = self._exchange(question, time.monotonic() + seconds)
         try:
-            answer = json.loads(line.decode("utf-8"), parse_constant=_no_constant)
+            text = line.decode("utf-8")
+            answer = json.loads(text, parse_constant=_no_constant, parse_int=whole)
             _check(answer, 0)
         except (ValueError, RecursionError):
             self.close()
@@ -117,13 +118,15 @@ class Bridge:
         process = self._process
         left = memoryview(question)
         said = b""
-        while b"\n" not in self._buffer:
+        reads = [process.stdout, process.stderr]
+        seen = 0  # bytes of the buffer in which no line ends
+        while self._buffer.find(b"\n", seen) < 0:
+            seen = len(self._buffer)
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 self.close()
                 raise WebUserError("MISP's PHP gives no answer within its time")
             writes = [process.stdin] if left else []
-            reads = [process.stdout, process.stderr]
             can_read, can_write, _ = select.select(reads, writes, [], min(seconds, 1.0))
             if can_write:
                 try:
@@ -131,14 +134,19 @@ class Bridge:
                 except BrokenPipeError:
                     left = left[:0]
             if process.stderr in can_read:
-                said = (said + os.read(process.stderr.fileno(), 65536))[-2000:]
+                words = os.read(process.stderr.fileno(), 65536)
+                said = (said + words)[-2000:]
+                if not words:  # it was closed, and would be ready for ever
+                    reads.remove(process.stderr)
             if process.stdout in can_read:
                 chunk = os.read(process.stdout.fileno(), 1 << 18)
                 self._buffer += chunk
                 if not chunk or len(self._buffer) > _LIMIT:
                     self.close()
                     raise WebUserError(_no_answer(chunk, said))
-        line, _, self._buffer = self._buffer.partition(b"\n")
+        end = self._buffer.index(b"\n")
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
         return line
 
     def config(self) -> Config:
@@ -191,19 +199,29 @@ def _no_constant(name: str) -> Any:
     raise ValueError(name)
 
 
+def whole(text: str) -> int:
+    """A number of the web user's: some millions of digits take a Python before 3.11 minutes."""
+    if len(text) > 20:
+        raise ValueError("number")
+    return int(text)
+
+
 def _check(value: Any, depth: int) -> None:
-    """No number that PHP cannot count up to, and no endless nesting."""
+    """No number that PHP cannot count up to, no endless nesting, and no text that is no Unicode."""
     if depth > _DEPTH:
         raise ValueError("depth")
     if isinstance(value, dict):
         for key, one in value.items():
+            _check(key, depth + 1)
             _check(one, depth + 1)
             if len(key) > 1000:
                 raise ValueError("key")
     elif isinstance(value, list):
         for one in value:
             _check(one, depth + 1)
-    elif isinstance(value, int) and abs(value) >= 1 << 63:
+    elif isinstance(value, str):
+        value.encode("utf-8")  # half a character of two, as "\\ud800", cannot be
+    elif isinstance(value, (int, float)) and abs(value) >= 1 << 63:
         raise ValueError("number")
 
 

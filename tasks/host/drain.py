@@ -12,7 +12,6 @@ from tasks.host import stopping
 from tasks.host.clock import Clock
 from tasks.host.daemon import Daemon
 from tasks.host.errors import DrainLimitError, HostError
-from tasks.host.gate import WebUser
 from tasks.host.idle import Frozen
 from tasks.host.misp import Misp
 from tasks.host.parts import Worker
@@ -22,6 +21,7 @@ from tasks.host.site import GROUP, Site
 from tasks.host.supervisor import NoAnswerError, Supervisord
 from tasks.host.supervisor_access import connected_to
 from tasks.host.waiting import wait_until
+from tasks.host.web_user import WebUser
 
 # `idle.freeze_idle` with its Redis: PIDs in, the frozen ones and why jobs are still aside out.
 Freeze = Callable[[List[int], Workers], Tuple[List[int], str]]

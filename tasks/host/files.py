@@ -132,9 +132,9 @@ def write(path: str, data: bytes, mode: int = 0o600, uid: int = 0, gid: int = 0)
     """
     path = real_path(path)
     folder = os.path.dirname(path)
-    drop_unfinished(folder)
     new = "%s/%s%d" % (folder, PREFIX, os.getpid())
     try:
+        drop_unfinished(folder)
         number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
         try:
             view = memoryview(data)
@@ -148,7 +148,10 @@ def write(path: str, data: bytes, mode: int = 0o600, uid: int = 0, gid: int = 0)
         os.rename(new, path)
         sync_folder(folder)
     except OSError as error:
-        remove(new)
+        try:
+            remove(new)
+        except OSError:
+            pass  # as on a disk that is read-only
         raise FileError("%s could not be written: %s" % (path, error.strerror)) from None
     label(path)
 
@@ -185,8 +188,19 @@ def label(path: str) -> None:
 
 
 def make_folder(path: str, mode: int = 0o700, gid: int = 0) -> None:
-    """Have a folder of root's with this mode; folders above it are there already."""
+    """Have a folder of root's with this mode; folders above it are there already.
+
+    Raises:
+        FileError: somebody else could exchange it, or it cannot be made.
+    """
     path = real_path(path)
+    try:
+        _make_folder(path, mode, gid)
+    except OSError as error:
+        raise FileError("%s could not be made: %s" % (path, error.strerror)) from None
+
+
+def _make_folder(path: str, mode: int, gid: int) -> None:
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, mode)
     found = os.lstat(path)

@@ -8,162 +8,19 @@ nothing that the web user may not know.
 
 import contextlib
 import os
-import pwd
 import signal
-import stat
 import subprocess
 import time
-from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from tasks.host import programs
 from tasks.host.errors import WebUserError
 from tasks.host.programs import Finished, ProgramError
-from tasks.host.site import Site
+from tasks.host.web_user import WebUser
 
-# Members of these are root on most systems, or read what only root may.
-PRIVILEGED = frozenset(
-    (
-        "root",
-        "sudo",
-        "wheel",
-        "admin",
-        "docker",
-        "lxd",
-        "libvirt",
-        "adm",
-        "shadow",
-        "disk",
-        "kmem",
-        "staff",
-    )
-)
-NO_LOGIN = ("nologin", "false", "sync", "")
 _PATH = "/usr/local/bin:/usr/bin:/bin"  # bash's own default: a job of MISP's has no PATH
 _MEMORY = 4 << 30  # bytes of address space; Composer takes 1.5 GB of it
 _NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS, linux/prctl.h
-
-
-class WebUser(NamedTuple):
-    """The account that MISP runs as."""
-
-    name: str
-    uid: int
-    gid: int
-    groups: Tuple[int, ...]
-    home: str
-    group: str
-
-
-def identify(misp_root: str, wanted: str, login: str) -> WebUser:
-    """Who the web user is, before anything of MISP's is read or run.
-
-    Args:
-        wanted: the operator's misp_web_user; empty: the owner of config.php.
-        login: the user who called sudo, who is not the web user.
-
-    Raises:
-        WebUserError: nobody is, or it is somebody whose rights MISP must not get.
-    """
-    path = misp_root + "/app/Config/config.php"
-    parts = _components(os.path.realpath(misp_root), "app/Config/config.php")
-    owner = parts[-1][1].st_uid
-    try:
-        entry = pwd.getpwnam(wanted) if wanted else pwd.getpwuid(owner)
-    except KeyError:
-        who = wanted or "with the number %d, who owns %s," % (owner, path)
-        raise WebUserError(
-            "the web user %s does not exist on this host: set misp_web_user" % who
-        ) from None
-    user = _web_user(entry)
-    _check_rights(user, entry.pw_shell, bool(wanted), login, path)
-    for name, found in parts:
-        if found.st_uid not in (0, user.uid) and (name != path or not wanted):
-            raise WebUserError(
-                "%s belongs to neither root nor %s, so whose code is there cannot be told: "
-                "correct its owner, or misp_web_user" % (name, user.name)
-            )
-    return user
-
-
-def web_user(site: Site) -> WebUser:
-    """As `identify`, for a site."""
-    return identify(site.misp_root, site.web_user, os.environ.get("SUDO_USER", ""))
-
-
-def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
-    """Each folder on the way to config.php, and that file itself; a link ends the look."""
-    names = [name for name in root.split("/") if name] + below.split("/")
-    path = ""
-    found: List[Tuple[str, os.stat_result]] = []
-    for name in names:
-        path += "/" + name
-        try:
-            status = os.lstat(path)
-        except OSError as error:
-            raise WebUserError(
-                "%s: %s. Check misp_root, or finish MISP's own installation"
-                % (path, error.strerror)
-            ) from None
-        is_last = len(found) == len(names) - 1
-        if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
-            raise WebUserError(
-                "%s is a link or no plain %s: its owner cannot be trusted to be MISP's. Put the "
-                "real one in its place" % (path, "file" if is_last else "folder")
-            )
-        if is_last and status.st_nlink > 1:
-            raise WebUserError(
-                "%s has a second name (hard link), so it may be another user's file: copy it and "
-                "put the copy in its place" % path
-            )
-        if not is_last and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
-            raise WebUserError(
-                "every user may write in %s: take that right away (chmod o-w)" % path
-            )
-        found.append((path, status))
-    return found
-
-
-def _web_user(entry: Any) -> WebUser:
-    import grp
-
-    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    try:
-        group = grp.getgrgid(entry.pw_gid).gr_name
-    except KeyError:
-        group = str(entry.pw_gid)
-    return WebUser(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, group)
-
-
-def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, path: str) -> None:
-    import grp
-
-    if user.uid == 0:
-        raise WebUserError(
-            "%s belongs to root, as after a cake command that root ran, or misp_web_user is root. "
-            "MISP runs as its web user alone: give app/Config and app/tmp back to that user (chown)"
-            % path
-        )
-    for gid in user.groups:
-        try:
-            name = grp.getgrgid(gid).gr_name
-        except KeyError:
-            continue
-        if name in PRIVILEGED:
-            raise WebUserError(
-                "the web user %s is in the group %s, whose members have root's rights or nearly: "
-                "MISP's code would have them too. Take it out of that group" % (user.name, name)
-            )
-    if user.name == login:
-        raise WebUserError(
-            "the web user %s is the user you log in as, who may become root: MISP needs a user of "
-            "its own" % user.name
-        )
-    if os.path.basename(shell) not in NO_LOGIN and not is_named:
-        raise WebUserError(
-            "%s belongs to %s, an account for people (its shell is %s): if MISP really runs as "
-            "this user set misp_web_user, else give the file back to the web user (chown)"
-            % (path, user.name, shell)
-        )
 
 
 def run(

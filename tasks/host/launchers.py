@@ -14,10 +14,10 @@ from typing import Dict, List, NamedTuple, Optional
 from tasks.host import files, gate, old_workers, originals, programs
 from tasks.host.errors import RefusedError, WebUserError
 from tasks.host.files import FileError
-from tasks.host.gate import WebUser
 from tasks.host.parts import Launcher
 from tasks.host.programs import ProgramError
 from tasks.host.site import Site
+from tasks.host.web_user import WebUser
 
 PLACES = (
     "/etc/rc.local",

@@ -144,6 +144,8 @@ def _session() -> List[int]:
     pid = os.getpid()
     while pid > 1:
         name, parent, started = _process(pid)
+        if not started:
+            break
         if not name.endswith("sh") and not name.startswith(_BETWEEN):
             return [pid, started]
         pid = parent
@@ -152,7 +154,7 @@ def _session() -> List[int]:
 
 def _lives(lease: Dict[str, Any]) -> bool:
     pid, started = lease["session"]
-    return bool(pid > 1 and _process(pid)[2] == started)
+    return bool(pid > 1 and started and _process(pid)[2] == started)
 
 
 def _process(pid: int) -> Tuple[str, int, int]:
@@ -170,8 +172,18 @@ def _lease() -> Optional[Dict[str, Any]]:
     data = files.read(_file("lease"), 4096)
     try:
         lease = json.loads(data.decode()) if data else None
-        return (
-            lease if lease and {"run", "owner", "since", "until", "session"} <= set(lease) else None
-        )
-    except (ValueError, TypeError):
+    except (ValueError, RecursionError):
         return None
+    return lease if _is_lease(lease) else None
+
+
+def _is_lease(lease: Any) -> bool:
+    """What is no lease of ours, as after a full disk, must keep nobody out."""
+    if not isinstance(lease, dict) or not isinstance(lease.get("session"), list):
+        return False
+    texts = [lease.get(key) for key in ("run", "owner", "since")]
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(lease.get("until"), (int, float))
+        and [type(number) for number in lease["session"]] == [int, int]
+    )

@@ -4,11 +4,10 @@ What takes long is on its way while the rest is looked at: PHP starts first, and
 its workers, which boots all of MISP, is fetched last.
 """
 
-import contextlib
 import os
 from typing import Any, Callable, Dict, List, Optional
 
-from tasks.host import files, gate, lock, programs, systemd, tree
+from tasks.host import gate, lock, machine, programs, systemd, tree
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp, first_json, misp_version
 from tasks.host.parts import (
@@ -76,16 +75,7 @@ class _Looker:
         return self._table
 
     def system(self) -> System:
-        return System(
-            files.first_line("/proc/1/comm"),
-            _memory_kb(),
-            _free_kb("/var/log", "/var/lib"),
-            _inodes("/var/lib"),
-            _is_writable("/var/lib"),
-            lock.holder(""),
-            _logs_input(),
-            os.environ.get("SUDO_USER", ""),
-        )
+        return machine.look()
 
     def tree(self) -> Tree:
         site, misp = self.site, self.misp
@@ -313,53 +303,3 @@ def _composer() -> str:
         if os.access(folder + "/composer", os.X_OK):
             return folder + "/composer"
     return ""
-
-
-def _memory_kb() -> int:
-    for line in (files.read("/proc/meminfo") or b"").splitlines():
-        if line.startswith(b"MemAvailable:"):
-            return int(line.split()[1])
-    return -1
-
-
-def _free_kb(*folders: str) -> int:
-    found = []
-    for folder in folders:
-        try:
-            status = os.statvfs(folder)
-            found.append(status.f_bavail * status.f_frsize // 1024)
-        except OSError:
-            pass
-    return min(found) if found else -1
-
-
-def _inodes(folder: str) -> int:
-    try:
-        status = os.statvfs(folder)
-    except OSError:
-        return -1
-    return status.f_favail if status.f_files else -1  # btrfs counts none
-
-
-def _is_writable(folder: str) -> bool:
-    try:
-        return not os.statvfs(folder).f_flag & os.ST_RDONLY
-    except OSError:
-        return False
-
-
-def _logs_input() -> bool:
-    """Whether sudo records standard input. What its files say for anybody counts for everybody."""
-    import re
-
-    pattern = re.compile(rb"^\s*Defaults\b[^#\n]*(?<![!\w])log_input|\bLOG_INPUT\s*:", re.MULTILINE)
-    paths = ["/etc/sudoers"]
-    with contextlib.suppress(OSError):
-        paths += ["/etc/sudoers.d/" + name for name in sorted(os.listdir("/etc/sudoers.d"))]
-    for path in paths:
-        try:
-            if pattern.search(files.read(path) or b""):
-                return True
-        except HostError:
-            continue
-    return False

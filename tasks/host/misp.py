@@ -3,7 +3,7 @@
 import json
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from tasks.host import files, gate, places
+from tasks.host import files, gate, places, web_user
 from tasks.host.bridge import Bridge, BridgeRedis
 from tasks.host.errors import WebUserError
 from tasks.host.parts import Version
@@ -36,7 +36,7 @@ class Misp:
     def __init__(self, site: Site, desired: Desired) -> None:
         self.site = site
         self.desired = desired
-        self.user = gate.web_user(site)
+        self.user = web_user.web_user(site)
         self.bridge = Bridge(self.user, site.misp_root)
         self._stored: Optional[Stored] = None
 

@@ -13,11 +13,11 @@ from typing import Dict, Iterable, Iterator, List, Set, Tuple
 from tasks.host import files, gate, originals, programs, systemd
 from tasks.host.errors import HostError
 from tasks.host.files import FileError
-from tasks.host.gate import WebUser
 from tasks.host.parts import Launcher, OldWorker, OldWorkers
 from tasks.host.processes import Process, Table
 from tasks.host.site import Site
 from tasks.host.waiting import wait_until
+from tasks.host.web_user import WebUser
 
 BY_HAND = "misp-old-workers.service"  # what runs where no unit of the host's own had started them
 SCHEDULER = "_schdlr_"  # serves no queue, though its environment names one

@@ -136,7 +136,7 @@ def note_change(site: Site, path: str, digest: str) -> None:
     known = kept(site, path)
     if known is None:
         raise RecordError("%s is about to change and was not kept" % path)
-    is_ours = known.ours in (CHANGING, digest) or (not known.ours and known.digest == digest)
+    is_ours = known.ours in (CHANGING, digest) if known.ours else known.digest == digest
     _note(site, path, known._replace(ours=CHANGING if is_ours else FOREIGN))
 
 
@@ -154,9 +154,9 @@ def is_as_we_left_it(site: Site, path: str, digest: str) -> bool:
 
 
 def is_as_it_was(site: Site, path: str, digest: str) -> bool:
-    """Whether the path is as it was before the migration."""
+    """Whether the path is as it was before the migration; an empty digest: it is absent."""
     known = kept(site, path)
-    return known is not None and known.digest == (digest if known.existed else "")
+    return known is not None and known.digest == digest
 
 
 def set_apart(site: Site, paths: List[str]) -> str:

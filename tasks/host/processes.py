@@ -11,7 +11,8 @@ import signal
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
-from tasks.host.gate import WebUser, signal_as
+from tasks.host.gate import signal_as
+from tasks.host.web_user import WebUser
 
 PROC = "/proc"
 _LIMIT = 1 << 18  # bytes of arguments, of environment

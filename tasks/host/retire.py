@@ -13,12 +13,12 @@ from typing import Dict, List, Set
 from tasks.host import launchers, moves, old_workers, originals, retirement, systemd
 from tasks.host.clock import Clock
 from tasks.host.errors import HostError, RefusedError
-from tasks.host.gate import WebUser
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
 from tasks.host.processes import Process, Table
 from tasks.host.site import Desired, Site
 from tasks.host.waiting import wait_until
+from tasks.host.web_user import WebUser
 
 _RUNS = ("active", "activating", "reloading")
 _LINK = "link "  # in the record, before a file elsewhere that `systemctl link` had made a unit

@@ -10,7 +10,6 @@ from tasks.host import drain, files, originals, peer, workers
 from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
-from tasks.host.gate import WebUser
 from tasks.host.misp import Misp
 from tasks.host.parts import Rpc
 from tasks.host.processes import PROC, process
@@ -19,6 +18,7 @@ from tasks.host.supervisor import Door, FaultyFilesError, answers_as_misp
 from tasks.host.supervisor_access import files_now, known_password, read_files
 from tasks.host.supervisor_files import SupervisorFiles
 from tasks.host.waiting import wait_until
+from tasks.host.web_user import WebUser
 
 TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - stands in the text for the hash
 _STRONG = re.compile(r"[A-Za-z0-9]{32,}\Z")

@@ -8,12 +8,12 @@ import os
 import stat
 from typing import List, Optional
 
-from tasks.host import files, gate, originals, programs
+from tasks.host import files, gate, originals, programs, web_user
 from tasks.host.errors import HostError
-from tasks.host.gate import WebUser
 from tasks.host.parts import Selinux
 from tasks.host.programs import Finished, ProgramError
 from tasks.host.site import Site
+from tasks.host.web_user import WebUser
 
 FILES = "/sys/fs/selinux"
 MODULE = "misp-workers-httpd"
@@ -115,7 +115,7 @@ def install(site: Site, source: str, digest: str, load: bool) -> List[str]:
     import shutil
     import tempfile
 
-    user = gate.web_user(site)
+    user = web_user.web_user(site)
     files.make_folder(site.state_dir)
     folder = tempfile.mkdtemp(prefix="selinux.", dir=site.state_dir)
     try:

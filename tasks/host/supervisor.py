@@ -9,11 +9,11 @@ from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
 from tasks.host import peer
 from tasks.host.errors import HostError, RefusedError
-from tasks.host.gate import WebUser
 from tasks.host.parts import Worker
 from tasks.host.processes import PROC, process
 from tasks.host.site import GROUP
 from tasks.host.waiting import wait_until
+from tasks.host.web_user import WebUser
 
 ASK = 10.0  # seconds for an answer
 ACT = 150.0  # seconds for one that comes when programs have stopped

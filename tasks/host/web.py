@@ -9,12 +9,12 @@ import os
 import signal
 from typing import Dict, List, Tuple
 
-from tasks.host import files, gate, programs, waiting
+from tasks.host import files, programs, waiting, web_user
 from tasks.host.errors import HostError
-from tasks.host.gate import WebUser
 from tasks.host.parts import Web
 from tasks.host.processes import Process, Table, now_ticks
 from tasks.host.site import Site
+from tasks.host.web_user import WebUser
 
 _SECONDS = 300.0  # for children with a long request
 _BOOT = "/proc/sys/kernel/random/boot_id"
@@ -52,7 +52,7 @@ def _name_of(uid: int) -> str:
 
 def reload_web(site: Site) -> List[str]:
     """As `reload`, for who has not identified the web user yet."""
-    return reload(site, gate.web_user(site))
+    return reload(site, web_user.web_user(site))
 
 
 def reload(site: Site, user: WebUser) -> List[str]:

@@ -7,7 +7,6 @@ from typing import Callable, List, Optional, Sequence
 from tasks.host import drain, files, originals
 from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
-from tasks.host.gate import WebUser
 from tasks.host.misp import Misp
 from tasks.host.parts import Supervisor, Worker, Workers
 from tasks.host.processes import PROC, Table, now_ticks, process, ticks_per_second
@@ -15,6 +14,7 @@ from tasks.host.site import GROUP, Desired, Site
 from tasks.host.supervisor import Changes, FaultyFilesError, Supervisord
 from tasks.host.supervisor_access import connected
 from tasks.host.waiting import wait_until
+from tasks.host.web_user import WebUser
 
 _LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
 _TAIL = 300  # bytes of a log, for an error's text

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.host.drain import Crew
-from tasks.host.gate import WebUser
 from tasks.host.processes import Workers
+from tasks.host.web_user import WebUser
 from tests.unit.host.real_supervisord import RealSupervisord, site
 
 WEB = WebUser("nobody", 65534, 65534, (65534,), "/nonexistent", "nogroup")

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from tasks.host import gate, old_workers, processes
-from tasks.host.gate import WebUser
 from tasks.host.parts import Unit
 from tasks.host.processes import Table
 from tasks.host.programs import Finished
 from tasks.host.site import Site
+from tasks.host.web_user import WebUser
 
 ROOT = "/var/www/MISP"
 WEB = WebUser("www-data", 33, 33, (33,), "/var/www", "www-data")

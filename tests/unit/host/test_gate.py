@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tasks.host import gate
+from tasks.host import gate, web_user
 from tasks.host.errors import WebUserError
-from tasks.host.gate import WebUser
 from tasks.host.programs import ProgramError
+from tasks.host.web_user import WebUser
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NAME = "www-data"
@@ -22,7 +22,7 @@ NAME = "www-data"
 
 @pytest.fixture
 def user() -> WebUser:
-    return gate._web_user(pwd.getpwnam(NAME))
+    return web_user._web_user(pwd.getpwnam(NAME))
 
 
 @pytest.fixture
@@ -44,16 +44,16 @@ def config(root: Path) -> Path:
 
 
 def test_the_owner_of_config_php_is_the_web_user(root: Path) -> None:
-    assert gate.identify(str(root), "", "deploy").name == NAME
+    assert web_user.identify(str(root), "", "deploy").name == NAME
 
 
 def test_the_operator_may_name_the_web_user(root: Path) -> None:
-    assert gate.identify(str(root), NAME, "").name == NAME
+    assert web_user.identify(str(root), NAME, "").name == NAME
 
 
 def test_a_link_above_misp_is_followed(root: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(root)
-    assert gate.identify(str(tmp_path / "link"), "", "").name == NAME
+    assert web_user.identify(str(tmp_path / "link"), "", "").name == NAME
 
 
 def hard_link(root: Path) -> None:
@@ -114,32 +114,32 @@ def test_whose_code_is_there_has_to_be_certain(root: Path, spoil: object, words:
     assert callable(spoil)
     spoil(root)
     with pytest.raises(WebUserError, match=words):
-        gate.identify(str(root), "", "deploy")
+        web_user.identify(str(root), "", "deploy")
 
 
 def test_the_user_who_logs_in_is_not_the_web_user(root: Path) -> None:
     with pytest.raises(WebUserError, match="log in as"):
-        gate.identify(str(root), "", NAME)
+        web_user.identify(str(root), "", NAME)
 
 
 def test_a_member_of_a_privileged_group_is_not_the_web_user(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "PRIVILEGED", frozenset((NAME,)))
+    monkeypatch.setattr(web_user, "PRIVILEGED", frozenset((NAME,)))
     with pytest.raises(WebUserError, match="in the group www-data"):
-        gate.identify(str(root), NAME, "")
+        web_user.identify(str(root), NAME, "")
 
 
 def test_an_account_for_people_has_to_be_named(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "NO_LOGIN", ())
+    monkeypatch.setattr(web_user, "NO_LOGIN", ())
     with pytest.raises(WebUserError, match="an account for people"):
-        gate.identify(str(root), "", "")
-    assert gate.identify(str(root), NAME, "").name == NAME
+        web_user.identify(str(root), "", "")
+    assert web_user.identify(str(root), NAME, "").name == NAME
 
 
 def test_an_unknown_web_user_is_named(root: Path) -> None:
     with pytest.raises(WebUserError, match="the web user nobody-knows does not exist"):
-        gate.identify(str(root), "nobody-knows", "")
+        web_user.identify(str(root), "nobody-knows", "")
 
 
 _STATE = """

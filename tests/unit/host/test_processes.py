@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from tasks.host import processes
-from tasks.host.gate import WebUser
 from tasks.host.processes import Process, Table, Workers
+from tasks.host.web_user import WebUser
 from tests.unit.host.fake_proc import FakeProc
 
 ROOT = "/var/www/MISP"

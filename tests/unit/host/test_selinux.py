@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from tasks.host import files, gate, programs, selinux
-from tasks.host.gate import WebUser
 from tasks.host.parts import Selinux
 from tasks.host.programs import Finished
 from tasks.host.selinux import SelinuxError
+from tasks.host.web_user import WebUser
 from tests.unit.host import old_side
 from tests.unit.host.old_side import WEB, Records
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from tasks.host import peer, supervisor
-from tasks.host.gate import WebUser
 from tasks.host.peer import NobodyError, StrangerError
 from tasks.host.supervisor import (
     Door,
@@ -26,6 +25,7 @@ from tasks.host.supervisor import (
     answers_as_misp,
 )
 from tasks.host.waiting import wait_until
+from tasks.host.web_user import WebUser
 from tests.unit.host.fake_proc import FakeProc
 from tests.unit.host.real_supervisord import RealSupervisord, free_port, group_text
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.host import gate, tree
+from tasks.host import gate, tree, web_user
 from tasks.host.errors import WebUserError
-from tasks.host.gate import WebUser
+from tasks.host.web_user import WebUser
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NAMES = ["composer.json", "composer.lock", "Vendor"]
@@ -20,7 +20,7 @@ NAMES = ["composer.json", "composer.lock", "Vendor"]
 @pytest.fixture
 def user() -> WebUser:
     tree.prepare()
-    return gate._web_user(pwd.getpwnam("www-data"))
+    return web_user._web_user(pwd.getpwnam("www-data"))
 
 
 @pytest.fixture
