@@ -218,7 +218,12 @@ def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> It
     }
     counts = {queue: count for queue, count in target.worker_counts.items() if queue not in bad}
     faults = parse.wrong_misp_view(seen.view, counts)
-    faults += [one for one in rest_faults if one.removeprefix("over REST, ") not in faults]
+    # What is wrong with the workers themselves shows over REST as well.
+    faults += [
+        one
+        for one in rest_faults
+        if one.removeprefix("over REST, ") not in faults and not (bad and "as good:" in one)
+    ]
     if faults:
         yield (
             f"MISP's own view (cake Admin getWorkers) is wrong: {'; '.join(faults)}. {_VIEW_REMEDY}"

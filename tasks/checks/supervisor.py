@@ -59,8 +59,8 @@ def unknown_programs(supervisor: Supervisor) -> str:
     if not supervisor.error:
         return ""
     return (
-        f"the programs that supervisord runs are not known: {supervisor.error}. Make "
-        "`supervisorctl status` work for root, then run again"
+        f"the programs that supervisord runs are not known: {supervisor.error}. Correct that, so "
+        "that `supervisorctl reread` and `supervisorctl status` work for root, then run again"
     )
 
 

@@ -23,6 +23,10 @@ _MEMORY = 4 << 30  # bytes of address space; Composer takes 1.5 GB of it
 _NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS, linux/prctl.h
 
 
+class TooMuchError(WebUserError):
+    """A child gave more than it may."""
+
+
 def run(
     user: WebUser,
     words: List[str],
@@ -148,6 +152,11 @@ def save(
             _forked(user, function, arguments, None, timeout, _free(path), file)
         except OSError as error:
             raise WebUserError("%s cannot be written: %s" % (path, error.strerror)) from None
+        except TooMuchError:
+            raise WebUserError(
+                "no room in %s to keep what the next step changes: make room, and run again"
+                % os.path.dirname(path)
+            ) from None
         file.flush()
         os.fsync(file.fileno())
 
@@ -248,7 +257,7 @@ def _copy(reading: int, deadline: float, limit: int, name: str, file: Any) -> by
             return bytes(answer)
         size += len(chunk)
         if size > limit:
-            raise WebUserError("%s gives more than %d KiB as the web user" % (name, limit >> 10))
+            raise TooMuchError("%s gives more than %d KiB as the web user" % (name, limit >> 10))
         if file is None:
             answer += chunk
         else:

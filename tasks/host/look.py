@@ -55,7 +55,7 @@ class _Looker:
         self._view: Any = None
 
     def take(self, kinds: List[str]) -> Dict[str, Any]:
-        if self.misp is not None:
+        if self.misp is not None and _php_path():
             self.misp.bridge.start()
         if "View" in kinds and self.misp is not None:
             self._view = self._start_view()
@@ -122,6 +122,11 @@ class _Looker:
             misp = self._need()
             return new_backend.look(misp.at(misp.wanted()), misp.wanted().database)
         except HostError as error:
+            # MISP waits for Redis as long as PHP lets it: no use to wait with it.
+            if self._view is not None:
+                programs.end(self._view)
+                self._view = None
+                self.problem = "MISP was not asked, since its Redis cannot be"
             return NewBackend({}, [], error=str(error))
 
     def old_backend(self) -> OldBackend:

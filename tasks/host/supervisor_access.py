@@ -71,7 +71,8 @@ def known_password(server: Server, candidates: Sequence[str]) -> str:
 def read_files(site: Site, main: Optional[Process]) -> SupervisorFiles:
     """The files that supervisord runs with; those it would start with while it does not run."""
     path = conf_of(main) if main else ""
-    return SupervisorFiles(path or site.supervisor_conf, main.environ if main else None)
+    packaged = "%s/*%s" % (site.include_dir, site.include_suffix)
+    return SupervisorFiles(path or site.supervisor_conf, main.environ if main else None, packaged)
 
 
 def files_now(site: Site) -> SupervisorFiles:

@@ -53,11 +53,14 @@ class Server(NamedTuple):
 class SupervisorFiles:
     """The sections of all files, by file and together."""
 
-    def __init__(self, path: str, environment: Optional[Mapping[str, str]] = None) -> None:
+    def __init__(
+        self, path: str, environment: Optional[Mapping[str, str]] = None, packaged: str = ""
+    ) -> None:
         """Read the main file and all that it includes.
 
         Args:
             environment: supervisord's own, which values may refer to.
+            packaged: what the package's main file includes, for as long as there is none.
         """
         self.path = path
         self.patterns: List[str] = []
@@ -67,9 +70,10 @@ class SupervisorFiles:
         self._names["host_node_name"] = os.uname().nodename
         self._names["here"] = os.path.dirname(os.path.abspath(path))
         self.exists = self._read(path)
-        if not self.exists:
-            return
-        self._include()
+        if self.exists:
+            self._include()
+        elif packaged:
+            self.patterns.append(packaged)
         for file in self._included():
             self.by_file.pop(file, None)  # of a file that is named twice the last reading counts
             self._read(file)

@@ -134,17 +134,30 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
     Raises:
         WorkersError: they do not stay.
     """
-    wait_for_age(connected(site), site, seconds, _LIMIT + seconds)
+    try:
+        control = connected(site)
+    except HostError as error:
+        raise WorkersError("the workers do not stay: %s" % error) from None
+    wait_for_age(control, site, seconds, _LIMIT + seconds)
     return []
 
 
 def wait_for_age(control: Supervisord, site: Site, seconds: float, limit: float) -> None:
     """As `wait_until_stable`."""
     wanted = seconds * ticks_per_second()
-    if wait_until(lambda: youngest(control.group()) >= wanted, limit):
+    states: List[str] = []
+
+    def are_old() -> bool:
+        try:
+            group = control.group()
+        except HostError as error:  # somebody stops supervisord, or starts it again
+            states[:] = [str(error)]
+            return False
+        states[:] = ["%s is %s %s" % (one.name, one.state, one.note) for one in group]
+        return youngest(group) >= wanted
+
+    if wait_until(are_old, limit):
         return
-    group = control.group()
-    states = ["%s is %s %s" % (one.name, one.state, one.note) for one in group]
     raise WorkersError(
         "the workers do not stay: %s. The ends of their logs: %s"
         % ("; ".join(states) or "supervisord has none", log_ends(site))
