@@ -35,7 +35,7 @@ from tests.simulation.world import (
 
 WEB_SECONDS = 20.0
 TROUBLE_SECONDS = 45.0  # until chaos has ended as well
-SETTLED = 45.0  # seconds after which all that can be done is done
+SETTLED = 150.0  # seconds after which all that can be done is done
 LEFTOVERS = ("stop", "wait", "convert", "convert")
 # Where a run is killed: within so many steps after it has begun with one of these, or anywhere.
 MOMENTS = {
