@@ -244,7 +244,7 @@ ON_EL = (
         f"{STRANGER} redis-cli -n 1 blpop background_jobs:default 600; "
         "until redis-cli client list | grep -q cmd=blpop; do sleep 0.1; done",
         NO_STRANGER,
-        "1 worker(s) of another MISP wait for jobs in Redis at localhost:6379, database 1",
+        "1 worker(s) of another MISP wait for jobs in Redis at ",
     ),
     Fault(
         "redis-wants-password",
