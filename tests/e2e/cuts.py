@@ -22,8 +22,12 @@ AT_ONCE = 3  # deploys side by side on two cores
 NOTICED = 60.0  # seconds until a pyinfra whose host is gone has ended by itself
 BACKLOG = 6  # jobs that wait in one queue, so that there is always one that waits and one that runs
 
-# What each run has of its own: a password, dates, PIDs.
-OF_ITS_OWN = ("config.php", "misp-rpc", "/settings-changed", "/web-reloaded", "/ours", "/proven")
+# What each run has of its own: a password, dates, PIDs; digests of files with these; copies of
+# MISP's files as streams, with their times.
+OF_ITS_OWN = (
+    *("config.php", "misp-rpc", "/settings-changed", "/web-reloaded", "/proven"),
+    *("/originals/record", "/originals/saved/var/www/"),
+)
 # Different on each host.
 ALIVE = (*observe.ALIVE, "resque", "/etc/ssh", "/home/deploy", "/etc/ssl/misp")
 

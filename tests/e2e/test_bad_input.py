@@ -18,7 +18,10 @@ from tests.e2e import observe
 
 SPECS = (HostSpec("misp-bad", "debian-12", waiting_jobs=0),)
 
-PHP_72 = r'#!/bin/sh\necho "PHP 7.2.34 (cli) (built: Oct  1 2020 00:00:00) ( NTS )"\n'
+# A PHP that is as old by its own word, and answers everything else as the real one.
+PHP_72 = """#!/bin/sh
+/usr/bin/php "$@" | sed -u 's/"version":"[^"]*"/"version":"7.2.34"/'
+"""
 
 
 @pytest.fixture
@@ -70,14 +73,14 @@ SUDOERS = "/etc/sudoers.d/deploy"
             f"cp -p {VERSION} {VERSION}.kept && sed -i 's/:5/:4/; s/:1}}/:150}}/' {VERSION} && "
             f'echo \'{{"major":2,"minor":4,"hotfix":150}}\' >{VERSION}',
             BACK.format(VERSION),
-            "MISP is 2.4.150: SimpleBackgroundJobs came with 2.4.151",
+            "MISP is 2.4.150, but SimpleBackgroundJobs came with 2.4.151",
         ),
-        (MOVE.format(CONFIG), BACK.format(CONFIG), "config.php is missing"),
-        (f"chown root {CONFIG}", f"chown www-data {CONFIG}", "config.php belongs to root"),
+        (MOVE.format(CONFIG), BACK.format(CONFIG), f"{CONFIG}: No such file or directory"),
+        (f"chown root {CONFIG}", f"chown www-data {CONFIG}", f"{CONFIG} belongs to root"),
         (
-            f"printf '{PHP_72}' >/usr/local/bin/php; chmod 755 /usr/local/bin/php",
+            f"cat >/usr/local/bin/php <<'END'\n{PHP_72}END\nchmod 755 /usr/local/bin/php",
             "rm /usr/local/bin/php",
-            "PHP is 7.2.34 (/usr/local/bin/php): MISP 2.5.1 needs 8.1",
+            "/usr/local/bin/php is PHP 7.2.34, but MISP 2.5.1 needs 8.1",
         ),
         (
             "systemd-run --quiet --unit=stranger python3 -m http.server 9001 --bind 127.0.0.1; "
@@ -88,7 +91,7 @@ SUDOERS = "/etc/sudoers.d/deploy"
         (
             "redis-cli -n 1 set background_jobs:somebody else",
             "redis-cli -n 1 del background_jobs:somebody",
-            "something else uses database 1",
+            "database 1, namespace background_jobs (keys such as background_jobs:somebody)",
         ),
     ],
     ids=["os", "misp", "no-config", "config-owner", "php", "port", "redis-in-use"],
@@ -114,7 +117,7 @@ def test_of_a_misp_whose_settings_are_roots_nothing_runs_as_root(lab: Lab, host:
 def test_several_faults_are_named_at_once(lab: Lab, host: LabHost) -> None:
     with spoiled(host, f"chown root {CONFIG}", f"chown www-data {CONFIG}"):
         printed = refused(lab, "--data", "supervisor_port=443")
-    assert "1. config.php belongs to root" in printed
+    assert f"1. {CONFIG} belongs to root" in printed
     assert "port 443 is taken by" in printed
 
 
@@ -127,9 +130,9 @@ def test_several_faults_are_named_at_once(lab: Lab, host: LabHost) -> None:
         ('misp_workers={"update": 2}', "update: must be 1, not 2"),
         ('misp_workers={"cahce": 2}', "unknown queue 'cahce' (did you mean cache?)"),
         ("misp_wrokers=5", "unknown key 'misp_wrokers': did you mean 'misp_workers'?"),
-        ("misp_root=/srv/nothing", "/srv/nothing is no directory here: set misp_root"),
+        ("misp_root=/srv/nothing", "/srv/nothing is no directory: set misp_root"),
         ("misp_redis_port=1", "Redis at localhost:1"),
-        ("misp_web_user=nobody", "config.php belongs to www-data, not to nobody"),
+        ("misp_web_user=nobody", "belongs to neither root nor nobody"),
         ('supervisor_password={"file": "/nonexistent"}', "cannot read the file /nonexistent"),
         ('supervisor_password={"env": "UNSET"}', "the environment variable UNSET is not set"),
         ('misp_redis_password={"env": "WRONG"}', "the password is refused"),
@@ -167,12 +170,12 @@ def test_a_host_that_cannot_be_reached(lab: Lab) -> None:
 def test_a_login_without_sudo(lab: Lab, host: LabHost) -> None:
     with spoiled(host, MOVE.format(SUDOERS), BACK.format(SUDOERS)):
         printed = refused(lab)
-    assert "no command can be run as root here" in printed
+    assert "no command runs as root here" in printed
     assert "sudo" in printed
 
 
 def test_a_login_that_does_not_use_sudo(lab: Lab) -> None:
-    assert "not logged in as root: set _sudo = True" in refused(lab, "--data", "_sudo=false")
+    assert "the login is not root: set _sudo = True" in refused(lab, "--data", "_sudo=false")
 
 
 def test_redis_that_does_not_answer(lab: Lab, host: LabHost) -> None:
@@ -182,7 +185,10 @@ def test_redis_that_does_not_answer(lab: Lab, host: LabHost) -> None:
     with spoiled(host, "systemctl stop redis-server", mend):
         done = run.pyinfra(lab, "deploy.py", "-y")
     assert done.exit_code == 1
-    assert "Redis at localhost:6379, database 1, cannot be used" in done.stderr
+    assert (
+        "Redis at localhost:6379, database 1, namespace background_jobs cannot be used"
+        in done.stderr
+    )
     assert host.exec("command -v supervisord", check=False).exit_code != 0
 
 
@@ -199,6 +205,6 @@ def test_after_all_that_the_host_can_still_be_migrated(lab: Lab, host: LabHost) 
 def test_another_redis_for_a_migrated_host(lab: Lab) -> None:
     for data in ("misp_redis_database=5", "misp_redis_namespace=x", "misp_redis_port=1"):
         printed = refused(lab, "--data", data)
-        assert f"the inventory says {data.replace('=', ' ')}, and the deploy does not" in printed
+        assert f"the inventory says {data.replace('=', ' ')}, and the deploy moves no" in printed
     # Another name of the same host is no other Redis.
     assert run.plan(lab, "--data", "misp_redis_host=127.0.0.1").ok

@@ -73,7 +73,7 @@ def test_it_has_no_old_workers_to_go_back_to(lab: Lab, name: str) -> None:
     before = observe.snapshot(host)
     back = run.pyinfra(lab, "rollback.py", "-y", "--limit", name)
     assert back.exit_code == 1
-    assert "there is nothing to go back to, so all stays as it is" in back.stderr
+    assert "there is nothing to go back to and all stays as it is" in back.stderr
     assert observe.lasting(before.differences(observe.snapshot(host))) == []
     check_migrated(host)
 

@@ -149,7 +149,7 @@ def test_jobs_that_a_step_had_set_aside_when_it_was_killed_come_back(migrated: L
     counts = ("--data", 'misp_workers={"email": 3}', "--limit", host.name)
     with run.started(migrated, "deploy.py", "-y", *counts):
         wait_for(lambda: set_aside(host), 60, "jobs set aside")
-        host.exec("pkill -9 -f '[a]pply_workers'; pkill -9 -f [P]ATIENCE")
+        host.exec("pkill -9 -f 'misp-workers-migration [w]orkers.apply'")
     seen = run.pyinfra(migrated, "status.py", "--dry", "--limit", host.name)
     assert "job(s) were set aside by a step that was cut off" in seen.stderr
     run.apply(migrated, *counts).check()

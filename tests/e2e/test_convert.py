@@ -130,7 +130,7 @@ def test_the_host_is_migrated_and_nothing_changes_any_more(story: Story, name: s
     assert [f"{check.name}: {check.seen}" for check in checks if not check.ok] == []
     again = run.apply(story.lab, "--limit", name)
     assert again.changed == ()
-    assert "task(s) that MISP's scheduler calls" in again.stderr
+    assert "task(s) of MISP's scheduler (pulls, pushes, feeds, caches) stay" in again.stderr
 
 
 @CONVERTED
@@ -180,17 +180,21 @@ def test_jobs_without_old_workers_are_converted_at_once(story: Story) -> None:
     assert verify.check_worker_set(host).ok
 
 
-def test_a_record_that_is_no_job_stops_the_conversion_before_it_begins(story: Story) -> None:
+def test_a_record_that_is_no_job_stays_and_is_named_and_keeps_the_old_workers(
+    story: Story,
+) -> None:
     host = story.lab[UNFIT.name]
     assert story.ended.failed_hosts == (UNFIT.name,)
-    assert "record(s) of the old backend are no job of MISP's, so none was converted" in (
-        story.ended.stderr
-    )
+    assert "not converted: queue:email: no job of MISP's: " in story.ended.stderr
+    assert "the old backend has 1 record(s) that are no jobs of MISP's" in story.ended.stderr
+    assert redis(host, "lrange", "resque:queue:email", "0", "-1") == UNKNOWN
+    check = verify.check_jobs(host, range(SLOW, SLOW + 10), "jobs beside it")
+    assert check.ok, check.seen
     assert observe.old_workers_live(host)
     redis(host, "lrem", "resque:queue:email", "0", UNKNOWN)
     run.apply(story.lab, "--limit", UNFIT.name).check()
-    check = verify.check_jobs(host, range(SLOW, SLOW + 10), "jobs")
-    assert check.ok, check.seen
+    assert verify.check_worker_set(host).ok
+    assert verify.check_old_service(host).ok
 
 
 @pytest.mark.resilience
@@ -201,7 +205,7 @@ def test_a_long_job_is_finished_and_what_waits_behind_it_converted(make_lab: Lab
     misp.enqueue(host, 3, queues=["default"], first=RUNNING + 1)
     first = run.apply(lab)
     assert first.exit_code == 1
-    assert "what waited on the old backend is converted" in first.stderr
+    assert "all waiting jobs are converted, but then: drain limit" in first.stderr
     assert verify.check_jobs(host, range(RUNNING + 1, RUNNING + 4), "jobs behind it").ok
     assert [e for e in misp.ledger(host) if e.get("number") == RUNNING] == []
     assert verify.check_jobs(host, [RUNNING], "the long job", seconds=100).ok

@@ -46,7 +46,7 @@ def test_a_writer_with_old_settings_is_named_and_loses_nothing(lab: Lab) -> None
         stopped = run.apply(lab, "--limit", "stale", *limit, "--data", f"on_leftover_jobs={policy}")
         assert stopped.exit_code == 1
         # Which check refuses is a matter of moments: whether a look finds a job of the writer's.
-        assert "by settings from before: a PHP of the web tier" in stopped.stderr
+        assert "with settings from before: a PHP of the web tier" in stopped.stderr
         assert observe.old_workers_live(host)
     host.exec("touch /run/stale-writer.stop")
     run.apply(lab, "--limit", "stale").check()

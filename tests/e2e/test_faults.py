@@ -123,7 +123,7 @@ ON_DEBIAN = (
         "config-unwritable",
         f"chmod 440 {CONFIG}",
         f"chmod 660 {CONFIG}",
-        "MISP cannot save its settings: www-data may not write config.php",
+        "www-data may not write /var/www/MISP/app/Config or config.php in it",
     ),
     Fault(
         "config-syntax",
@@ -135,13 +135,13 @@ ON_DEBIAN = (
         "background-jobs-off",
         stored('$config["MISP"]["background_jobs"] = false;'),
         KEPT,
-        "MISP.background_jobs is false, so MISP queues nothing",
+        "MISP.background_jobs is false, so MISP queues no jobs",
     ),
     Fault(
         "igbinary",
         stored('$config["SimpleBackgroundJobs"]["redis_serializer"] = "igbinary";'),
         KEPT,
-        "SimpleBackgroundJobs.redis_serializer is igbinary: the test jobs need JSON",
+        "SimpleBackgroundJobs.redis_serializer is igbinary, but the test jobs need JSON",
     ),
     Fault(
         "database-encrypted",
@@ -153,13 +153,13 @@ ON_DEBIAN = (
         "php-elsewhere",
         "mv /usr/bin/php /usr/local/sbin/php",
         "mv /usr/local/sbin/php /usr/bin/php",
-        "/usr/local/sbin/php does not say its version or is not where jobs look",
+        "php is in none of /usr/local/bin, /usr/bin and /bin, the only places where jobs look",
     ),
     Fault(
         "socket-timeout",
         "echo default_socket_timeout=30 >/etc/php/8.2/cli/conf.d/99-short.ini",
         "rm /etc/php/8.2/cli/conf.d/99-short.ini",
-        "PHP's command line gives up on Redis after 30 s while a worker waits 30 s",
+        "PHP's command line gives up on Redis after 30 s, but an idle worker waits 30 s",
     ),
     Fault(
         "another-misps-group",
@@ -177,21 +177,21 @@ ON_DEBIAN = (
         "jobs-wait-already",
         "redis-cli -n 1 rpush background_jobs:default a-record",
         "redis-cli -n 1 del background_jobs:default",
-        "1 job(s) already wait in database 1, namespace background_jobs",
+        "1 job(s) already wait in Redis at localhost:6379, database 1, namespace background_jobs",
     ),
     Fault(
         "old-backends-redis",
         f"cp -p {RESQUE} {RESQUE}.kept && sed -i \"s/'password' => null/'password' => 'x'/\" "
         f"{RESQUE}",
         f"mv {RESQUE}.kept {RESQUE}",
-        "the old workers' Redis cannot be asked how many jobs wait: the password is refused",
+        "the old workers' Redis does not say how many jobs wait: the password is refused",
     ),
     Fault(
         "redis-blackholed",
         f'{STRANGER} python3 -c "{BLACK_HOLE}"; until ss -Hltn | grep -q :6399; do sleep 0.1; done',
         NO_STRANGER,
-        "6399, database 1, cannot be used with the credentials that MISP will have: Connection "
-        "timed out",
+        "6399, database 1, namespace background_jobs cannot be used with the credentials that MISP "
+        "will have: Connection timed out",
         ("--data", "misp_redis_port=6399"),
     ),
 )
@@ -201,7 +201,7 @@ ON_EL = (
         "config-folder",
         f"chown root $(dirname {CONFIG}) && chmod 755 $(dirname {CONFIG})",
         f"chown apache $(dirname {CONFIG})",
-        "MISP cannot save its settings: apache may not write config.php or its directory",
+        "apache may not write /var/www/MISP/app/Config or config.php in it",
     ),
     Fault(
         "web-user",
@@ -212,39 +212,39 @@ ON_EL = (
     Fault(
         "second-workers-file",
         *file_there("/etc/supervisord.d/other.ini", "[group:misp-workers]\\nprograms=prio\\n"),
-        "/etc/supervisord.d/other.ini has a group misp-workers, or a program named after a queue",
+        "/etc/supervisord.d/other.ini has a group misp-workers, or a program with the name of",
     ),
     Fault(
         "rpc-on-all-addresses",
         "printf '[inet_http_server]\\nport=*:9001\\nusername=a\\n' >/etc/supervisord.conf",
         "rm /etc/supervisord.conf",
-        "in /etc/supervisord.conf listens on *:9001, not on the loopback only",
+        "in /etc/supervisord.conf listens on *:9001, where other hosts can stop",
     ),
     Fault(
         "old-supervisor",
         "printf '#!/bin/sh\\necho 3.3.1\\n' >/usr/local/bin/supervisord; "
         "chmod 755 /usr/local/bin/supervisord",
         "rm /usr/local/bin/supervisord",
-        "supervisor is 3.3.1: before 3.3.3 an RPC client runs code as root",
+        "supervisor is 3.3.1, where an RPC client can run code as root",
     ),
     Fault(
         "disk-full",
         f"mount -t tmpfs -o size=8m,mode=755 tmpfs {TMP} && chown apache {TMP}",
         f"umount {TMP}",
-        f"8 MiB are free in {TMP}, 195 are needed: make room",
+        f"{TMP} has 8 MiB free, but 195 are needed: make room",
     ),
     Fault(
         "memory",
         f"{MEMINFO} /proc/meminfo",
         "umount /proc/meminfo; rm /run/meminfo",
-        "195 MiB of memory are free, 21 more workers take about 246 MiB",
+        "the host has 195 MiB of memory free, but 21 more workers take about 246 MiB",
     ),
     Fault(
         "another-misps-workers",
         f"{STRANGER} redis-cli -n 1 blpop background_jobs:default 600; "
         "until redis-cli client list | grep -q cmd=blpop; do sleep 0.1; done",
         NO_STRANGER,
-        "1 worker(s) of another MISP wait in database 1 of Redis",
+        "1 worker(s) of another MISP wait for jobs in Redis at ",
     ),
     Fault(
         "redis-wants-password",

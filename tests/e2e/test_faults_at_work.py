@@ -31,8 +31,8 @@ CLI_INI = "/etc/php/8.2/cli/conf.d/99-short.ini"
 POOL = "/etc/php-fpm.d/www.conf"
 RELOAD = "systemctl reload php-fpm"
 BASEDIR = "/var/www/MISP:/tmp:/etc/misp-stub.json:/var/lib/misp-stub"
-# The scripts of a run are processes named after what they do.
-PROOF_BEGAN = "pgrep -f 'cat.* -- [w]ait_until_stable'"
+# The command line of a step ends with its function.
+PROOF_BEGAN = "pgrep -f 'misp-workers-migration [w]orkers.wait_until_stable'"
 PROVEN = f"test -s {STATE}/proven"
 LONG_JOB = 70001
 DELAYED_JOB = 70002
@@ -92,15 +92,15 @@ DURING = {
         Fault(
             "no-room",
             f"mkdir -m 700 {STATE} && mount -t tmpfs -o size=64k,mode=700 tmpfs {STATE}",
-            f"mount -o remount,size=50m {STATE}",
-            f"no room in {STATE} to keep /var/www/MISP/app/Vendor",
+            f"mount -o remount,size=200m {STATE}",  # the host keeps 64 MiB
+            f"no room in {STATE}",
         ),
         Fault(
             "offline",
             f"mv {PACKAGES} {PACKAGES}.away",
             f"mv {PACKAGES}.away {PACKAGES}",
-            "Composer failed, its output is above; composer.json, composer.lock and Vendor are as "
-            "before. If this host has no way to Packagist",
+            "composer.json, composer.lock and Vendor are as before. If this host has no way to "
+            "Packagist",
         ),
     ),
     VIEWS.name: (
@@ -157,7 +157,7 @@ DURING = {
             "delayed",
             "true",
             BRING_FORWARD,
-            "minutes, and the drain limit is 30 minutes: take MISP's scheduled tasks over to cron",
+            "minutes, and the drain limit is 30 minutes. Raise drain_timeout, or set",
             summary.DRAIN_LIMIT,
         ),
     ),
@@ -187,7 +187,7 @@ AFTER = {
             "cd /var/www/MISP && runuser -u www-data -- git checkout --quiet app/composer.json && "
             "rm -r app/Vendor/supervisorphp",
             "true",
-            "MISP's own view (cake Admin getWorkers): ",
+            "MISP's own view (cake Admin getWorkers) is wrong: ",
         ),
     ),
     VIEWS.name: (
@@ -195,7 +195,7 @@ AFTER = {
             "daemon-down",
             "systemctl stop supervisord",
             "true",
-            "supervisord is inactive: systemctl start supervisord",
+            "supervisord is inactive: run `systemctl start supervisord`",
         ),
         Fault(
             "group-edited",
@@ -210,13 +210,13 @@ AFTER = {
             "stopped-mid-job",
             "for n in 0 1 2 3 4; do supervisorctl stop misp-workers:prio_0$n; done",
             "true",
-            "misp-workers:prio_00 is STOPPED",
+            "misp-workers:prio_03, misp-workers:prio_04 are STOPPED",
         ),
         Fault(
             "socket-timeout",
             f"echo default_socket_timeout=20 >{CLI_INI}",
             f"rm {CLI_INI}",
-            "PHP's command line gives up on Redis after 20 s while a worker waits 30 s for a job",
+            "PHP's command line gives up on Redis after 20 s, but an idle worker waits 30 s",
         ),
     ),
     SYNTAX.name: (
@@ -225,13 +225,13 @@ AFTER = {
             f"mount -t tmpfs -o size=4m,mode=755 tmpfs {TMP} && install -d -o www-data {TMP}/logs "
             f"&& chown www-data {TMP} && ! dd if=/dev/zero of={TMP}/full bs=64k status=none",
             f"umount {TMP}",
-            f"0 MiB are free in {TMP}: make room",
+            f"{TMP} has 0 MiB free, but 97 are needed: make room",
         ),
         Fault(
             "redis-wants-password",
             "redis-cli config set requirepass secret",
             "REDISCLI_AUTH=secret redis-cli config set requirepass ''",
-            "where the queues are, cannot be used: NOAUTH",
+            "namespace background_jobs, cannot be used: NOAUTH",
             takes_jobs=False,
         ),
     ),

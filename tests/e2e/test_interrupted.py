@@ -25,7 +25,7 @@ pytestmark = pytest.mark.resilience
 
 OPERATIONS = 9  # of deploy.py; checked against the plan
 OLD_JOBS = 801
-# Long enough for the operation's script to be at work, and different in each.
+# Long enough for the operation's function to be at work, and different in each.
 DELAYS = (0.2, 0.5, 0.9)
 
 

@@ -26,8 +26,22 @@ SPECS = (CRON, DEBIAN)
 HOSTS = pytest.mark.parametrize("name", [spec.name for spec in SPECS])
 FILE = "/etc/cron.d/misp-workers"
 
-# As soon as the mark is in the file; what the script does next takes it longer than this.
-KILL = f'until grep -q "^{round_trip.MARK}" $0; do :; done; pkill -KILL -f "cat.* -- [r]etire"'
+# The step's process is found beforehand, so that it is killed as soon as the mark is in the file.
+KILL = """
+import glob, os, sys
+file, mark, function = sys.argv[1:4]
+def words(path):
+    try: return open(path, errors="replace").read().split("\\0")
+    except OSError: return []
+steps = []
+while not steps:
+    found = [path for path in glob.glob("/proc/[0-9]*/cmdline") if words(path)[-2:-1] == [function]]
+    steps = [int(path.split("/")[2]) for path in found]
+while mark not in open(file).read(): pass
+for pid in steps: os.kill(pid, 9)
+"""
+# Its own command line ends with another word than the step's.
+KILLER = ["python3", "-c", KILL, FILE, round_trip.MARK, "retire.retire", "-"]
 
 
 @dataclass
@@ -63,7 +77,7 @@ def cut_all(lab: Lab) -> dict[str, int]:
 
 def cut(lab: Lab, host: LabHost) -> int:
     with ThreadPoolExecutor(1) as pool:
-        killing = pool.submit(host.exec, ["sh", "-c", KILL, FILE], timeout=180)
+        killing = pool.submit(host.exec, KILLER, timeout=180)
         with run.started(lab, "deploy.py", "-y", "--limit", host.name) as running:
             killing.result()
             running.kill()

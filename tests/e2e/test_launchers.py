@@ -90,7 +90,7 @@ def test_a_rollback_restarts_a_bystander_only_with_consent(story: Story) -> None
     lab = story.lab
     refused = run.apply(lab, "--limit", BARE.name, deploy="rollback.py")
     assert refused.exit_code == 1
-    assert "supervisord also runs bystander, and taking its RPC back takes a" in refused.stderr
+    assert "supervisord also runs bystander, and a restart to take its RPC back" in refused.stderr
     assert observe.faults(lab[BARE.name]) == []
 
 

@@ -123,5 +123,5 @@ def test_without_cakeresque_rollback_is_refused(there: There) -> None:
     done = run.pyinfra(there.lab, "rollback.py", "-y", "--limit", host.name)
     host.exec(f"mv /root/CakeResque {plugin}")
     assert done.exit_code == 1
-    assert "no longer has CakeResque" in done.stderr
+    assert "has no CakeResque any more" in done.stderr
     assert verify.check_worker_set(host).ok

@@ -53,7 +53,7 @@ def test_without_its_old_workers_it_is_not(lab: Lab) -> None:
     with broken(lab["seen"], f"systemctl stop {unit}", f"systemctl start {unit}"):
         seen = status(lab)
     assert seen.exit_code == 1
-    assert "no old worker lives, so no job is done" in seen.stderr
+    assert "no old worker runs, so no job is done" in seen.stderr
 
 
 def test_a_dry_run_leaves_no_report_and_a_run_one_for_the_host(lab: Lab) -> None:
@@ -85,7 +85,8 @@ def test_a_stopped_worker_is_named(lab: Lab) -> None:
         seen = status(lab)
     assert seen.exit_code == 1
     assert f"{name} is STOPPED" in seen.stderr
-    assert "prio: MISP sees 4 good workers, 5 are wanted" in seen.stderr
+    # That MISP does not see it as good either is no fault of its own.
+    assert "1 fault:" in seen.stderr, seen.stderr
     assert status(lab).exit_code == 0
 
 
@@ -93,7 +94,7 @@ def test_redis_that_is_gone_is_named_and_its_return_is_enough(lab: Lab) -> None:
     with broken(lab["seen"], "systemctl stop redis-server", "systemctl start redis-server"):
         seen = status(lab)
     assert seen.exit_code == 1
-    assert "where the queues are, cannot be used" in seen.stderr, seen.stderr
+    assert "namespace background_jobs, cannot be used: " in seen.stderr, seen.stderr
     assert "1 fault:" in seen.stderr, seen.stderr
     wait_for(is_healthy(lab), 120, "a healthy host")
 

@@ -71,7 +71,7 @@ def killed_and_run_again(lab: Lab, specs: Sequence[HostSpec], backlog: int = 0) 
         operations = len(run.plan(lab, *limits(specs)).plan)
         for number in range(KILLS):
             if number:  # back under the same load, for the next cut in a whole migration
-                # Its new workers have the backlog's slow jobs to finish.
+                # Its new workers have slow jobs to finish; the rest of the backlog moves.
                 patient = ("--data", "drain_timeout=300")
                 runs.append(run.apply(lab, *limits(specs), *patient, deploy="rollback.py"))
                 pile_up(lab, specs, backlog, number)
