@@ -73,11 +73,15 @@ def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
                 "this host has no way to Packagist, let Composer use a mirror or bring the "
                 "packages into %s/Vendor, then run again" % (complaint, site.app),
             )
-        if one.bridge.classes():
+        try:
+            missing = ", ".join(one.bridge.classes())
+        except HostError as error:  # a fatal error in a class file ends PHP
+            missing = "%s (%s)" % (", ".join(bridge.CLASSES), error)
+        if missing:
             _give_up(
                 one,
                 "Composer ended well, but these classes do not load: %s. composer.json, "
-                "composer.lock and Vendor are as before" % ", ".join(one.bridge.classes()),
+                "composer.lock and Vendor are as before" % missing,
             )
         _note_left(one)
         os.sync()  # before the copy goes that could replace it

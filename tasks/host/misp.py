@@ -1,15 +1,19 @@
 """One MISP as the functions of this package work on it: its web user, its PHP, its two Redis."""
 
+import itertools
 import json
+import re
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from tasks.host import files, gate, places, web_user
-from tasks.host.bridge import Bridge, BridgeRedis
+from tasks.host.bridge import Bridge, BridgeRedis, whole
 from tasks.host.errors import WebUserError
 from tasks.host.parts import Version
 from tasks.host.places import Place
 from tasks.host.queues import Backend
 from tasks.host.site import Desired, Site
+
+_STARTS = 20  # lines that are tried
 
 
 class Stored(NamedTuple):
@@ -85,11 +89,11 @@ class Misp:
         settings = first_json(done.out)
         if isinstance(settings, list):
             settings = {str(number): one for number, one in enumerate(settings)}
-        if done.status != 0 or not isinstance(settings, dict):
+        if done.status != 0 or not _are_settings(settings):
             raise WebUserError(
                 "config.php is overruled by the database, and `cake Admin getSetting all` failed"
             )
-        return settings
+        return dict(settings)
 
     def wanted(self) -> Place:
         """Where the new backend shall be."""
@@ -154,17 +158,30 @@ def desired_redis(desired: Desired) -> Dict[str, Any]:
     return {key: value for key, value in given.items() if value is not None}
 
 
+def _are_settings(found: Any) -> bool:
+    """Whether at least one is one: no answer must not read as "nothing is set"."""
+    return isinstance(found, dict) and any(
+        isinstance(one, dict) and "value" in one for one in found.values()
+    )
+
+
 def first_json(data: bytes) -> Any:
     """The JSON in what `cake` prints: PHP may put a warning around it. `None`: there is none."""
     text = data.decode("utf-8", "replace")
-    starts = [place for place in (text.find("{"), text.find("[")) if place >= 0]
-    for start in sorted(starts):
+    decoder = json.JSONDecoder(parse_int=whole)
+    for start in _starts(text):
         try:
-            value, _ = json.JSONDecoder().raw_decode(text[start:])
-            return _bounded(value, 0)
+            return _bounded(decoder.raw_decode(text, start)[0], 0)
         except (ValueError, RecursionError):
             continue
     return None
+
+
+def _starts(text: str) -> List[int]:
+    """Where JSON may begin: with a line, or else anywhere. A warning has brackets, too."""
+    lines = itertools.islice(re.finditer(r"^[ \t]*([{\[])", text, re.MULTILINE), _STARTS)
+    anywhere = [place for place in (text.find("{"), text.find("[")) if place >= 0]
+    return [found.start(1) for found in lines] + sorted(anywhere)
 
 
 def misp_version(text: str) -> Version:
@@ -186,7 +203,7 @@ def _bounded(value: Any, depth: int) -> Any:
         return {key: _bounded(one, depth + 1) for key, one in value.items()}
     if isinstance(value, list):
         return [_bounded(one, depth + 1) for one in value]
-    if isinstance(value, float) and not abs(value) < float("inf"):
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         raise ValueError("number")
     if isinstance(value, int) and abs(value) >= 1 << 63:
         raise ValueError("number")

@@ -136,7 +136,8 @@ def note_change(site: Site, path: str, digest: str) -> None:
     known = kept(site, path)
     if known is None:
         raise RecordError("%s is about to change and was not kept" % path)
-    is_ours = known.ours in (CHANGING, digest) if known.ours else known.digest == digest
+    # Or as it was before the migration, as after a way back that was cut off.
+    is_ours = known.digest == digest or known.ours in (CHANGING, digest or CHANGING)
     _note(site, path, known._replace(ours=CHANGING if is_ours else FOREIGN))
 
 

@@ -303,6 +303,15 @@ def test_what_others_changed_before_us_is_never_ours_again(site: Site, is_first:
         assert not is_ours(site, OURS)
 
 
+@pytest.mark.parametrize("between", [OURS, THEIRS])
+def test_what_is_as_it_was_again_is_ours_to_change(site: Site, between: str) -> None:
+    keep(site)
+    for before in (BEFORE, between, BEFORE):  # the last after a way back that was cut off
+        originals.note_change(site, WEB, before)
+        originals.note_left(site, WEB, OURS)
+    assert is_ours(site, OURS)
+
+
 def test_what_others_removed_before_us_is_never_ours(site: Site) -> None:
     keep(site)
     originals.note_change(site, WEB, "")
