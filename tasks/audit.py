@@ -1,6 +1,6 @@
 """Shows what root runs on a host, before it runs.
 
-    python -m tasks.audit                  every function that may be called
+    python -m tasks.audit                  the functions that steps call by name
     python -m tasks.audit workers.apply    the whole text that is sent for one
 
 What a run sends to each host, its arguments with secrets masked, is shown by
@@ -27,7 +27,7 @@ _SECRETS = ("password", "api_key")
 
 
 def functions() -> list[str]:
-    """Every host function that the project's own code calls, as in `workers.apply`."""
+    """The host functions that the project's own code calls by name, as in `workers.apply`."""
     found = {name for path in sorted((remote.ROOT / "tasks").rglob("*.py")) for name in _in(path)}
     return sorted(found)
 

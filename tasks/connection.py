@@ -13,8 +13,9 @@ def send_at_once(host: Host) -> None:
     """Have no command wait for the network to acknowledge the one before.
 
     paramiko leaves Nagle's algorithm on, and the kernel of the other side acknowledges after up to
-    40 ms what it has no answer to yet: the end of each script would arrive that much later. OpenSSH
-    turns it off, too. A connection through another host or a command has no socket of its own.
+    40 ms what it has no answer to yet: the end of each call's input would come that much later.
+    OpenSSH turns it off, too. A connection through another host or a command has no socket of its
+    own.
     """
     client: Any = getattr(host.connector, "client", None)  # pyinfra's other connectors have none
     with contextlib.suppress(AttributeError, OSError):
