@@ -11,13 +11,14 @@ from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
-from pyinfra.context import host, state
+from pyinfra.context import host
 
 from tasks import audit, facts, heartbeat, reporting, way_back
 from tasks.errors import MigrationError
-from tasks.remote import Call, HostRefusal, printable
+from tasks.remote import Call, HostRefusal
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
+from tasks.untrusted import printable
 
 # Errors of host functions that come before their first change.
 UNCHANGED = ("RefusedError", "LockError")
@@ -63,7 +64,7 @@ class Action(StringCommand):
 
 def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> Action:
     """The call as a command; what is known of the host is forgotten, but for what it `keeps`."""
-    if target.settings.show_calls and not state.is_executing:
+    if target.settings.show_calls:
         logger.info(f"{host.print_prefix}{audit.line(call)}")
     facts.forget(keeps)
     return Action(call, target)

@@ -15,6 +15,7 @@ from tasks import misp_rest, remote
 from tasks.host import look, parts
 from tasks.remote import Call
 from tasks.target import Target
+from tasks.untrusted import printable
 
 REMEMBERED_SECONDS = 30.0
 
@@ -47,7 +48,7 @@ class Identity(FactBase[list[str]]):
     def process(self, output: list[str]) -> list[str]:
         """Return KEY<TAB>VALUE lines that can be shown."""
         parted = (line[:500].partition("\t") for line in output[:200])
-        return [f"{remote.printable(key)}\t{remote.printable(value)}" for key, _, value in parted]
+        return [f"{printable(key)}\t{printable(value)}" for key, _, value in parted]
 
 
 _IDENTITY = r"""printf 'user\t%s\n' "$(id -u)"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,11 +12,13 @@ from tasks.errors import MigrationError
 from tasks.host import parts
 from tasks.secret import Secret
 from tasks.target import Target
+from tasks.untrusted import from_json, printable
 
 if TYPE_CHECKING:
     import requests
 
 TIMEOUT = 20  # seconds
+MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
@@ -82,7 +85,10 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
             timeout=TIMEOUT,
             verify=ca_bundle or True,
             allow_redirects=False,  # the key must not follow to another host
+            stream=True,
         )
+        with response:
+            body = _body(response)
     except requests.exceptions.SSLError as error:
         raise _NoViewError(
             f"shows a certificate that is not trusted ({_cause(error)}): see misp_ca_bundle"
@@ -90,16 +96,29 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
     except (requests.RequestException, OSError) as error:  # OSError: no such CA bundle
         raise _NoViewError(f"cannot be reached: {_cause(error)}") from None
     if response.status_code != requests.codes.ok:
-        refusal = _NoViewError(f"answers {response.status_code}: {_reason(response)}")
+        reason = printable(_reason(body, response.reason))[:200]
+        refusal = _NoViewError(f"answers {response.status_code}: {reason}")
         refusal.is_server_error = response.status_code >= requests.codes.server_error
         raise refusal
     try:
-        view = response.json()
+        view = from_json(body)
     except ValueError:
         raise _NoViewError("does not answer with JSON") from None
     if not isinstance(view, dict):  # MISP.background_jobs off: a list with one sentence
-        raise _NoViewError(f"answers: {view}")
+        raise _NoViewError(f"answers: {str(view)[:200]}")
     return view
+
+
+def _body(response: requests.Response) -> str:
+    """The whole answer, of bounded size and within the time limit, however slowly it drips."""
+    end, data = time.monotonic() + TIMEOUT, b""
+    for chunk in response.iter_content(65536):
+        data += chunk
+        if len(data) > MAX_BYTES:
+            raise _NoViewError(f"answers more than {MAX_BYTES >> 20} MiB")
+        if time.monotonic() > end:
+            raise _NoViewError(f"does not end its answer within {TIMEOUT} s")
+    return data.decode("utf-8", "replace")
 
 
 def _with_key(key: Secret) -> Callable[[requests.PreparedRequest], requests.PreparedRequest]:
@@ -111,13 +130,17 @@ def _with_key(key: Secret) -> Callable[[requests.PreparedRequest], requests.Prep
 
 
 def _cause(error: Exception) -> str:
-    """The end of the first line: requests and urllib3 put the reason last."""
-    return str(error).partition("\n")[0][-200:]
+    """The reason behind requests' and urllib3's wrappings, in a line."""
+    inner: BaseException = error
+    while inner.args and isinstance(inner.args[0], BaseException):
+        inner = inner.args[0]
+    reason = getattr(inner, "reason", None) or inner
+    return printable(str(reason).partition("\n")[0])[-200:]
 
 
-def _reason(response: requests.Response) -> str:
+def _reason(body: str, otherwise: str) -> str:
     try:
-        body: Any = response.json()
+        found = from_json(body)
     except ValueError:
-        return response.reason
-    return str(body.get("message", response.reason)) if isinstance(body, dict) else str(body)
+        return otherwise
+    return str(found.get("message", otherwise)) if isinstance(found, dict) else str(found)

@@ -29,6 +29,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tasks.errors import MigrationError
 from tasks.host import boot
+from tasks.untrusted import from_json
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,9 +40,6 @@ PROJECT = "misp-workers-migration"
 RUN_ID = uuid.uuid4().hex  # of this pyinfra process, for the lease on each host
 RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{platform.node()}")[:80]
 MAX_ANSWER = 4 << 20  # characters
-MAX_DEPTH = 20
-# Controls, and what turns the direction of text: no host steers the operator's terminal.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 _RECEIVER = (
     "import sys,zlib,json,binascii as b;"
@@ -181,9 +179,8 @@ def _answer(lines: Iterable[str]) -> Any:
     if hashlib.sha256(text.encode()).hexdigest() != digest:
         raise AnswerError("the host's answer is not whole")
     try:
-        answer = json.loads(text, parse_constant=_no_constant)
-        clean = _clean(answer, 0)
-    except (ValueError, RecursionError) as error:
+        clean = from_json(text)
+    except ValueError as error:
         raise AnswerError(f"the host's answer cannot be read: {str(error)[:80]}") from None
     if isinstance(clean, dict) and "value" in clean:
         return clean["value"]
@@ -191,30 +188,6 @@ def _answer(lines: Iterable[str]) -> Any:
     if not isinstance(complaint, dict):
         raise AnswerError("the host's answer has neither a value nor an error")
     raise HostRefusal(str(complaint.get("kind", "")), str(complaint.get("text", ""))[:2000])
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no number")
-
-
-def _clean(value: Any, depth: int) -> Any:
-    """The one place where a host's text enters: no control characters, no endless nesting."""
-    if depth > MAX_DEPTH:
-        raise ValueError("it is nested too deeply")
-    if isinstance(value, str):
-        return printable(value)
-    if isinstance(value, dict):
-        return {printable(key): _clean(one, depth + 1) for key, one in value.items()}
-    if isinstance(value, list):
-        return [_clean(one, depth + 1) for one in value]
-    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 63:
-        raise ValueError("it has a number that no host counts up to")
-    return value
-
-
-def printable(text: str) -> str:
-    """The text with each run of control characters as one blank."""
-    return _UNPRINTABLE.sub(" ", text)
 
 
 def sent_with(call: Call[Any]) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def host(target: Target, seen: Seen) -> Iterator[str]:
             f"PID 1 is {system.init or 'unknown'}, but supervisor's service needs systemd: use a "
             "host that runs systemd"
         )
-    if system.busy:
+    if system.busy and not target.settings.take_over:
         yield f"{system.busy}: wait until that run has ended"
     if system.logs_input:
         login = system.login or "the login user"

@@ -59,7 +59,7 @@ def real_path(path: str) -> str:
 def _check_folder(folder: str, path: str) -> None:
     found = os.lstat(folder)
     others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if found.st_gid == 0:
+    if others & stat.S_IWGRP and _is_systems(found.st_gid) and not _has_acl(folder):
         others &= ~stat.S_IWGRP
     if not stat.S_ISDIR(found.st_mode):
         raise FileError("%s is no folder, so %s cannot be used" % (folder, path))
@@ -67,6 +67,24 @@ def _check_folder(folder: str, path: str) -> None:
         raise FileError(
             "%s can be changed by others than root, so root leaves %s alone" % (folder, path)
         )
+
+
+def _is_systems(gid: int) -> bool:
+    """Whether a group has no people in it: root's, and that of Ubuntu's rsyslog, for /var/log."""
+    import grp
+
+    try:
+        return gid == 0 or grp.getgrgid(gid).gr_name == "syslog"
+    except KeyError:
+        return False
+
+
+def _has_acl(folder: str) -> bool:
+    """With an ACL the group's bits are its mask: anybody may be meant."""
+    try:
+        return bool(os.getxattr(folder, "system.posix_acl_access"))
+    except OSError:
+        return False
 
 
 def read(path: str, limit: int = LIMIT) -> Optional[bytes]:
@@ -160,7 +178,8 @@ def drop_unfinished(folder: str) -> None:
     """Remove what a loss of power left of `write`; only who has the lock writes."""
     for name in os.listdir(folder):
         if name.startswith(PREFIX):
-            remove(folder + "/" + name)
+            with contextlib.suppress(OSError):  # somebody's folder of that name is no file of ours
+                os.unlink(folder + "/" + name)
 
 
 def remove(path: str) -> None:

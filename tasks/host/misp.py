@@ -203,7 +203,7 @@ def _bounded(value: Any, depth: int) -> Any:
         return {key: _bounded(one, depth + 1) for key, one in value.items()}
     if isinstance(value, list):
         return [_bounded(one, depth + 1) for one in value]
-    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+    if isinstance(value, float) and not abs(value) < float("inf"):
         raise ValueError("number")
     if isinstance(value, int) and abs(value) >= 1 << 63:
         raise ValueError("number")

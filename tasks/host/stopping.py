@@ -46,10 +46,26 @@ def stop_idle_workers(group: Group, clock: Clock, limit: float) -> None:
 
     Raises:
         DrainLimitError: jobs run on; the workers were started again.
-        HostError: all have ended, but Redis does not take back the jobs that were set aside.
+        HostError: supervisord or the web user's processes do not answer; the workers were started
+            again. Or all have ended, but Redis does not take back the jobs that were set aside.
     """
+    try:
+        problem = _stop_all(group, clock, limit)
+    except HostError:
+        _start_again(group)
+        raise
+    if problem:
+        problem = group.freeze([]).problem
+    if problem:
+        raise HostError(
+            f"{problem}. No job is lost, but run again when Redis is well: the workers are "
+            "stopped, and none takes what is set aside"
+        )
+
+
+def _stop_all(group: Group, clock: Clock, limit: float) -> str:
+    """Why jobs that were set aside are still there; empty: none is."""
     end = clock.now() + limit
-    problem = ""
     while True:
         workers = group.live()
         starting = [name for name, pid in workers.items() if pid == 0]
@@ -62,23 +78,23 @@ def stop_idle_workers(group: Group, clock: Clock, limit: float) -> None:
             _stop(group, idle, result.pids)
         left = sorted(group.live()) or ["job of PID %d" % pid for pid in group.jobs()]
         if not left:
-            break
+            return problem
         if clock.now() >= end:
-            group.start()
-            group.freeze([])
             raise DrainLimitError(
                 f"drain limit: jobs still run after {limit:.0f} s, so the workers were not "
                 f"restarted: {', '.join(left)}. Run again later, or raise drain_timeout"
             )
         if not idle:
             clock.sleep(_PAUSE)
-    if problem:
-        problem = group.freeze([]).problem
-    if problem:
-        raise HostError(
-            f"{problem}. No job is lost, but run again when Redis is well: the workers are "
-            "stopped, and none takes what is set aside"
-        )
+
+
+def _start_again(group: Group) -> None:
+    """As far as that goes: the error that led here is the one to be told."""
+    try:
+        group.start()
+        group.freeze([])
+    except HostError:
+        pass
 
 
 def _stop(group: Group, names: List[str], frozen: List[int]) -> None:

@@ -61,8 +61,8 @@ def reload(site: Site, user: WebUser) -> List[str]:
     if not boot:
         return []
     table = Table()
-    reloaded = _reload_units(site, table)
-    _reload_masters(table, reloaded)
+    reloaded = _reload_units(site, user, table)
+    _reload_masters(user, table, reloaded)
     is_this_boot = boot == files.first_line(_BOOT)
     if is_this_boot and not waiting.wait_until(lambda: not _old_children(user, ticks), _SECONDS):
         raise WebTierError(
@@ -83,8 +83,8 @@ def _changed(site: Site) -> Tuple[str, int]:
     return boot, int(ticks or 0)
 
 
-def _reload_units(site: Site, table: Table) -> List[str]:
-    units = sorted({one.unit for one in table.web_tier() if one.unit})
+def _reload_units(site: Site, user: WebUser, table: Table) -> List[str]:
+    units = sorted({one.unit for one in _of_misps(user, table) if one.unit})
     reloaded = []
     for unit in units:
         # Not one that somebody wrote by hand without ExecReload, and not supervisord's, whose
@@ -100,18 +100,23 @@ def _reload_units(site: Site, table: Table) -> List[str]:
     return reloaded
 
 
+def _of_misps(user: WebUser, table: Table) -> List[Process]:
+    """Root's and the web user's: a look-alike of anybody else has no say in what is reloaded."""
+    return [one for one in table.web_tier() if one.uid in (0, user.uid)]
+
+
 def _says(unit: str, name: str) -> str:
     return programs.run("systemctl", "show", "-p", name, "--value", "--", unit).text.strip()
 
 
-def _reload_masters(table: Table, reloaded: List[str]) -> None:
+def _reload_masters(user: WebUser, table: Table, reloaded: List[str]) -> None:
     """Those of no unit, or of one that cannot be reloaded, get the signal of a unit's reload.
 
     Never a restart: whatever else runs in such a unit would go with it, as old workers that MISP's
     page has started.
     """
     signals = {"php-fpm": signal.SIGUSR2, "apache2": signal.SIGUSR1, "httpd": signal.SIGUSR1}
-    for one in table.web_tier():
+    for one in _of_misps(user, table):
         parent = table.get(one.parent)
         is_child = parent is not None and parent.name == one.name
         name = "php-fpm" if one.name.startswith("php-fpm") else one.name

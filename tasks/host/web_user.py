@@ -21,6 +21,8 @@ PRIVILEGED = frozenset(
         "admin",
         "docker",
         "lxd",
+        "incus-admin",
+        "syslog",  # may write in /var/log on Ubuntu
         "libvirt",
         "adm",
         "shadow",

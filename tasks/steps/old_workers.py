@@ -77,9 +77,13 @@ def _say(host: Host, text: str) -> None:
 
 
 def _convert(target: Target, drain: Drain, *, only_held: bool) -> None:
-    function = moves.finish_conversion if only_held else moves.convert
+    site, desired = target.site(), target.desired()
+    if only_held:
+        conversion = call(moves.finish_conversion, site=site, desired=desired)
+    else:
+        conversion = call(moves.convert, site=site, desired=desired)
     facts.forget()
-    lines = facts.get(target, call(function, site=target.site(), desired=target.desired()))
+    lines = facts.get(target, conversion)
     for line in lines:
         _say(host, line)
     drain.converted([line for line in lines if line.startswith(moves.LEFT)])

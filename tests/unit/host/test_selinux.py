@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import files, gate, programs, selinux
+from tasks.host import files, gate, programs, selinux, web_user
 from tasks.host.parts import Selinux
 from tasks.host.programs import Finished
 from tasks.host.selinux import SelinuxError
@@ -51,7 +51,7 @@ class Host:
         patch.setattr(selinux, "originals", self.records)
         patch.setattr(programs, "run", self._run)
         patch.setattr(programs, "find", lambda name: "" if name in self.missing else name)
-        patch.setattr(gate, "web_user", lambda _: WEB)
+        patch.setattr(web_user, "web_user", lambda _: WEB)
         patch.setattr(gate, "run", self._run_as)
         patch.setattr(files, "make_folder", lambda path: Path(path).mkdir(exist_ok=True))
         patch.setattr(files, "write", lambda path, data: Path(path).write_bytes(data))

@@ -1,0 +1,46 @@
+"""Text and values from a host or its web tier, made fit for a terminal and for our own code."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+MAX_DEPTH = 20
+# Controls, and what turns the direction of text: no host steers the operator's terminal.
+_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+
+
+def printable(text: str) -> str:
+    """The text with each run of control characters as one blank."""
+    return _UNPRINTABLE.sub(" ", text)
+
+
+def from_json(text: str) -> Any:
+    """A JSON value without control characters, endless nesting or numbers that nobody counts up to.
+
+    Raises:
+        ValueError: it is no such thing.
+    """
+    try:
+        return _clean(json.loads(text, parse_constant=_no_constant), 0)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no number")
+
+
+def _clean(value: Any, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError("it is nested too deeply")
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(key): _clean(one, depth + 1) for key, one in value.items()}
+    if isinstance(value, list):
+        return [_clean(one, depth + 1) for one in value]
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 63:
+        raise ValueError("it has a number that no host counts up to")
+    return value
