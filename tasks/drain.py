@@ -134,7 +134,7 @@ class Drain:
 
     def _first(self, look: Look) -> Decision | None:
         """What the first look decides; None: it does not end the drain."""
-        if not look.can_return and not look.old.waits:
+        if not (look.can_return or look.old.waits or look.old.error):
             return Done("no old worker is left to wait for")
         if self._converts:
             if look.workers:
