@@ -93,7 +93,9 @@ def snapshot(host: LabHost) -> Snapshot:
         " | awk '{print $1, $3, $4}' | grep -v -e '^user' -e '^session' -e '^systemd'"
         " -e '^selinux-autorelabel-mark'"
     ).stdout
-    return Snapshot(json.loads(files), units + active, redis_keys(host))
+    # systemctl's columns are as wide as the longest word of any unit.
+    rows = [" ".join(line.split()) for line in (units + active).splitlines()]
+    return Snapshot(json.loads(files), "\n".join(rows), redis_keys(host))
 
 
 def redis_keys(host: LabHost) -> dict[str, str]:
