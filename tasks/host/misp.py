@@ -11,7 +11,7 @@ from tasks.host.errors import WebUserError
 from tasks.host.parts import Version
 from tasks.host.places import Place
 from tasks.host.queues import Backend
-from tasks.host.site import Desired, Site
+from tasks.host.site import Desired, Site, is_on
 
 _STARTS = 20  # lines that are tried
 
@@ -26,8 +26,8 @@ class Stored(NamedTuple):
 
     @property
     def is_on(self) -> bool:
-        """Whether MISP uses the new backend; see parts.Settings.is_on."""
-        return self.block.get("enabled") in (True, 1, "1", "true")
+        """Whether MISP uses the new backend."""
+        return is_on(self.block, self.is_in_database)
 
 
 class Misp:
@@ -107,8 +107,9 @@ class Misp:
     def new_at(self) -> Place:
         """Where MISP has the new backend, else where it was, else where it shall be."""
         stored = self.stored()
-        place = places.stored_place(stored.block, stored.misp)
-        return place or self._remembered() or self.wanted()
+        if stored.is_on:
+            return places.stored_place(stored.block, stored.misp)
+        return self._remembered() or self.wanted()
 
     def remember_new(self) -> None:
         """Keep where the new backend is, before MISP forgets it: jobs of it are yet to move."""

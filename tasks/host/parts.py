@@ -8,6 +8,7 @@ part that could not be found out says why in `error`.
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from tasks.host.queues import NewBackend, OldBackend
+from tasks.host.site import is_on
 
 __all__ = ["NewBackend", "OldBackend"]  # the queues' own words on what they have
 
@@ -101,8 +102,8 @@ class Settings(NamedTuple):
 
     @property
     def is_on(self) -> bool:
-        """Whether MISP uses the new backend: THE meaning of "on" (its code tests `=== true`)."""
-        return self.block.get("enabled") in (True, 1, "1", "true")
+        """Whether MISP uses the new backend."""
+        return is_on(self.block, self.is_in_database)
 
 
 class OldWorker(NamedTuple):

@@ -1,7 +1,7 @@
 """Where the queues are: a Redis server, a database there and what the keys begin with."""
 
 import re
-from typing import Any, Mapping, NamedTuple, Optional
+from typing import Any, Mapping, NamedTuple
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _GUIDE_HOST = "127.0.0.1"  # the migration guide's values, for what nobody has set
@@ -63,10 +63,8 @@ def wanted_place(
     return place._replace(password=_wanted_password(place, desired, block, misp))
 
 
-def stored_place(block: Mapping[str, Any], misp: Mapping[str, Any]) -> Optional[Place]:
-    """Return where MISP has its new backend; None: it does not use that backend."""
-    if not block.get("enabled"):
-        return None
+def stored_place(block: Mapping[str, Any], misp: Mapping[str, Any]) -> Place:
+    """Return where MISP has its new backend, if it uses that."""
     # Without the setting MISP's keys begin with the colon that follows it.
     return wanted_place({}, block, misp)._replace(namespace=_text(block.get("redis_namespace")))
 

@@ -1,10 +1,19 @@
 """What a host function is told about its host: the operator's data and the platform's names."""
 
-from typing import NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root
 LOG_DIR = "/var/log/misp-workers"
 GROUP = "misp-workers"  # MISP's code has the group's name as a constant (BackgroundJobsTool.php)
+
+
+def is_on(block: Mapping[str, Any], is_in_database: bool) -> bool:
+    """Whether MISP uses its new backend: THE meaning of "on".
+
+    MISP compares with `=== true` (BackgroundJobsTool.php); the database gives text.
+    """
+    value = block.get("enabled")
+    return value is True or (is_in_database and value in (1, "1", "true"))
 
 
 class Site(NamedTuple):

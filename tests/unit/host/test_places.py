@@ -87,7 +87,6 @@ def test_the_password_is_that_of_the_server(
 
 
 def test_the_stored_place_is_where_misps_own_settings_say() -> None:
-    assert stored_place({"redis_database": 2}, {}) is None
     stored = stored_place({"enabled": True, "redis_database": 2}, {})
     assert stored == GUIDE._replace(database=2, namespace="")
     assert stored.prefix == ":"
