@@ -107,7 +107,7 @@ AFTER: list[tuple[CHANGES, str]] = [
     ({"settings": {"read_timeout": 20.0}}, "gives up on Redis after 20 s"),
     (
         {"settings": {"block": {**BLOCK, "enabled": 1}}},
-        "leaves them (SimpleBackgroundJobs.enabled)",
+        "MISP uses its old backend, but no old worker runs",
     ),
     (
         {"settings": {"block": {**BLOCK, "max_job_history_ttl": None}}},
