@@ -29,6 +29,8 @@ def host(lab: Lab) -> LabHost:
     host = lab["tree"]
     attacks.prepare(host)
     attacks.make_movable(host, *FOLDERS)
+    # The web user's own, and many: whatever root does to all of them takes its time.
+    host.exec(f"mkdir {APP}/Vendor/many && cd {APP}/Vendor/many && touch $(seq 3000)", user=WEB)
     attacks.bury(host, "Vendor", "Config", "Console", "tmp", "Plugin", "libraries")
     return host
 
