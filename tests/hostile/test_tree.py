@@ -14,7 +14,7 @@ import pytest
 from lab.hosts import LabHost
 from lab.lab import Lab
 from tests.e2e import observe
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, CONFIG, TREASURE, WEB
 
 SPECS = (attacks.spec("tree"),)
@@ -55,7 +55,7 @@ def test_links_in_the_place_of_libraries_lead_root_nowhere(lab: Lab, host: LabHo
     host.exec(spoil, user=WEB)
     try:
         with attacks.untouched(host):
-            operator.deploy(lab)
+            operate.deploy(lab)
     finally:
         host.exec(f"find {APP}/Vendor -maxdepth 1 -type l -delete")
 
@@ -66,7 +66,7 @@ def test_a_mount_below_the_libraries_is_not_emptied(lab: Lab, host: LabHost) -> 
     host.exec(f"echo 'of root' >{TREASURE}/mounted/keep; mount --bind {TREASURE}/mounted {place}")
     try:
         with attacks.untouched(host), broken_composer(host):
-            operator.deploy(lab)
+            operate.deploy(lab)
     finally:
         host.exec(f"umount {place}; rm -rf {APP}/Vendor/supervisorphp", check=False)
 
@@ -94,7 +94,7 @@ def test_a_folder_that_is_put_back_is_not_followed_when_it_is_swapped(
         broken_composer(host),
         attacks.swapping(host, "when-new", TREASURE, f"{APP}/Vendor"),
     ):
-        operator.deploy(lab)
+        operate.deploy(lab)
 
 
 @pytest.mark.usefixtures("mended")
@@ -102,13 +102,13 @@ def test_a_folder_that_is_put_back_is_not_followed_when_it_is_swapped(
 def test_a_storm_of_links_leads_root_nowhere(lab: Lab, host: LabHost, what: str) -> None:
     composer = broken_composer(host) if what == "failed deploy" else contextlib.nullcontext()
     with attacks.untouched(host), composer, attacks.swapping(host, "storm", TREASURE, *FOLDERS):
-        seen = operator.deploy(lab)
+        seen = operate.deploy(lab)
     assert seen.ended, seen.tail()
     assert not seen.crashed, seen.tail()
 
 
 def test_after_the_storm_the_host_can_be_migrated(lab: Lab, host: LabHost) -> None:
-    seen = operator.deploy(lab)
+    seen = operate.deploy(lab)
     assert seen.ok, seen.tail()
     assert observe.daemon(host) > 0
 
@@ -120,12 +120,12 @@ def test_nor_does_it_while_a_rollback_puts_everything_back(lab: Lab, host: LabHo
         attacks.swapping(host, "storm", TREASURE, *BUT_CONFIG),
         attacks.swapping(host, "on-open", CONFIG, TREASURE, f"{APP}/Config"),
     ):
-        seen = operator.rollback(lab)
+        seen = operate.rollback(lab)
     assert seen.ended, seen.tail()
     assert not seen.crashed, seen.tail()
 
 
 def test_and_then_it_can_be_rolled_back(lab: Lab, host: LabHost) -> None:
-    seen = operator.rollback(lab)
+    seen = operate.rollback(lab)
     assert seen.ok, seen.tail()
     assert observe.old_workers_live(host)
