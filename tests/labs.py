@@ -25,7 +25,7 @@ from lab.errors import LabError
 from lab.lab import Lab
 from lab.topology import HostSpec
 
-SHOWN = ("e2e.cuts", "e2e.round_trip", "e2e.secrecy", "hostile.operator", "hostile.attacks")
+SHOWN = ("e2e.cuts", "e2e.round_trip", "e2e.secrecy", "hostile.operate", "hostile.attacks")
 
 # What these find must be shown as what tests find.
 pytest.register_assert_rewrite(*(f"tests.{name}" for name in SHOWN))

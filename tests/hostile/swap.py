@@ -74,7 +74,8 @@ def on_open(file: str, target: str, folder: str) -> NoReturn:
 
 def when_new(target: str, folder: str) -> None:
     link = os.path.join(target, os.path.basename(folder))
-    while os.path.lexists(folder):
+    held = os.open(folder, os.O_RDONLY)
+    while os.path.lexists(folder) and os.fstat(held).st_nlink:
         pass
     while True:
         try:

@@ -11,7 +11,7 @@ import pytest
 
 from lab.hosts import LabHost
 from lab.lab import Lab
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, CAKE, CONFIG, VERSION
 
 # ruff: noqa: E501 # what lies stands in one line
@@ -87,7 +87,7 @@ def host(lab: Lab) -> LabHost:
 
 def judge(lab: Lab, host: LabHost, *options: str) -> None:
     try:
-        seen = operator.dry(lab, *options)
+        seen = operate.dry(lab, *options)
     finally:
         attacks.give_back(host)
     assert seen.ended, seen.tail()
@@ -131,7 +131,7 @@ WAITS = (
 def test_a_lie_amid_a_deploy_ends_that_host_alone(lab: Lab, host: LabHost) -> None:
     host.put(f"{attacks.LOOT}/lie", AMID)
     with attacks.running(host, attacks.WEB, "bash", "-c", WAITS):
-        seen = operator.deploy(lab)
+        seen = operate.deploy(lab)
     assert seen.ended, seen.tail()
     assert not seen.crashed, seen.tail()
     assert seen.reports["honest"]["outcome"] == "done", seen.tail()

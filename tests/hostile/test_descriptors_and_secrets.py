@@ -15,7 +15,7 @@ from lab import misp
 from lab.hosts import LabHost
 from lab.lab import Lab
 from tests.e2e import observe
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, CONFIG, LOOT, VAULT, WEB
 
 SPECS = (attacks.spec("secrets", redis="shared"),)
@@ -66,8 +66,8 @@ def given_back(host: LabHost) -> Iterator[None]:
 
 def test_a_password_of_the_operators_is_sent_to_no_stranger(lab: Lab, host: LabHost) -> None:
     with attacks.running(host, "nobody", "python3", "/srv/listen.py", "9001", f"{LOOT}/heard"):
-        operator.dry(lab, *GIVEN, OWN=OWN)
-        operator.status(lab, *GIVEN, OWN=OWN)
+        operate.dry(lab, *GIVEN, OWN=OWN)
+        operate.status(lab, *GIVEN, OWN=OWN)
     assert OWN not in attacks.loot(host, "heard")
 
 
@@ -88,14 +88,14 @@ def test_a_password_that_root_alone_can_read_is_not_given_to_the_web_users_code(
     lab: Lab, host: LabHost, administrators_password: str
 ) -> None:
     attacks.poison(host, LOOKS_AROUND)
-    operator.dry(lab)
+    operate.dry(lab)
     assert attacks.loot(host, "around"), "config.php was not run at all"
     assert administrators_password not in attacks.loot(host, "around")
 
 
 def test_nor_is_one_of_the_operators_by_a_dry_run(lab: Lab, host: LabHost) -> None:
     attacks.poison(host, LOOKS_AROUND)
-    operator.dry(lab, *GIVEN, OWN=OWN)
+    operate.dry(lab, *GIVEN, OWN=OWN)
     assert OWN not in attacks.loot(host, "around")
 
 
@@ -106,7 +106,7 @@ def test_sudo_that_keeps_what_it_is_given_gets_no_password(lab: Lab, host: LabHo
         0o440,
     )
     try:
-        seen = [operator.dry(lab), operator.status(lab)]
+        seen = [operate.dry(lab), operate.status(lab)]
     finally:
         host.exec("rm /etc/sudoers.d/zz-log")
     secret = Path(host.data["misp_redis_password"]["file"]).read_text(encoding="utf-8").strip()
@@ -123,7 +123,7 @@ def test_sudo_that_keeps_what_it_is_given_gets_no_password(lab: Lab, host: LabHo
 class Migration:
     """A deploy amid which a stranger listened, and the web user looked at its descriptors."""
 
-    seen: operator.Seen
+    seen: operate.Seen
     heard: str
     held: str
 
@@ -133,7 +133,7 @@ def migration(lab: Lab, host: LabHost) -> Migration:
     attacks.poison(host, HOLDS)
     listener = ("python3", "/srv/listen.py", "9001", f"{LOOT}/heard", STATE)
     with attacks.running(host, "nobody", *listener):
-        seen = operator.deploy(lab)
+        seen = operate.deploy(lab)
     found = Migration(seen, attacks.loot(host, "heard"), attacks.loot(host, "held"))
     attacks.heal(host)
     return found
@@ -154,15 +154,15 @@ def test_no_descriptor_of_roots_is_left_to_the_web_users_code(migration: Migrati
 
 
 def test_the_host_is_migrated_now(lab: Lab, host: LabHost, migration: Migration) -> None:
-    seen = operator.deploy(lab)
+    seen = operate.deploy(lab)
     assert seen.ok, seen.tail()
     attacks.heal(host)
 
 
 def test_nobody_else_can_hold_the_lock(lab: Lab, host: LabHost) -> None:
     with attacks.running(host, "nobody", "python3", "/srv/hold.py", f"{LOOT}/locked"):
-        seen = operator.status(lab, limit=LOCKED_LIMIT)
-        again = operator.deploy(lab, limit=LOCKED_LIMIT)
+        seen = operate.status(lab, limit=LOCKED_LIMIT)
+        again = operate.deploy(lab, limit=LOCKED_LIMIT)
     locked = attacks.loot(host, "locked")
     assert seen.ended, f"nobody held {locked}: {seen.tail()}"
     assert again.ok, f"nobody held {locked}: {again.tail()}"
@@ -182,14 +182,14 @@ def test_a_folder_of_roots_is_nobodys_working_directory(lab: Lab, host: LabHost)
         }}
     """
     attacks.poison(host, spy)
-    operator.deploy(lab, "--data", "misp_max_job_history_ttl=4321")
+    operate.deploy(lab, "--data", "misp_max_job_history_ttl=4321")
     assert attacks.loot(host, "flag") == ""
 
 
 def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
     host.exec(f"rm -rf {APP}/Console.kept")
     misp.reload_php(host)
-    seen = operator.deploy(lab)
+    seen = operate.deploy(lab)
     assert seen.ok, seen.tail()
     assert observe.faults(host) == []
     assert host.exec(f"stat -c %U {CONFIG}").stdout.strip() == WEB

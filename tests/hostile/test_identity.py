@@ -8,13 +8,13 @@ import pytest
 
 from lab.hosts import LabHost
 from lab.lab import Lab
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, CONFIG, LOOT, ROOT, WEB
 
 SPECS = (attacks.spec("identity"),)
 
-LOOKS = pytest.mark.parametrize("look", [operator.dry, operator.status], ids=["dry", "status"])
-Look = Callable[[Lab], operator.Seen]
+LOOKS = pytest.mark.parametrize("look", [operate.dry, operate.status], ids=["dry", "status"])
+Look = Callable[[Lab], operate.Seen]
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +44,18 @@ def test_a_link_in_the_place_of_config_php_makes_nobody_else_run_it(
 def test_a_link_to_a_file_of_another_account_runs_as_nobody_else(lab: Lab, host: LabHost) -> None:
     prepare = f"install -o nobody -m 0755 -d /srv/other && install -o nobody {CONFIG} /srv/other"
     spoil = f"mv {APP}/Config {APP}/kept && ln -s /srv/other {APP}/Config"
-    assert who_ran(lab, operator.dry, f"{spoil}; rm -rf {APP}/kept", prepare) <= {WEB}
+    assert who_ran(lab, operate.dry, f"{spoil}; rm -rf {APP}/kept", prepare) <= {WEB}
 
 
 def test_a_hard_link_makes_nobody_else_run_it(lab: Lab, host: LabHost) -> None:
     spoil = f"rm -f {CONFIG}; ln /home/deploy/.bashrc {CONFIG} || echo '<?php' >{CONFIG}"
-    assert who_ran(lab, operator.dry, spoil) <= {WEB}
+    assert who_ran(lab, operate.dry, spoil) <= {WEB}
 
 
 def test_a_config_php_that_was_given_to_a_sudoer_does_not_run_as_him(
     lab: Lab, host: LabHost
 ) -> None:
-    assert who_ran(lab, operator.dry, by_root=f"chown deploy {CONFIG}") <= {WEB}
+    assert who_ran(lab, operate.dry, by_root=f"chown deploy {CONFIG}") <= {WEB}
 
 
 @pytest.mark.parametrize("group", ["sudo", "adm", "shadow", "disk"])
@@ -64,7 +64,7 @@ def test_an_account_with_a_group_of_administrators_is_no_web_user(
 ) -> None:
     host.exec(["usermod", "-aG", group, WEB])
     try:
-        seen = operator.dry(lab)
+        seen = operate.dry(lab)
     finally:
         host.exec(["gpasswd", "-d", WEB, group])
     assert not seen.ok, seen.tail()
@@ -75,7 +75,7 @@ def test_a_folder_above_misp_that_anybody_may_write_is_refused(lab: Lab, host: L
     above = ROOT.rpartition("/")[0]
     host.exec(f"chmod 0777 {above}")
     try:
-        seen = operator.dry(lab)
+        seen = operate.dry(lab)
     finally:
         host.exec(f"chmod 0755 {above}")
     assert not seen.ok, seen.tail()
@@ -92,9 +92,9 @@ ACL = (
 def test_who_may_write_by_an_acl_does_not_become_the_web_user(lab: Lab, host: LabHost) -> None:
     swap = f"mv {CONFIG} {CONFIG}.kept; echo '<?php $config = array();' >{CONFIG}"
     spoil = f'python3 -c "{ACL}"; setpriv --reuid nobody --clear-groups sh -c "{swap}"'
-    assert who_ran(lab, operator.dry, by_root=spoil.replace("$config", "\\$config")) <= {WEB}
+    assert who_ran(lab, operate.dry, by_root=spoil.replace("$config", "\\$config")) <= {WEB}
 
 
 def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
-    seen = operator.dry(lab)
+    seen = operate.dry(lab)
     assert seen.ok, seen.tail()

@@ -17,7 +17,7 @@ from lab import misp, run
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.waiting import wait_for
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, CAKE, CONFIG, VERSION, WEB
 
 SPECS = tuple(attacks.spec(f"slow-{number}") for number in range(3))
@@ -86,7 +86,7 @@ WEB_TIER = {"dripping-web-tier": DRIPS, "bomb-of-web-tier": BOMB, "gzip-bomb": G
 NAMES = (*IN_THE_WAY, *WEB_TIER)
 
 
-def look(lab: Lab, host: LabHost, name: str) -> operator.Seen:
+def look(lab: Lab, host: LabHost, name: str) -> operate.Seen:
     """A dry run with something in its way, which is gone afterwards."""
     try:
         if name in WEB_TIER:
@@ -95,16 +95,16 @@ def look(lab: Lab, host: LabHost, name: str) -> operator.Seen:
             misp.reload_php(host)
         else:
             host.exec(IN_THE_WAY[name], user=WEB)
-        return operator.dry(lab, "--limit", host.name, limit=LOOK_LIMIT)
+        return operate.dry(lab, "--limit", host.name, limit=LOOK_LIMIT)
     finally:
-        operator.end_logins(host)
+        operate.end_logins(host)
         if name in WEB_TIER:
             host.exec(f"cp -p /srv/index.php {INDEX}")
         attacks.give_back(host)
 
 
 @pytest.fixture(scope="module")
-def looks(lab: Lab, request: pytest.FixtureRequest) -> dict[str, Future[operator.Seen]]:
+def looks(lab: Lab, request: pytest.FixtureRequest) -> dict[str, Future[operate.Seen]]:
     """All looks that were asked for, each host's one after the other."""
     for host in lab:
         attacks.prepare(host, supervisor=False)
@@ -117,7 +117,7 @@ def looks(lab: Lab, request: pytest.FixtureRequest) -> dict[str, Future[operator
     }
     free = list(lab)
 
-    def one(name: str) -> operator.Seen:
+    def one(name: str) -> operate.Seen:
         host = free.pop()
         try:
             return look(lab, host, name)
@@ -130,7 +130,7 @@ def looks(lab: Lab, request: pytest.FixtureRequest) -> dict[str, Future[operator
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_look_ends_whatever_is_in_its_way(
-    looks: dict[str, Future[operator.Seen]], name: str
+    looks: dict[str, Future[operate.Seen]], name: str
 ) -> None:
     seen = looks[name].result()
     assert seen.ended, seen.tail()
@@ -150,7 +150,7 @@ def test_a_machine_that_is_gone_does_not_keep_the_host(lab: Lab) -> None:
         )
         os.kill(gone.process.pid, signal.SIGSTOP)
         time.sleep(60)
-        seen = operator.deploy(lab, "--limit", host.name, limit=120)
+        seen = operate.deploy(lab, "--limit", host.name, limit=120)
         os.kill(gone.process.pid, signal.SIGKILL)
     assert seen.ended, seen.tail()
     assert seen.ok or "take" in seen.words.replace("taken", ""), seen.tail()

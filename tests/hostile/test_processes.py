@@ -13,7 +13,7 @@ import pytest
 from lab.hosts import LabHost
 from lab.lab import Lab
 from tests.e2e import observe
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, WEB
 
 SPECS = (attacks.spec("processes"),)
@@ -55,7 +55,7 @@ def test_one_byte_of_a_look_alike_does_not_hide_the_rest_of_an_answer(
 ) -> None:
     before = rf"{IN_THE_TREE}; export QUEUE=$'\xff'"
     with attacks.running(host, user, *OLD, before=before):
-        seen = operator.status(lab)
+        seen = operate.status(lab)
         assert not seen.crashed, seen.tail()
         assert "no answer" not in seen.words, seen.tail()
 
@@ -63,7 +63,7 @@ def test_one_byte_of_a_look_alike_does_not_hide_the_rest_of_an_answer(
 def test_a_run_that_says_done_has_migrated_the_host(lab: Lab, host: LabHost) -> None:
     before = rf"{IN_THE_TREE}; export QUEUE=$'\xff'"
     with attacks.running(host, "nobody", *OLD, before=before):
-        seen = operator.deploy(lab)
+        seen = operate.deploy(lab)
     if seen.ok:
         assert not observe.old_workers_live(host), seen.tail()
         assert observe.supervisor_password(host), seen.tail()
@@ -72,16 +72,16 @@ def test_a_run_that_says_done_has_migrated_the_host(lab: Lab, host: LabHost) -> 
 
 def test_old_workers_of_other_accounts_are_none(lab: Lab, host: LabHost) -> None:
     if not observe.old_workers_live(host):
-        back = operator.rollback(lab)
+        back = operate.rollback(lab)
         assert back.ok, back.tail()
     with look_alikes(host, f"{IN_THE_TREE}; export QUEUE=default", *OLD):
-        seen = operator.deploy(lab)
+        seen = operate.deploy(lab)
         assert seen.ok, seen.tail()
 
 
 def test_workers_without_a_supervisord_of_other_accounts_are_none(lab: Lab, host: LabHost) -> None:
     with look_alikes(host, f"{IN_THE_TREE}; {STRAY}", "php", "-r", "sleep(600);", "start_worker"):
-        seen = operator.deploy(lab)
+        seen = operate.deploy(lab)
         assert seen.ok, seen.tail()
 
 
@@ -89,7 +89,7 @@ def test_workers_without_a_supervisord_of_other_accounts_are_none(lab: Lab, host
 def migrated(lab: Lab, host: LabHost) -> None:
     """The host, on its new workers: until MISP has them it writes its config.php anew."""
     if observe.old_workers_live(host):
-        seen = operator.deploy(lab)
+        seen = operate.deploy(lab)
         assert seen.ok, seen.tail()
     attacks.heal(host)
 
@@ -113,12 +113,12 @@ def test_the_web_user_cannot_name_a_process_for_root_to_signal(
         stray = ("php", "-r", "sleep(60);", "start_worker")
         try:
             with attacks.running(host, WEB, *stray, before=f"{IN_THE_TREE}; {STRAY}"):
-                operator.deploy(lab)
+                operate.deploy(lab)
             assert runs(host, victim), f"a process of {owner}'s was ended or stopped"
         finally:
             attacks.heal(host)
 
 
 def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:
-    seen = operator.deploy(lab)
+    seen = operate.deploy(lab)
     assert seen.ok, seen.tail()

@@ -11,7 +11,7 @@ import pytest
 from lab import misp, run
 from lab.hosts import LabHost
 from lab.lab import Lab
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, CONFIG, VAULT, VERSION, WEB
 
 SPECS = (attacks.spec("terminal"),)
@@ -44,14 +44,14 @@ def test_no_escape_sequence_reaches_the_terminal(lab: Lab, host: LabHost, name: 
     kept = f"cp -p {APP}/composer.phar /srv/composer.phar"
     with attacks.attacked(host, ESCAPING[name], kept):
         how = ("-y",) if name == "composer-fails" else ("-y", "--dry")
-        printed = operator.at_a_terminal(lab, "deploy.py", *how)
+        printed = operate.at_a_terminal(lab, "deploy.py", *how)
         reports = "".join(
             json.dumps(json.loads(path.read_text(encoding="utf-8")), ensure_ascii=False)
             for path in lab.directory.reports.glob("*/*.json")
         )
         host.exec(f"cp -p /srv/composer.phar {APP}/composer.phar")
     assert b"Preparing" in printed
-    assert operator.control_characters(printed) == set(), repr(printed[-2000:])
+    assert operate.control_characters(printed) == set(), repr(printed[-2000:])
     assert "\x1b" not in reports
     assert "\\u001b" not in reports
 
@@ -71,16 +71,16 @@ def test_nor_does_one_of_the_web_tiers(lab: Lab, host: LabHost) -> None:
     answer = f'<?php http_response_code(403); echo json_encode(array("message" => "x" . {IN_PHP}));'
     misp.replace(host, f"{APP}/webroot/index.php", answer)
     misp.reload_php(host)
-    printed = operator.at_a_terminal(lab, "deploy.py", "-y", "--dry")
-    assert operator.control_characters(printed) == set(), repr(printed[-2000:])
+    printed = operate.at_a_terminal(lab, "deploy.py", "-y", "--dry")
+    assert operate.control_characters(printed) == set(), repr(printed[-2000:])
 
 
 def test_nor_does_one_of_a_look_alike(lab: Lab, host: LabHost) -> None:
     before = f"cd {APP}; export QUEUE=$'a\\e]0;taken\\a'"
     with attacks.running(host, WEB, "php", "-r", "sleep(99);", "./bin/resque", before=before):
-        printed = operator.at_a_terminal(lab, "status.py", "-y", "--dry")
-        printed += operator.at_a_terminal(lab, "deploy.py", "-y", "--dry")
-    assert operator.control_characters(printed) == set(), repr(printed[-2000:])
+        printed = operate.at_a_terminal(lab, "status.py", "-y", "--dry")
+        printed += operate.at_a_terminal(lab, "deploy.py", "-y", "--dry")
+    assert operate.control_characters(printed) == set(), repr(printed[-2000:])
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_nor_does_one_of_a_look_alike(lab: Lab, host: LabHost) -> None:
 )
 def test_a_link_shows_nobody_what_only_root_may_read(lab: Lab, host: LabHost, path: str) -> None:
     with attacks.attacked(host, f"ln -sf {VAULT}/flag {path}"):
-        seen = [operator.dry(lab), operator.status(lab)]
+        seen = [operate.dry(lab), operate.status(lab)]
     assert FLAG not in "".join(one.everything for one in seen), seen[0].tail()
 
 
@@ -101,9 +101,9 @@ def test_a_link_of_cron_into_the_web_tree_shows_nobody_a_file_of_roots(
     root = f"ln -s {cron} /etc/cron.d/misp"
     line = f"@reboot {WEB} {APP}/Console/worker/start.sh"
     with attacks.attacked(host, f"echo '{line}' >{cron}", root):
-        first = operator.dry(lab)
+        first = operate.dry(lab)
         host.exec(f"ln -sf {VAULT}/flag {cron}", user=WEB)
-        second = operator.dry(lab)
+        second = operate.dry(lab)
         host.exec(f"rm /etc/cron.d/misp {cron}")
     assert FLAG not in first.everything + second.everything
     assert second.ended, second.tail()

@@ -12,7 +12,7 @@ import pytest
 
 from lab.hosts import LabHost
 from lab.lab import Lab
-from tests.hostile import attacks, operator, watcher
+from tests.hostile import attacks, operate, watcher
 from tests.hostile.attacks import APP, ROOT, WEB
 
 SPECS = (attacks.spec("watched"),)
@@ -58,7 +58,7 @@ def test_a_deploy_that_fails(lab: Lab, host: LabHost) -> None:
     host.exec(f"cp -p {PHAR} {PHAR}.kept; echo '<?php exit(1);' >{PHAR}", user=WEB)
     try:
         with watcher.watching(host, ROOT) as watch:
-            seen = operator.deploy(lab, limit=LIMIT)
+            seen = operate.deploy(lab, limit=LIMIT)
     finally:
         host.exec(f"mv {PHAR}.kept {PHAR}", user=WEB)
     assert not seen.ok
@@ -68,7 +68,7 @@ def test_a_deploy_that_fails(lab: Lab, host: LabHost) -> None:
 
 def test_a_deploy(lab: Lab, host: LabHost) -> None:
     with watcher.watching(host, ROOT) as watch:
-        seen = operator.deploy(lab, limit=LIMIT)
+        seen = operate.deploy(lab, limit=LIMIT)
     assert watch.deeds == [], report(watch.deeds)
     assert watch.calls > 500, seen.tail()
     assert seen.ok, seen.tail()
@@ -76,7 +76,7 @@ def test_a_deploy(lab: Lab, host: LabHost) -> None:
 
 def test_a_rollback(lab: Lab, host: LabHost) -> None:
     with watcher.watching(host, ROOT) as watch:
-        seen = operator.rollback(lab, limit=LIMIT)
+        seen = operate.rollback(lab, limit=LIMIT)
     assert watch.deeds == [], report(watch.deeds)
     assert watch.calls > 500, seen.tail()
     assert seen.ok, seen.tail()

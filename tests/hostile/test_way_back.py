@@ -14,7 +14,7 @@ from lab import misp
 from lab.hosts import LabHost
 from lab.lab import Lab
 from tests.e2e import observe
-from tests.hostile import attacks, operator
+from tests.hostile import attacks, operate
 from tests.hostile.attacks import APP, CONFIG, WEB
 
 SPECS = (attacks.spec("back"),)
@@ -39,7 +39,7 @@ def host(lab: Lab) -> LabHost:
 
 def test_a_failed_step_says_that_something_may_have_changed(lab: Lab, host: LabHost) -> None:
     host.exec(f"cp -p {PHAR} {PHAR}.kept; echo '<?php exit(1);' >{PHAR}", user=WEB)
-    seen = operator.deploy(lab)
+    seen = operate.deploy(lab)
     host.exec(f"mv {PHAR}.kept {PHAR}")
     assert not seen.ok
     assert "no operations changed" not in seen.everything, seen.tail()
@@ -49,10 +49,10 @@ def test_a_failed_step_says_that_something_may_have_changed(lab: Lab, host: LabH
 def test_what_the_operator_edits_after_a_failed_step_stays(lab: Lab, host: LabHost) -> None:
     host.exec(f"cp -p {BOOTSTRAP} {BOOTSTRAP}.kept; echo '{REFUSES}' >>{BOOTSTRAP}", user=WEB)
     misp.reload_php(host)
-    failed = operator.deploy(lab)
+    failed = operate.deploy(lab)
     host.exec(f"mv {BOOTSTRAP}.kept {BOOTSTRAP}")
     misp.set_setting(host, "org", "EDITED-BY-HAND")
-    back = operator.rollback(lab)
+    back = operate.rollback(lab)
     assert "refused by a test" in failed.words, failed.tail()
     assert "EDITED-BY-HAND" in host.read(CONFIG), back.tail()
 
@@ -61,14 +61,14 @@ def test_what_the_operator_edits_after_a_failed_step_stays(lab: Lab, host: LabHo
 class Return:
     """A rollback amid records that are no jobs, and one after that if it failed."""
 
-    first: operator.Seen
-    last: operator.Seen
+    first: operate.Seen
+    last: operate.Seen
 
 
 @pytest.fixture(scope="module")
 def back(lab: Lab, host: LabHost) -> Return:
     """The rollback of a migrated host that others have worked on."""
-    deployed = operator.deploy(lab)
+    deployed = operate.deploy(lab)
     assert deployed.ok, deployed.tail()
     host.exec(f"mkdir {APP}/Vendor/own && echo mine >{APP}/Vendor/own/keep", user=WEB)
     host.exec(f"echo '// mine' >>{APP}/Vendor/guzzlehttp/guzzle/src/Client.php", user=WEB)
@@ -86,11 +86,11 @@ def back(lab: Lab, host: LabHost) -> Return:
             text = f"{spoil}__file__, os.geteuid()))\nraise ImportError\n"
             host.exec(f"mkdir -p {folder}")
             host.put(f"{folder}/{name}.py", text)
-    first = operator.rollback(lab)
+    first = operate.rollback(lab)
     if first.ok:
         return Return(first, first)
     misp.ask_redis(host, '$redis->select(1); echo $redis->del("background_jobs:default");')
-    return Return(first, operator.rollback(lab))
+    return Return(first, operate.rollback(lab))
 
 
 def test_a_file_that_somebody_added_to_the_libraries_stays(host: LabHost, back: Return) -> None:
@@ -126,8 +126,8 @@ def test_a_state_directory_without_inodes_is_no_success(lab: Lab, host: LabHost)
     before = host.exec(f"ls {OURS} 2>/dev/null || true").stdout
     host.exec(f"mount -t tmpfs -o nr_inodes=4,mode=0700 none {STATE}")
     try:
-        deployed = operator.deploy(lab)
-        back = operator.rollback(lab)
+        deployed = operate.deploy(lab)
+        back = operate.rollback(lab)
     finally:
         host.exec(f"umount {STATE}", check=False)
     left = host.exec(f"ls {OURS} 2>/dev/null || true").stdout
