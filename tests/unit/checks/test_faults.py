@@ -106,10 +106,6 @@ AFTER: list[tuple[CHANGES, str]] = [
     ({"system": {"inodes": 0}}, "no inode is free"),
     ({"settings": {"read_timeout": 20.0}}, "gives up on Redis after 20 s"),
     (
-        {"settings": {"block": {**BLOCK, "enabled": 1}}},
-        "MISP uses its old backend, but no old worker runs",
-    ),
-    (
         {"settings": {"block": {**BLOCK, "max_job_history_ttl": None}}},
         "leaves them (SimpleBackgroundJobs.max_job_history_ttl): run deploy.py again",
     ),
