@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import bridge, files, gate, libraries, originals
+from tasks.host import bridge, files, gate, libraries, originals, tree
 from tasks.host.errors import HostError
 from tasks.host.libraries import LibrariesError
 from tasks.host.misp import Misp
@@ -245,7 +245,7 @@ def test_without_a_copy_there_is_no_way_back(misp: FakeMisp, site: Site) -> None
 def test_what_was_absent_goes_again(misp: FakeMisp, site: Site) -> None:
     misp.own()
     for name in libraries.NAMES:
-        gate.ask(misp.user, libraries.tree.remove, [str(misp.app / name)])
+        gate.ask(misp.user, tree.remove, [str(misp.app / name)])
     (misp.app / "Vendor").mkdir()
     (misp.app / "Vendor").rmdir()
     require(misp, site, GOOD)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import bridge, files, originals, settings, tree
+from tasks.host import bridge, files, gate, originals, settings, tree
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp
 from tasks.host.settings import SettingsError
@@ -275,7 +275,7 @@ def test_a_copy_that_is_gone_is_an_error(misp: FakeMisp, site: Site, one: Misp) 
 def test_a_lie_about_the_file_is_an_error(
     site: Site, one: Misp, monkeypatch: pytest.MonkeyPatch, lie: Any
 ) -> None:
-    monkeypatch.setattr(settings.gate, "ask", lambda *_, **__: lie)
+    monkeypatch.setattr(gate, "ask", lambda *_, **__: lie)
     with pytest.raises(WebUserError, match="cannot be looked at"):
         settings.keep_config(one)
     assert not originals.is_kept(site, site.config_php)
@@ -342,5 +342,5 @@ def test_root_does_not_write_where_the_web_user_may(misp: FakeMisp, site: Site, 
     (misp.app / "Config").symlink_to(kept)
     text = "<?php // put back"
     with pytest.raises(WebUserError, match="Permission denied"):
-        settings.gate.ask(one.user, tree.write, site.config_php, text, 0o640, 0)
+        gate.ask(one.user, tree.write, site.config_php, text, 0o640, 0)
     assert os.listdir(kept) == []  # noqa: PTH208
