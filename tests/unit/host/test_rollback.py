@@ -177,7 +177,9 @@ def test_programs_that_others_have_put_there_since_go_on(host: Host) -> None:
     host.status = [Worker(f"other-{one}", one, 0, 0, "", "") for one in states]
     host.status.append(Worker("misp-workers:prio", "RUNNING", 0, 0, "", ""))
     [message] = rollback.put_back(host.site, Desired())
-    assert message.startswith("supervisor goes on, since it also runs other-RUNNING, other-BACKOFF")
+    assert message.startswith(
+        "supervisor goes on, since it also runs other-RUNNING, other-BACKOFF: its RPC"
+    )
     assert "stop" not in host.done
 
 
