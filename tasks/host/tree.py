@@ -147,7 +147,7 @@ def pack(paths: List[str]) -> None:
         for top in paths:
             if _status(top) is None:
                 continue
-            tar.add(top, os.path.basename(top), recursive=False)
+            _add_to(tar, top, os.path.basename(top))
             if not os.path.isdir(top) or os.path.islink(top):
                 continue
             for name, status in _walk(top):
@@ -159,7 +159,12 @@ def pack(paths: List[str]) -> None:
                     or stat.S_ISDIR(status.st_mode)
                     or stat.S_ISLNK(status.st_mode)
                 ):
-                    tar.add(top + "/" + name, os.path.basename(top) + "/" + name, recursive=False)
+                    _add_to(tar, top + "/" + name, os.path.basename(top) + "/" + name)
+
+
+def _add_to(tar: Any, path: str, name: str) -> None:
+    tar.inodes.clear()  # a second name of a file is one more file: a stream has no way back to it
+    tar.add(path, name, recursive=False)
 
 
 def unpack(folder: str, names: List[str]) -> None:

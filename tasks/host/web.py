@@ -121,7 +121,10 @@ def _reload_masters(user: WebUser, table: Table, reloaded: List[str]) -> None:
         is_child = parent is not None and parent.name == one.name
         name = "php-fpm" if one.name.startswith("php-fpm") else one.name
         if one.unit not in reloaded and not is_child and one.is_alive and name in signals:
-            os.kill(one.pid, signals[name])
+            try:
+                os.kill(one.pid, signals[name])
+            except ProcessLookupError:
+                pass  # it has ended meanwhile
 
 
 def _old_children(user: WebUser, ticks: int) -> List[str]:

@@ -215,6 +215,15 @@ def test_a_lie_of_any_type_is_an_error_or_a_value_of_the_right_type(
 
 
 @pytest.mark.parametrize(
+    "lie",
+    [True, 1.5, "text", {}, {"text": 5}, {"text": "no base64!"}, {"text": "YQ"}, [[{"text": "="}]]],
+)
+def test_a_reply_that_redis_never_gives_is_an_error(lie: Any) -> None:
+    with pytest.raises(WebUserError, match="a reply that Redis never gives"):
+        bridge_._reply(lie)
+
+
+@pytest.mark.parametrize(
     "answer",
     [
         "",

@@ -1,0 +1,311 @@
+"""Composer as the web user: it succeeds, fails half-way, is killed; and the way back."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.host import bridge, files, gate, libraries, originals, tree
+from tasks.host.errors import HostError
+from tasks.host.libraries import LibrariesError
+from tasks.host.misp import Misp
+from tasks.host.site import Desired, Site
+from tests.unit.host.fake_misp import FakeMisp
+
+CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
+BEFORE = {"composer.json": "{}", "Vendor/own/file": "theirs", "Vendor/guzzlehttp/guzzle/old": "x"}
+
+# A class of each kind; Composer's own are as good as these.
+CLASSES = r"""<?php
+namespace Supervisor; class Supervisor {} class Process { const RUNNING = 20; }
+namespace fXmlRpc; class Client {}
+namespace fXmlRpc\Transport; class HttpAdapterTransport {}
+namespace GuzzleHttp; class Client {}
+namespace Http\Message\MessageFactory; class GuzzleMessageFactory {}
+"""
+START = """#!/bin/sh
+printf '%s\\n' "$(id -un) $PWD $*" >>tmp/composer
+test ! -e Vendor/guzzlehttp/guzzle || exit 9
+echo '{"require": {}}' >composer.json
+echo lock >composer.lock
+mkdir -p Vendor/new
+"""
+GOOD = START + "cp tmp/classes Vendor/autoload.php\n"
+FAILS = START + "rm -r Vendor/own; echo 'no way to Packagist' >&2; exit 2\n"
+LOADS_NOTHING = START + "echo '<?php' >Vendor/autoload.php\n"
+ENDS_PHP = START + "echo '<?php function a() {} function a() {}' >Vendor/autoload.php\n"
+
+
+@pytest.fixture
+def site(misp: FakeMisp, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    monkeypatch.setattr(bridge, "CODE", CODE)
+    for name, text in BEFORE.items():
+        (misp.app / name).parent.mkdir(parents=True, exist_ok=True)
+        (misp.app / name).write_text(text)
+    (misp.app / "Vendor/own").chmod(0o750)
+    (misp.app / "Vendor/own/link").symlink_to("file")
+    (misp.app / "tmp/classes").write_text(CLASSES)
+    yield misp.site()
+
+
+def composer(misp: FakeMisp, text: str) -> list[str]:
+    path = misp.app / "composer"
+    path.write_text(text)
+    path.chmod(0o755)
+    misp.own()
+    return [str(path)]
+
+
+def require(misp: FakeMisp, site: Site, text: str) -> list[str]:
+    return libraries.require(site, Desired(), composer(misp, text))
+
+
+def restore(site: Site) -> list[str]:
+    with Misp(site, Desired()) as one:
+        return libraries.restore(one)
+
+
+def listing(misp: FakeMisp) -> dict[str, tuple[str, int, bytes]]:
+    """Composer's three, with all that is below."""
+    found = {}
+    for top in (misp.app / name for name in libraries.NAMES):
+        for path in [top, *top.rglob("*")]:
+            if not os.path.lexists(path):
+                continue
+            status = path.lstat()
+            content = b"" if stat.S_ISDIR(status.st_mode) else path.read_bytes()
+            name = str(path.relative_to(misp.app))
+            found[name] = (f"{status.st_mode:o}", status.st_uid, content)
+    return found
+
+
+def state(misp: FakeMisp) -> set[str]:
+    return {one.name for one in (misp.folder / "state").iterdir()}
+
+
+# --- Composer ------------------------------------------------------------------------------------
+
+
+def test_composer_brings_what_is_missing(misp: FakeMisp, site: Site) -> None:
+    assert require(misp, site, GOOD) == []
+    [line] = (misp.app / "tmp/composer").read_text().splitlines()
+    assert line == (
+        f"www-data {misp.app} require --with-all-dependencies --update-no-dev --no-interaction "
+        f"--prefer-dist --no-progress {' '.join(libraries.LIBRARIES)}"
+    )
+    assert (misp.app / "Vendor/own/file").read_text() == "theirs"
+    assert state(misp) == {"originals"}
+    with Misp(site, Desired()) as one:
+        found = libraries.look(one)
+        assert (found.missing, found.is_complete, found.is_unfinished) == ([], True, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (FAILS, "Composer failed: no way to Packagist. composer.json, .* are as before"),
+        (LOADS_NOTHING, r"these classes do not load: Supervisor.Supervisor, fXmlRpc.Client"),
+        (ENDS_PHP, "as before"),
+        (START + "kill -9 $$\n", "Composer failed"),
+        (START + "exec yes\n", "printed more than"),
+        ("#!/no/such/interpreter\n", "cannot be run"),
+    ],
+)
+def test_whatever_composer_leaves_everything_is_as_before(
+    misp: FakeMisp, site: Site, text: str, words: str
+) -> None:
+    command = composer(misp, text)
+    before = listing(misp)
+    with pytest.raises(LibrariesError, match=words):
+        libraries.require(site, Desired(), command)
+    assert listing(misp) == before
+    assert state(misp) == {"originals"}
+    assert require(misp, site, GOOD) == []
+
+
+def test_composer_has_a_time(misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libraries, "_SECONDS", 3.0)
+    command = composer(misp, START + "sleep 60\n")
+    before = listing(misp)
+    with pytest.raises(LibrariesError, match="did not end"):
+        libraries.require(site, Desired(), command)
+    assert listing(misp) == before
+
+
+class KilledError(BaseException):
+    """SIGKILL, or the loss of power."""
+
+
+def killed(misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    """A run that is killed when Composer has done its work."""
+    run = gate.run
+
+    def then_die(*words: Any, **options: Any) -> None:
+        run(*words, **options)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(gate, "run", then_die)
+        with pytest.raises(KilledError):
+            require(misp, site, text)
+
+
+def test_a_run_that_was_killed_is_undone_by_the_next(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = composer(misp, FAILS)
+    before = listing(misp)
+    killed(misp, site, monkeypatch, FAILS)
+    assert listing(misp) != before
+    with Misp(site, Desired()) as one:
+        assert libraries.look(one).is_unfinished
+    assert libraries.unknown(site).is_unfinished
+    with pytest.raises(LibrariesError):
+        libraries.require(site, Desired(), command)
+    assert listing(misp) == before
+    assert not libraries.unknown(site).is_unfinished
+
+
+def test_a_run_that_was_killed_and_then_one_that_works(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = listing(misp)
+    misp.own()
+    killed(misp, site, monkeypatch, FAILS)
+    require(misp, site, GOOD)
+    assert (misp.app / "Vendor/own/file").read_text() == "theirs"
+    assert restore(site) == []
+    assert {name: found[2] for name, found in listing(misp).items()} == {
+        name: found[2] for name, found in before.items()
+    }
+
+
+def test_half_a_copy_is_no_copy(misp: FakeMisp, site: Site) -> None:
+    (misp.folder / "state").mkdir(0o700)
+    (misp.folder / "state/composer-backup.tar").write_text("half a tar")
+    require(misp, site, GOOD)
+    assert state(misp) == {"originals"}
+
+
+def test_a_copy_that_cannot_be_put_back_stays_and_is_named(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed(misp, site, monkeypatch, FAILS)
+    copy = misp.folder / "state/composer-backup.tar"
+    copy.write_bytes(copy.read_bytes()[:700])
+    with pytest.raises(LibrariesError, match=f"could not be put back .*the copy is in {copy}"):
+        require(misp, site, GOOD)
+    assert copy.exists()
+    assert libraries.unknown(site).is_unfinished
+
+
+def test_hard_links_in_vendor_come_back(misp: FakeMisp, site: Site) -> None:
+    for name in ("Vendor/own/second", "Vendor/third"):
+        os.link(misp.app / "Vendor/own/file", misp.app / name)
+    command = composer(misp, FAILS)
+    before = listing(misp)
+    with pytest.raises(LibrariesError, match="Composer failed"):
+        libraries.require(site, Desired(), command)
+    assert listing(misp) == before
+
+
+def test_classes_that_cannot_be_asked_for_are_no_complete_look(misp: FakeMisp, site: Site) -> None:
+    (misp.app / "Vendor/autoload.php").write_text("<?php function a() {} function a() {}")
+    with Misp(site, Desired()) as one:
+        found = libraries.look(one)
+    assert (found.missing, found.is_complete) == (list(bridge.CLASSES), False)
+    assert libraries.unknown(site) == found
+
+
+# --- the way back --------------------------------------------------------------------------------
+
+
+def test_the_way_back_brings_all_three_as_they_were(misp: FakeMisp, site: Site) -> None:
+    misp.own()
+    before = listing(misp)
+    require(misp, site, GOOD)
+    assert listing(misp) != before
+    assert restore(site) == []
+    assert listing(misp) == before
+    assert restore(site) == []
+
+
+def test_without_a_copy_there_is_no_way_back(misp: FakeMisp, site: Site) -> None:
+    misp.own()
+    before = listing(misp)
+    assert restore(site) == []
+    assert listing(misp) == before
+
+
+def test_what_was_absent_goes_again(misp: FakeMisp, site: Site) -> None:
+    misp.own()
+    for name in libraries.NAMES:
+        gate.ask(misp.user, tree.remove, [str(misp.app / name)])
+    (misp.app / "Vendor").mkdir()
+    (misp.app / "Vendor").rmdir()
+    require(misp, site, GOOD)
+    assert restore(site) == []
+    assert listing(misp) == {}
+
+
+@pytest.mark.parametrize("name", ["Vendor/own/keep", "composer.json", "composer.lock"])
+def test_what_others_changed_since_stays_with_all_three(
+    misp: FakeMisp, site: Site, name: str
+) -> None:
+    require(misp, site, GOOD)
+    (misp.app / name).write_text("mine")
+    misp.own()
+    before = listing(misp)
+    [message] = restore(site)
+    apart = Path(site.state_dir + ".kept")
+    assert message.endswith(f"How they were before it is in {apart}")
+    assert listing(misp) == before
+    assert len(list(apart.iterdir())) == 2  # there was no composer.lock
+    assert all(files.mode_of(str(one)) == "0:0 600" for one in apart.iterdir())
+
+
+def test_what_others_changed_before_the_second_run_stays(misp: FakeMisp, site: Site) -> None:
+    require(misp, site, GOOD)
+    (misp.app / "Vendor/own/keep").write_text("mine")
+    require(misp, site, GOOD)
+    assert len(restore(site)) == 1
+    assert (misp.app / "Vendor/own/keep").read_text() == "mine"
+
+
+def test_what_others_changed_after_a_failure_stays(misp: FakeMisp, site: Site) -> None:
+    with pytest.raises(HostError):
+        require(misp, site, FAILS)
+    (misp.app / "Vendor/own/keep").write_text("mine")
+    assert len(restore(site)) == 1
+    assert (misp.app / "Vendor/own/keep").read_text() == "mine"
+
+
+def test_the_way_back_of_a_run_that_was_killed(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    misp.own()
+    before = listing(misp)
+    killed(misp, site, monkeypatch, FAILS)
+    assert restore(site) == []
+    assert listing(misp) == before
+
+
+def test_a_link_in_the_place_of_the_folder_takes_root_nowhere(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = misp.folder / "etc"
+    (root / "supervisor").mkdir(parents=True)
+    (root / "supervisor/file").write_text("roots")
+    killed(misp, site, monkeypatch, FAILS)
+    (misp.app / "Vendor").rename(misp.app / "Real")
+    (misp.app / "Vendor").symlink_to(root)
+    os.chown(misp.app / "Vendor", misp.user.uid, misp.user.gid, follow_symlinks=False)
+    with pytest.raises(HostError):
+        require(misp, site, FAILS)
+    assert [one.name for one in root.rglob("*")] == ["supervisor", "file"]
+    assert originals.is_kept(site, str(misp.app / "Vendor"))

@@ -1,0 +1,192 @@
+"""Jobs between the backends on one host: a real Redis through the bridge, the web user's files."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.host import bridge, files, gate, moves, old_workers
+from tasks.host.errors import HostError, WebUserError
+from tasks.host.misp import Misp
+from tasks.host.moves import MoveError
+from tasks.host.queues import Backend
+from tasks.host.site import Desired, Site
+from tests.redis_server import Connection, server
+from tests.unit.host.fake_misp import FakeMisp
+from tests.unit.host.records import jobs_in, new_record, old_record
+
+CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
+
+
+@pytest.fixture
+def site(misp: FakeMisp, monkeypatch: pytest.MonkeyPatch) -> Site:
+    monkeypatch.setattr(bridge, "CODE", CODE)
+    monkeypatch.setattr(old_workers, "processes", lambda *_: [])
+    return misp.site()
+
+
+@pytest.fixture
+def redis(misp: FakeMisp, site: Site) -> Iterator[Path]:
+    """Both backends in one server; MISP's configuration says so."""
+    (misp.folder / "redis").mkdir(mode=0o755)
+    folder = misp.app / "Plugin/CakeResque/Config"
+    folder.mkdir(parents=True)
+    with server(misp.folder / "redis") as path:
+        path.chmod(0o777)
+        (folder / "config.php").write_text(
+            f'<?php $config["CakeResque"]["Redis"] = array("host" => "{path}");'
+        )
+        misp.configure({"enabled": True, "redis_host": str(path), "redis_namespace": "n"})
+        yield path
+
+
+@pytest.fixture
+def old(redis: Path) -> Iterator[Backend]:
+    connection = Connection(redis, 0)
+    yield Backend(connection, "resque:")
+    connection.close()
+
+
+@pytest.fixture
+def new(redis: Path) -> Iterator[Backend]:
+    connection = Connection(redis, 1)
+    yield Backend(connection, "n:", 86400)
+    connection.close()
+
+
+def enqueue(backend: Backend, name: str, *records: str | bytes) -> None:
+    backend.redis.command("RPUSH", backend.key(name), *records)
+
+
+def copies(site: Site) -> list[Path]:
+    return sorted(Path(site.state_dir).glob("old-jobs-*.json"))
+
+
+# --- to the new backend --------------------------------------------------------------------------
+
+
+def test_what_waits_is_converted_and_a_copy_of_it_stays(
+    site: Site, old: Backend, new: Backend
+) -> None:
+    enqueue(old, "queue:prio", old_record(1), b"junk \xff\x00")
+    first, left, message = moves.convert(site, Desired())
+    assert first == "1 job(s) of the old backend became jobs of the new one"
+    assert left.startswith(moves.LEFT + "queue:prio")
+    assert "MISP's page of jobs" in message
+    [job] = jobs_in(new, "prio")
+    assert job["args"][1] == "1"
+    assert old.redis.command("LLEN", old.key("queue:prio")) == 1
+    [copy] = copies(site)
+    assert files.mode_of(str(copy)) == "0:0 600"
+    assert json.loads(copy.read_text())["lists"]["queue:prio"][0] == old_record(1)
+
+
+def test_a_conversion_without_jobs_moves_none_and_may_be_finished(
+    site: Site, old: Backend, new: Backend
+) -> None:
+    assert moves.convert(site, Desired())[0].startswith("0 job(s)")
+    assert moves.finish_conversion(site, Desired())[0].startswith("0 job(s)")
+
+
+def test_a_copy_that_cannot_be_written_moves_nothing(
+    site: Site, old: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(old, "queue:prio", old_record(1))
+
+    def fail(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(HostError, match="No space left"):
+        moves.convert(site, Desired())
+    assert old.redis.command("LLEN", old.key("queue:prio")) == 1
+
+
+def test_without_cakeresque_there_is_nowhere_to_move(misp: FakeMisp, site: Site) -> None:
+    for action in (moves.convert, moves.finish_conversion):
+        with pytest.raises(MoveError, match="there is no CakeResque"):
+            action(site, Desired())
+    with Misp(site, Desired()) as one:
+        moves.settle(one)
+        with pytest.raises(MoveError):
+            moves.move_back(one)
+    assert moves.forget_old_workers(site, Desired()) == []
+
+
+# --- and back ------------------------------------------------------------------------------------
+
+
+def test_what_waits_moves_back(site: Site, old: Backend, new: Backend) -> None:
+    enqueue(new, "prio", new_record(1))
+    with Misp(site, Desired()) as one:
+        first, message = moves.move_back(one)
+    assert first == "1 job(s) of the new backend moved to the old one"
+    assert "MISP's page of jobs" in message
+    assert old.redis.command("LLEN", old.key("queue:prio")) == 1
+    assert new.redis.command("LLEN", new.key("prio")) == 0
+
+
+def test_a_host_without_jobs_says_nothing(site: Site, old: Backend, new: Backend) -> None:
+    with Misp(site, Desired()) as one:
+        assert moves.move_back(one) == []
+        moves.settle(one)
+
+
+def test_input_of_a_job_is_the_web_users_file_under_its_name(misp: FakeMisp, site: Site) -> None:
+    with Misp(site, Desired()) as one:
+        store, discard = moves._store(one), moves._discard(one)
+        path = Path(store("ingest_1", b"first"))
+        assert path == misp.app / "tmp/cache/ingest/ingest_1"
+        assert store("ingest_1", b"data \xff\x00" * 200_000) == str(path)
+        assert path.read_bytes() == b"data \xff\x00" * 200_000
+        assert path.stat().st_uid == misp.user.uid
+        discard("ingest_1")
+        discard("ingest_1")
+        assert list(path.parent.iterdir()) == []
+
+
+def test_input_that_is_stored_elsewhere_is_an_error(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "feed_bytes", lambda *_: "/etc/passwd")
+    with Misp(site, Desired()) as one, pytest.raises(WebUserError, match="could not be stored"):
+        moves._store(one)("ingest_1", b"x")
+
+
+def test_a_link_in_the_folders_place_takes_root_nowhere(misp: FakeMisp, site: Site) -> None:
+    (misp.folder / "roots").mkdir(mode=0o755)
+    (misp.app / "tmp/cache").symlink_to(misp.folder / "roots")
+    with Misp(site, Desired()) as one, pytest.raises(WebUserError, match="Permission denied"):
+        moves._store(one)("ingest_1", b"x")
+    assert list((misp.folder / "roots").iterdir()) == []
+
+
+# --- what the old backend has --------------------------------------------------------------------
+
+
+def test_the_old_backends_state_or_why_it_is_unknown(
+    misp: FakeMisp, site: Site, old: Backend
+) -> None:
+    enqueue(old, "queue:prio", old_record(1))
+    with Misp(site, Desired()) as one:
+        found = moves.old_state(one, [])
+        assert (found.waiting["prio"], found.error, found.is_installed) == (1, "", True)
+        (misp.app / "Plugin/CakeResque/Config/config.php").write_text("<?php exit;")
+        one.forget()
+        found = moves.old_state(one, [])
+        assert "ended without an answer" in found.error
+        (misp.app / "Plugin/CakeResque/Config/config.php").unlink()
+        found = moves.old_state(one, [])
+        assert (found.is_installed, found.error) == (False, "")
+
+
+def test_dead_old_workers_of_this_host_are_forgotten(site: Site, old: Backend) -> None:
+    mine, other = f"{moves.host_name()}:123:prio", "elsewhere:123:prio"
+    old.redis.command("SADD", old.key("workers"), mine, other)
+    assert moves.forget_old_workers(site, Desired()) == []
+    assert old.redis.command("SMEMBERS", old.key("workers")) == [other.encode()]

@@ -1,0 +1,230 @@
+"""The order of the way back, and when there is none. Its pieces have tests of their own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from tasks.host import (
+    files,
+    launchers,
+    libraries,
+    moves,
+    old_workers,
+    originals,
+    retire,
+    rollback,
+    rpc,
+    selinux,
+    settings,
+    supervisor_access,
+    systemd,
+    web,
+    workers,
+)
+from tasks.host.parts import Unit, Worker
+from tasks.host.site import Desired, Site
+from tests.unit.host import old_side
+
+
+class Host:
+    """What happens, in order, and how the host is."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.done: list[str] = []
+        self.is_on = True
+        self.is_active = True
+        self.is_unfinished = False
+        self.old: list[int] = [77]
+        self.status: list[Worker] = []
+        self.unit = Unit(site.unit, "active", "enabled", 1, True)
+
+    def note(self, name: str, *answer: Any) -> Any:
+        def do(*_: Any) -> Any:
+            self.done.append(name)
+            return list(answer)
+
+        return do
+
+    def turn_off(self, *_: Any) -> list[str]:
+        self.done.append("off")
+        self.is_on = False
+        return []
+
+    def misp(self, *_: Any) -> Any:
+        one = SimpleNamespace(
+            site=self.site,
+            user=old_side.WEB,
+            stored=lambda: SimpleNamespace(is_on=self.is_on),
+            remember_new=self.note("remember"),
+        )
+        return contextlib.nullcontext(one)
+
+    def control(self, _: Site) -> Any:
+        return SimpleNamespace(update=self.note("update"), status=lambda: self.status)
+
+
+@pytest.fixture
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
+    (tmp_path / "conf.d").mkdir()
+    one = Host(
+        old_side.site(
+            state_dir=str(tmp_path / "state"),
+            include_dir=str(tmp_path / "conf.d"),
+            include_suffix=".conf",
+        )
+    )
+    patches: list[tuple[Any, str, Any]] = [
+        (rollback, "Misp", one.misp),
+        (workers, "stop_idle", one.note("stop idle")),
+        (settings, "disable", one.turn_off),
+        (settings, "is_unfinished", lambda _: one.is_unfinished),
+        (web, "reload", one.note("web")),
+        (retire, "start_old_workers", one.note("start old")),
+        (moves, "move_back", one.note("move back", "moved")),
+        (libraries, "restore", one.note("libraries")),
+        (selinux, "undo", one.note("selinux")),
+        (launchers, "put_back", one.note("launchers")),
+        (rpc, "restart", one.note("restart")),
+        (old_workers, "processes", lambda *_: one.old),
+        (systemd, "is_active", lambda _: one.is_active),
+        (systemd, "stop", one.note("stop")),
+        (systemd, "disable", one.note("disable")),
+        (systemd, "show", lambda names: [one.unit for _ in names]),
+        (supervisor_access, "connected", one.control),
+    ]
+    for module, name, value in patches:
+        monkeypatch.setattr(module, name, value)
+    yield one
+
+
+def migrated(host: Host, *, active: str = "active", enabled: str = "enabled") -> None:
+    """Our files are there, and the record says how it was."""
+    host.unit = host.unit._replace(active=active, enabled=enabled)
+    originals.keep_units(host.site, [host.site.unit])
+    for path in (host.site.group_file, host.site.rpc_file):
+        originals.keep(host.site, path)
+        files.write(path, b"ours", 0o644)
+
+
+def test_the_new_workers_stop_before_the_backend_goes_off_and_the_old_start_behind(
+    host: Host,
+) -> None:
+    rollback.disable_backend(host.site, Desired())
+    assert host.done == ["stop idle", "remember", "off", "web", "start old"]
+
+
+def test_a_backend_that_is_off_already_is_not_stopped_again(host: Host) -> None:
+    host.is_on = False
+    rollback.disable_backend(host.site, Desired())
+    assert host.done == ["off", "web", "start old"]
+
+
+def test_jobs_move_once_no_new_worker_can_take_them(host: Host) -> None:
+    migrated(host)
+    files.write(host.site.state_dir + "/proven", b"x")
+    assert rollback.move_back(host.site, Desired()) == ["moved"]
+    assert host.done == ["stop idle", "update", "move back"]
+    assert not Path(host.site.group_file).exists()
+    assert not Path(host.site.state_dir, "proven").exists()
+
+
+def test_a_group_from_before_is_laid_aside_while_the_backend_is_off(host: Host) -> None:
+    Path(host.site.group_file).write_text("theirs")
+    migrated(host)
+    host.is_on = False
+    first, _ = rollback.move_back(host.site, Desired())
+    aside = Path(host.site.group_file + ".before-migration")
+    assert str(aside) in first
+    assert (aside.read_text(), Path(host.site.group_file).exists()) == ("theirs", False)
+    # An include pattern takes it for no file of its own.
+    assert not aside.name.endswith(".conf")
+
+
+def test_a_group_that_is_not_ours_is_left_alone(host: Host) -> None:
+    Path(host.site.group_file).write_text("theirs")
+    rollback.move_back(host.site, Desired())
+    assert host.done == ["move back"]
+    assert Path(host.site.group_file).read_text() == "theirs"
+
+
+@pytest.mark.parametrize(
+    ("active", "enabled", "done"),
+    [
+        ("active", "enabled", ["libraries", "restart", "selinux"]),
+        ("active", "disabled", ["libraries", "restart", "disable", "selinux"]),
+        ("inactive", "enabled", ["libraries", "stop", "selinux"]),
+        ("inactive", "disabled", ["libraries", "stop", "disable", "selinux"]),
+    ],
+)
+def test_supervisord_is_as_it_was(host: Host, active: str, enabled: str, done: list[str]) -> None:
+    migrated(host, active=active, enabled=enabled)
+    assert rollback.put_back(host.site, Desired()) == []
+    assert host.done == done
+    assert not Path(host.site.rpc_file).exists()
+    assert not Path(host.site.state_dir).exists()
+
+
+def test_programs_that_others_have_put_there_since_go_on(host: Host) -> None:
+    migrated(host, active="inactive")
+    states = ("RUNNING", "STOPPED", "BACKOFF", "FATAL")
+    host.status = [Worker(f"other-{one}", one, 0, 0, "", "") for one in states]
+    host.status.append(Worker("misp-workers:prio", "RUNNING", 0, 0, "", ""))
+    [message] = rollback.put_back(host.site, Desired())
+    assert message.startswith(
+        "supervisor goes on, since it also runs other-RUNNING, other-BACKOFF: its RPC"
+    )
+    assert "stop" not in host.done
+
+
+def test_settings_that_were_cut_off_go_first(host: Host) -> None:
+    migrated(host)
+    host.is_unfinished = True
+    rollback.put_back(host.site, Desired())
+    assert host.done[:3] == ["off", "web", "libraries"]
+
+
+def test_a_host_without_old_workers_or_a_record_stays(host: Host) -> None:
+    assert rollback.automatic(host.site, Desired()) == [rollback.STAYED]
+    migrated(host)
+    host.old = []
+    assert rollback.automatic(host.site, Desired()) == [rollback.STAYED]
+    assert host.done == []
+    assert Path(host.site.group_file).exists()
+
+
+def test_a_host_whose_old_workers_live_goes_back_by_itself(host: Host) -> None:
+    migrated(host, active="inactive", enabled="disabled")
+    lines = rollback.automatic(host.site, Desired())
+    assert lines == ["moved", rollback.RETURNED]
+    assert host.done == [
+        "launchers",
+        "stop idle",
+        "remember",
+        "off",
+        "web",
+        "stop idle",
+        "update",
+        "move back",
+        "stop",
+        "disable",
+        "libraries",
+        "selinux",
+    ]
+    assert not Path(host.site.state_dir).exists()
+
+
+def test_every_piece_may_be_repeated(host: Host) -> None:
+    migrated(host)
+    for _ in range(2):
+        rollback.disable_backend(host.site, Desired())
+        rollback.move_back(host.site, Desired())
+        rollback.put_back(host.site, Desired())
+    rollback.forget(host.site)
+    assert not Path(host.site.state_dir).exists()

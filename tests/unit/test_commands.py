@@ -1,0 +1,180 @@
+"""Commands of a step: what is sent, what a failure becomes, and the way back."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+
+from tasks import commands, facts, heartbeat, way_back
+from tasks.commands import Action
+from tasks.host import parts, workers
+from tasks.remote import Call, Script, call
+from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
+from tests import hosts
+from tests.unit.pyinfra_fakes import Run
+
+TARGET = hosts.target()
+
+
+def stop() -> Call[list[str]]:
+    """Any call that changes something."""
+    return call(workers.apply, site=TARGET.site(), desired=TARGET.desired(), text="SECRET")
+
+
+def execute(run: Run, command: Any) -> Any:
+    return command.execute(run.state, run.host, {"_sudo": True})
+
+
+# --- an action -----------------------------------------------------------------------------------
+
+
+def test_an_action_sends_its_secrets_on_standard_input_alone(run: Run) -> None:
+    run.host.answers = [hosts.answer(["one", "two"])]
+    action = Action(stop(), TARGET)
+    succeeded, _ = execute(run, action)
+    assert succeeded
+    assert action.lines == ["one", "two"]
+    [words], [arguments] = run.host.commands, run.host.arguments
+    assert words.endswith("misp-workers-migration workers.apply")
+    assert isinstance(arguments["_stdin"], Script)
+    assert arguments["_sudo"] is True
+    assert "SECRET" not in f"{words}{arguments}{action!r}"
+    assert run.report.cause == ""
+
+
+def test_its_lines_are_for_the_operator(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run.host.answers = [hosts.answer(["a note"])]
+    with caplog.at_level(logging.INFO):
+        execute(run, Action(stop(), TARGET))
+    assert "[misp1] a note" in caplog.text
+
+
+@pytest.mark.parametrize("takes_over", [True, False])
+def test_taking_over_is_the_operators_word(run: Run, takes_over: bool) -> None:
+    target = hosts.target(take_over=takes_over)
+    assert Action(stop(), target).call.takes_over is takes_over
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_unfinished", "outcome"),
+    [
+        ("RefusedError", False, ""),
+        ("LockError", False, ""),
+        ("HostError", True, ""),
+        ("Exception", True, ""),
+        ("DrainLimitError", True, DRAIN_LIMIT),
+    ],
+)
+def test_an_error_of_the_host_fails_it_and_says_whether_it_may_have_changed(
+    run: Run, kind: str, is_unfinished: bool, outcome: str
+) -> None:
+    before = run.report.outcome
+    run.host.answers = [hosts.refusal(kind, "it broke")]
+    assert execute(run, Action(stop(), TARGET))[0] is False
+    assert run.report.cause == "it broke"
+    assert run.report.is_unfinished is is_unfinished
+    assert run.report.outcome == (outcome or before)
+
+
+def test_a_command_that_ends_without_an_answer_fails_with_its_last_words(run: Run) -> None:
+    run.host.succeeds = False
+    run.host.stderr = ["first", "sudo: \x1b[2Ja", "b", "c"]
+    assert execute(run, Action(stop(), TARGET))[0] is False
+    assert run.report.cause == "workers.apply ended without an answer: sudo: [2Ja b c"
+    assert run.report.is_unfinished
+
+
+@pytest.mark.parametrize("lines", [[], ["noise"], hosts.answer(5), hosts.answer([5])])
+def test_an_answer_that_is_none_fails_the_host(run: Run, lines: list[str]) -> None:
+    run.host.answers = [lines]
+    assert execute(run, Action(stop(), TARGET))[0] is False
+    assert run.report.cause
+    assert run.report.is_unfinished
+
+
+def test_what_pyinfra_raises_is_noted_and_left_to_it(run: Run) -> None:
+    run.host.error = OSError("the network is gone")
+    with pytest.raises(OSError, match="gone"):
+        execute(run, Action(stop(), TARGET))
+    assert run.report.cause == "OSError: the network is gone"
+
+
+def test_from_an_action_on_the_lease_is_kept(run: Run) -> None:
+    run.host.answers = [hosts.refusal("HostError", "x")]
+    execute(run, Action(stop(), TARGET))
+    beat = heartbeat._beats["misp1"]
+    assert beat.host is run.host
+    assert beat.arguments["_sudo"] is True
+    assert beat.words.endswith("lock.renew")
+    assert "SECRET" not in str.__str__(beat.arguments["_stdin"])
+
+
+# --- run -----------------------------------------------------------------------------------------
+
+
+def test_what_is_known_of_the_host_is_forgotten_but_for_what_is_kept(run: Run) -> None:
+    run.host.answers = [hosts.look(hosts.converged())] * 2
+    facts.see(TARGET, parts.Workers, parts.Settings)
+    commands.run(stop(), TARGET, keeps=(parts.Settings,))
+    facts.ask(TARGET, parts.Settings)
+    assert len(run.host.commands) == 1
+    facts.ask(TARGET, parts.Workers)
+    assert len(run.host.commands) == 2
+
+
+@pytest.mark.parametrize(("shows", "executes"), [(True, False), (True, True), (False, False)])
+def test_a_dry_run_shows_what_root_would_run(
+    run: Run, caplog: pytest.LogCaptureFixture, shows: bool, executes: bool
+) -> None:
+    run.state.is_executing = executes
+    with caplog.at_level(logging.INFO):
+        commands.run(stop(), hosts.target(show_calls=shows))
+    assert ("root runs workers.apply" in caplog.text) is (shows and not executes)
+
+
+# --- the way back --------------------------------------------------------------------------------
+
+
+def test_a_command_that_works_is_followed_by_nothing(run: Run) -> None:
+    run.host.answers = [hosts.answer([])]
+    guarded = commands.guarded(Action(stop(), TARGET), TARGET)
+    assert execute(run, guarded) is True
+    assert len(run.host.commands) == 1
+    assert "workers.apply" in repr(guarded)
+
+
+@pytest.mark.parametrize("is_reason", [True, False])
+def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
+    run.host.answers = [hosts.answer(["a note", way_back.RETURNED])]
+    if is_reason:
+        guarded = commands.give_up("it broke", TARGET)
+    else:
+        run.host.answers.insert(0, hosts.refusal("HostError", "it broke"))
+        guarded = commands.guarded(Action(stop(), TARGET), TARGET)
+    assert execute(run, guarded) is False
+    assert run.host.commands[-1].endswith("rollback.automatic")
+    assert run.report.outcome == NOT_PROVEN_RETURNED
+    assert run.report.cause.startswith("it broke; a note")
+    assert not run.report.is_unfinished
+
+
+def test_a_host_without_old_workers_stays(run: Run) -> None:
+    run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.answer(["stays"])]
+    assert execute(run, commands.guarded(Action(stop(), TARGET), TARGET)) is False
+    assert (run.report.outcome, run.report.is_unfinished) == (FAILED, True)
+
+
+def test_a_way_back_that_fails_is_said_loudly(run: Run, caplog: pytest.LogCaptureFixture) -> None:
+    run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.refusal("HostError", "so")]
+    assert execute(run, commands.guarded(Action(stop(), TARGET), TARGET)) is False
+    assert "THE WAY BACK FAILED" in caplog.text
+    assert run.report.outcome == RETURN_FAILED
+    assert run.report.cause == "it broke; so; THE WAY BACK FAILED"
+    assert run.report.is_unfinished
+
+
+def test_a_reason_fails_this_host_alone(run: Run) -> None:
+    assert execute(run, commands.fail("no", DRAIN_LIMIT)) is False
+    assert (run.report.cause, run.report.outcome) == ("no", DRAIN_LIMIT)
