@@ -1,8 +1,7 @@
-// The only PHP of the migration. It runs as the web user and is asked what only PHP can tell: MISP's
-// configuration as data, whether classes load, Redis as MISP reaches it, one command of MISP's own
-// CLI, and MISP's table of jobs. A line of JSON is a question, a line of JSON the answer; texts of
-// Redis travel as base64, as they may be no UTF-8. Syntax is that of PHP 7.0, so that an old PHP can
-// be told that it is too old.
+// The only PHP of the migration. It runs as the web user and answers what only PHP can tell: MISP's
+// configuration, whether classes load, Redis as MISP reaches it, a command of MISP's CLI, MISP's jobs.
+// Question and answer are a line of JSON each. Texts of Redis travel as base64: they may be no UTF-8.
+// The syntax is that of PHP 7.0, so that an old PHP can be told that it is too old.
 
 // An included file's $config, or an Exception that says what is wrong with it.
 function load_config($file)
@@ -196,6 +195,6 @@ while (($line = fgets(STDIN)) !== false) {
     } catch (Throwable $error) {
         $answer = array("error" => str_replace("\n", " ", $error->getMessage()));
     }
-    $text = json_encode($answer, JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_PRESERVE_ZERO_FRACTION);
-    fwrite(STDOUT, $text . "\n");
+    $options = JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_PRESERVE_ZERO_FRACTION;
+    fwrite(STDOUT, json_encode($answer, $options) . "\n");
 }
