@@ -75,24 +75,27 @@ def test_settings_are_config_phps(misp: FakeMisp, one: Misp) -> None:
 
 
 @pytest.mark.parametrize(
-    ("enabled", "is_on"),
+    ("enabled", "in_the_file", "in_the_database"),
     [
-        (True, True),
-        (1, True),
-        ("1", True),
-        ("true", True),
-        (False, False),
-        (0, False),
-        (None, False),
-        ("", False),
-        ("false", False),
-        ("0", False),
-        ([], False),
-        ({"a": 1}, False),
+        (True, True, True),
+        (1, False, True),
+        ("1", False, True),
+        ("true", False, True),
+        (False, False, False),
+        (0, False, False),
+        (None, False, False),
+        ("", False, False),
+        ("false", False, False),
+        ("0", False, False),
+        ([], False, False),
+        ({"a": 1}, False, False),
     ],
 )
-def test_whether_the_new_backend_is_on(enabled: Any, is_on: bool) -> None:
-    assert misp_.Stored({"enabled": enabled}, {}, False, False).is_on is is_on
+def test_whether_the_new_backend_is_on(
+    enabled: Any, in_the_file: bool, in_the_database: bool
+) -> None:
+    assert misp_.Stored({"enabled": enabled}, {}, False, False).is_on is in_the_file
+    assert misp_.Stored({"enabled": enabled}, {}, True, False).is_on is in_the_database
 
 
 def test_settings_are_read_once_until_they_change(misp: FakeMisp, one: Misp) -> None:
