@@ -12,6 +12,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
+_NEW = ".misp-workers-new-"  # how the name of a folder begins that is put together
 
 
 def prepare() -> None:
@@ -19,8 +20,9 @@ def prepare() -> None:
     import ctypes
     import shutil
     import tarfile
+    import tempfile
 
-    _ = (ctypes, shutil, tarfile)
+    _ = (ctypes, shutil, tarfile, tempfile)
 
 
 def read(path: str, limit: int = _LIMIT) -> Optional[bytes]:
@@ -171,13 +173,14 @@ def unpack(folder: str, names: List[str]) -> None:
     """Make these names in a folder what the tar on standard input has; absent there: remove them.
 
     Each is exchanged in one step (renameat2), so that neither is ever missing: old workers and the
-    web tier run from app/Vendor meanwhile.
+    web tier run from app/Vendor meanwhile. What was there and the web user may not remove (a
+    mount, a file in a folder of root) stays in app/.misp-workers-new-*, in no later unpack()'s way.
     """
     import tarfile
+    import tempfile
 
-    new = folder + "/.misp-workers-new"
-    _remove(new)
-    os.mkdir(new, 0o700)
+    _remove_new(folder)
+    new = tempfile.mkdtemp(prefix=_NEW, dir=folder)
     try:
         with os.fdopen(0, "rb") as source, tarfile.open(fileobj=source, mode="r|") as tar:
             for member in tar:
@@ -186,7 +189,16 @@ def unpack(folder: str, names: List[str]) -> None:
         for name in names:
             _exchange(new + "/" + name, folder + "/" + name)
     finally:
-        _remove(new)
+        _remove_new(folder)
+
+
+def _remove_new(folder: str) -> None:
+    for name in os.listdir(folder):
+        if name.startswith(_NEW):
+            try:
+                _remove(folder + "/" + name)
+            except OSError:
+                pass
 
 
 def _extract(tar: Any, member: Any, new: str, names: List[str]) -> None:

@@ -66,6 +66,18 @@ def test_what_was_packed_comes_back_as_it_was(app: Path, user: WebUser) -> None:
     assert listing(app) == before
 
 
+def test_what_the_web_user_may_not_remove_is_in_nobodys_way(app: Path, user: WebUser) -> None:
+    before = listing(app)
+    copy = save(app, user)
+    (app / "Vendor/of-root").mkdir()
+    (app / "Vendor/of-root/keep").touch()
+    for _ in range(2):
+        gate.feed(user, tree.unpack, copy, str(app), NAMES)
+        now = listing(app)
+        assert {name: now[name] for name in now if not name.startswith(".misp")} == before
+    assert [path.name for path in app.rglob("keep")] == ["keep"]
+
+
 def test_a_digest_tells_any_difference(app: Path, user: WebUser) -> None:
     seen = {gate.ask(user, tree.digest, str(app / "Vendor"))}
     changes: tuple[Callable[[], object], ...] = (
