@@ -85,7 +85,7 @@ class Run:
         """Have the project's modules see them."""
         for module in (commands, facts):
             patch.setattr(module, "host", self.host)
-        for module in (commands, facts, step):
+        for module in (facts, step):
             patch.setattr(module, "state", self.state)
         patch.setattr(facts, "_remembered", {})
         patch.setattr(facts, "_views", {})
