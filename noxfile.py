@@ -118,11 +118,6 @@ def _e2e(
     _with_engine(session, options, "-m", "pytest", "tests/e2e", "-m", suite, *parallel, *rest)
 
 
-def _hostile(session: nox.Session, options: argparse.Namespace, rest: Sequence[str]) -> None:
-    parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
-    _with_engine(session, options, "-m", "pytest", "tests/hostile", *parallel, *rest)
-
-
 # --- sessions ----------------------------------------------------------------------------------
 
 
@@ -183,12 +178,17 @@ def resilience(session: nox.Session) -> None:
 def hostile(session: nox.Session) -> None:
     """Attacks in containers. Options: --install-engine, --keep, and pytest's."""
     _install(session)
-    _hostile(session, *_options(session))
+    options, rest = _options(session)
+    parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
+    _with_engine(session, options, "-m", "pytest", "tests/hostile", *parallel, *rest)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that CI runs: all of the above but resilience. Option: --install-engine."""
+    """Everything that CI runs: all of the above but resilience and hostile.
+
+    Option: --install-engine.
+    """
     _install(session)
     options, rest = _options(session)
     _need_programs(session, options)
@@ -198,7 +198,6 @@ def tests(session: nox.Session) -> None:
     _pytest(session, "fake", "-n", "2")
     _pytest(session, "simulation", "-n", "2")
     _e2e(session, options, rest, "not resilience")
-    _hostile(session, options, rest)
 
 
 @nox.session

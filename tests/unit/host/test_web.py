@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from tasks.host import programs, web
-from tasks.host.gate import WebUser
 from tasks.host.processes import Table, now_ticks
 from tasks.host.programs import Finished
 from tasks.host.site import Site
 from tasks.host.web import WebTierError
+from tasks.host.web_user import WebUser
 from tests.unit.host import old_side
 from tests.unit.host.fake_proc import FakeProc
 
