@@ -100,8 +100,8 @@ def bury(host: LabHost, *folders: str) -> None:
         place = f"{TREASURE}/{name}"
         host.exec(
             f"mkdir -p {place}/supervisorphp/supervisor {place}/guzzlehttp/guzzle {place}/logs"
-            f" {place}/lstrojny/fxmlrpc {place}/php-http/message {place}/many; for file in config.php cake"
-            f" supervisorphp/supervisor/keep guzzlehttp/guzzle/keep logs/keep"
+            f" {place}/lstrojny/fxmlrpc {place}/php-http/message {place}/many;"
+            f" for file in config.php cake supervisorphp/supervisor/keep guzzlehttp/guzzle/keep logs/keep"
             f" lstrojny/fxmlrpc/keep php-http/message/keep; do echo 'of root' >{place}/$file; done"
         )
 
