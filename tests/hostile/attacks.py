@@ -94,9 +94,9 @@ def loot(host: LabHost, name: str) -> str:
 # --- what is root's ------------------------------------------------------------------------------
 
 
-def bury(host: LabHost, *folders: str) -> None:
+def bury(host: LabHost, *names: str) -> None:
     """Fill TREASURE: what somebody looks for in MISP's folders of these names is there as well."""
-    for name in folders:
+    for name in names:
         place = f"{TREASURE}/{name}"
         kept = ("supervisorphp/supervisor", "guzzlehttp/guzzle", "lstrojny/fxmlrpc")
         folders = " ".join(f"{place}/{one}" for one in (*kept, "php-http/message", "logs", "many"))
