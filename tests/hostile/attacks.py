@@ -94,16 +94,14 @@ def loot(host: LabHost, name: str) -> str:
 # --- what is root's ------------------------------------------------------------------------------
 
 
-def bury(host: LabHost, *folders: str) -> None:
+def bury(host: LabHost, *names: str) -> None:
     """Fill TREASURE: what somebody looks for in MISP's folders of these names is there as well."""
-    for name in folders:
+    for name in names:
         place = f"{TREASURE}/{name}"
-        host.exec(
-            f"mkdir -p {place}/supervisorphp/supervisor {place}/guzzlehttp/guzzle {place}/logs"
-            f" {place}/lstrojny/fxmlrpc {place}/php-http/message; for file in config.php cake"
-            f" supervisorphp/supervisor/keep guzzlehttp/guzzle/keep logs/keep"
-            f" lstrojny/fxmlrpc/keep php-http/message/keep; do echo 'of root' >{place}/$file; done"
-        )
+        kept = ("supervisorphp/supervisor", "guzzlehttp/guzzle", "lstrojny/fxmlrpc")
+        folders = " ".join(f"{place}/{one}" for one in (*kept, "php-http/message", "logs", "many"))
+        files = " ".join(("config.php", "cake", "logs/keep", *(f"{one}/keep" for one in kept)))
+        host.exec(f"mkdir -p {folders}; cd {place}; for one in {files}; do echo root >$one; done")
 
 
 def treasure(host: LabHost) -> set[str]:
