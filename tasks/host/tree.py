@@ -150,6 +150,8 @@ def pack(paths: List[str]) -> None:
             if _status(top) is None:
                 continue
             _add_to(tar, top, os.path.basename(top))
+            if tar.getmembers()[-1].issym():  # what it leads to would be lost on the way back
+                raise OSError("%s is a link" % top)
             if not os.path.isdir(top) or os.path.islink(top):
                 continue
             for name, status in _walk(top):

@@ -78,6 +78,13 @@ def test_what_the_web_user_may_not_remove_is_in_nobodys_way(app: Path, user: Web
     assert [path.name for path in app.rglob("keep")] == ["keep"]
 
 
+def test_a_link_is_no_copy_of_what_it_leads_to(app: Path, user: WebUser) -> None:
+    (app / "Vendor").rename(app / "elsewhere")
+    (app / "Vendor").symlink_to("elsewhere")
+    with pytest.raises(WebUserError, match="Vendor is a link"):
+        save(app, user)
+
+
 def test_a_digest_tells_any_difference(app: Path, user: WebUser) -> None:
     seen = {gate.ask(user, tree.digest, str(app / "Vendor"))}
     changes: tuple[Callable[[], object], ...] = (
