@@ -14,6 +14,8 @@ from tasks.checks.seen import Seen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.target import Target
 
+_LONGEST = 4000  # characters of one reason
+
 # All that is imported by now stays until this process ends, so the garbage collector need not go
 # through it again and again, nor at the end: 0.1 s of a run.
 gc.freeze()
@@ -88,7 +90,13 @@ def _report_versions(target: Target, seen: Seen) -> None:
     )
 
 
+def _clipped(problem: str) -> str:
+    """A reason may quote the host, which may name its Redis with a megabyte."""
+    return problem if len(problem) <= _LONGEST else problem[:_LONGEST] + "..."
+
+
 def _refuse(problems: list[str]) -> None:
+    problems = [_clipped(problem) for problem in problems]
     logger.error(f"{host.print_prefix}refused before any change:")
     for number, problem in enumerate(problems, 1):
         logger.error(f"{host.print_prefix}  {number}. {problem}")

@@ -77,7 +77,8 @@ class Report:
         where = f" in {self.step}" if self.step and self.outcome != DONE else ""
         cause = f": {self.cause}" if self.cause else ""
         if self.is_unfinished:
-            changed += ", and this one may have changed the host before it failed"
+            may = "this one may have changed the host before it failed"
+            changed = f"{changed}, and {may}" if count else may
         return f"{self.outcome}{where}, {changed}{cause}"
 
 

@@ -96,6 +96,10 @@ def test_a_cause_is_one_line_said_once_and_not_endless() -> None:
             "failed in RPC, 1 operation changed, and this one may have changed the host before it "
             "failed: why",
         ),
+        (
+            Report("h", "deploy", "failed", "RPC", "why", is_unfinished=True),
+            "failed in RPC, this one may have changed the host before it failed: why",
+        ),
     ],
 )
 def test_a_sentence_says_it(report: Report, sentence: str) -> None:
