@@ -53,10 +53,7 @@ def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
     with Misp(site, desired) as one:
         put_back(one)
         _save(one)
-        vendor = site.app + "/Vendor/"
-        # Composer believes its own list of what is installed, but for packages that are gone.
-        gone = [vendor + name.partition(":")[0] for name in LIBRARIES]
-        gate.ask(one.user, tree.remove, gone)
+        _remove_old(one)
         words = [*composer, "require", "--with-all-dependencies", "--update-no-dev"]
         words += ["--no-interaction", "--prefer-dist", "--no-progress", *LIBRARIES]
         quiet = {"COMPOSER_NO_INTERACTION": "1"}
@@ -87,6 +84,21 @@ def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
         os.sync()  # before the copy goes that could replace it
         _drop_copy(site)
     return []
+
+
+def _remove_old(one: Misp) -> None:
+    """Composer believes its own list of what is installed, but for packages that are gone."""
+    vendor = one.site.app + "/Vendor/"
+    gone = [vendor + name.partition(":")[0] for name in LIBRARIES]
+    try:
+        gate.ask(one.user, tree.remove, gone)
+    except HostError as error:
+        _give_up(
+            one,
+            "%s cannot remove one of %s (%s). composer.json, composer.lock and Vendor are as "
+            "before. Give them to that user, then run again"
+            % (one.user.name, ", ".join(gone), error),
+        )
 
 
 def _give_up(one: Misp, reason: str) -> None:

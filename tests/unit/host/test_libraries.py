@@ -128,6 +128,16 @@ def test_whatever_composer_leaves_everything_is_as_before(
     assert require(misp, site, GOOD) == []
 
 
+def test_a_package_that_is_not_the_web_users_is_named(misp: FakeMisp, site: Site) -> None:
+    command = composer(misp, GOOD)
+    package = misp.app / "Vendor" / libraries.LIBRARIES[0].partition(":")[0]
+    package.mkdir(parents=True)
+    (package / "of-root").touch()
+    with pytest.raises(LibrariesError, match=r"www-data cannot remove one of .*run again"):
+        libraries.require(site, Desired(), command)
+    assert (misp.app / "Vendor/own/file").read_text() == "theirs"
+
+
 def test_composer_has_a_time(misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(libraries, "_SECONDS", 3.0)
     command = composer(misp, START + "sleep 60\n")
