@@ -13,5 +13,5 @@ if target:
     # Before the old workers start: they keep the settings they start with for all their jobs.
     rollback.backend_disabled(name="MISP: the new backend off", target=target)
     rollback.old_workers_started(name="Old workers: started as before", target=target)
-    rollback.jobs_returned(name="New queues: finished, the rest moved back", target=target)
+    rollback.jobs_returned(name="New queues: their jobs moved back", target=target)
     rollback.everything_put_back(name="RPC, libraries, SELinux: as before", target=target)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from enum import Enum
 from typing import NamedTuple
 
@@ -250,38 +250,3 @@ class _Standstill:
             return ""
         self._has_warned = True
         return f"old backend: {others}"
-
-
-class NewLook(NamedTuple):
-    """The new backend at one moment, for the way back."""
-
-    waiting: Mapping[str, int]  # jobs by queue; empty where Redis cannot be asked
-    running: Mapping[str, int]  # how many workers of each queue are RUNNING
-    busy: int  # workers that have a job
-    at: float
-
-
-class WayBackWait:
-    """Whether the new workers still finish jobs before the rest moves to the old backend."""
-
-    def __init__(self, drain_timeout: int, start: float) -> None:
-        self._end = start + drain_timeout
-        self._next_report = start
-
-    def see(self, look: NewLook) -> Wait | Done:
-        """Decide what to do now. At the limit the rest moves, so that is no failure."""
-        served = {name: count for name, count in look.waiting.items() if look.running.get(name)}
-        rest = {name: count for name, count in look.waiting.items() if name not in served}
-        waiting = sum(served.values())
-        can_finish = any(look.running.values())
-        if look.at >= self._end or not can_finish or not (waiting or look.busy):
-            return Done(_unserved_words(rest))
-        if look.at < self._next_report:
-            return Wait()
-        self._next_report = look.at + REPORT_SECONDS
-        return Wait(f"new backend: {waiting} waiting, {look.busy} running")
-
-
-def _unserved_words(rest: Mapping[str, int]) -> str:
-    words = ", ".join(f"{count} in {name}" for name, count in sorted(rest.items()) if count)
-    return f"new backend: no worker runs for {words}: they move to the old backend" if words else ""

@@ -7,7 +7,6 @@ Old workers may take jobs meanwhile. So a job leaves its list for a list of held
 no worker knows, and only who has taken it out of its list has it.
 """
 
-import json
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
@@ -198,8 +197,3 @@ def _arrive(new: Backend, held: Held, clock: Clock) -> None:
     )
     words = (new_record(held.job, held.id, clock.epoch()), max(1, new.history_ttl), MARK_SECONDS)
     truth(new.redis.command("EVAL", _ARRIVE, 3, *keys, *words), "a converted job")
-
-
-def as_json(copy: Dict[str, Any]) -> str:
-    """Return a copy as the text of its file."""
-    return json.dumps(copy, indent=4) + "\n"

@@ -209,11 +209,3 @@ def _bounded(value: Any, depth: int) -> Any:
     if isinstance(value, int) and abs(value) >= 1 << 63:
         raise ValueError("number")
     return value
-
-
-def redact(text: str, secrets: List[str]) -> str:
-    """The text without these secrets, for errors that repeat what a program said."""
-    for secret in secrets:
-        if secret:
-            text = text.replace(secret, "***")
-    return text

@@ -10,7 +10,7 @@ import pytest
 
 from tasks import drain
 from tasks.backlog import Look
-from tasks.drain import Convert, Done, Drain, Limit, NewLook, Stuck, Wait, WayBackWait
+from tasks.drain import Convert, Done, Drain, Limit, Stuck, Wait
 from tasks.host.queues import OldBackend
 
 QUIET = OldBackend({}, {})
@@ -267,40 +267,3 @@ def test_what_it_cannot_finish_is_told() -> None:
     decision = run.see(old(held=1))
     assert isinstance(decision, Stuck)
     assert "misp-workers-held: junk" in decision.reason
-
-
-# --- the way back ---
-
-
-def back(
-    wait: WayBackWait, at: float, waiting: dict[str, int], busy: int = 0, **running: int
-) -> Any:
-    return wait.see(NewLook(waiting, running, busy, at))
-
-
-def test_new_workers_finish_what_they_serve() -> None:
-    wait = WayBackWait(60, 0)
-    assert back(wait, 0, {"prio": 2}, 1, prio=1) == Wait("new backend: 2 waiting, 1 running")
-    assert back(wait, 1, {"prio": 1}, 1, prio=1) == Wait()
-    assert back(wait, 12, {}, 1, prio=1) == Wait("new backend: 0 waiting, 1 running")
-    assert back(wait, 13, {"prio": 0}, 0, prio=1) == Done()
-
-
-def test_a_queue_that_nobody_serves_is_not_waited_for() -> None:
-    """MISP's own "restart workers" leaves some of them STOPPED."""
-    done = back(WayBackWait(60, 0), 0, {"prio": 3, "default": 0, "email": 1}, default=5, prio=0)
-    assert done == Done(
-        "new backend: no worker runs for 1 in email, 3 in prio: they move to the old backend"
-    )
-
-
-def test_without_a_running_worker_nothing_is_waited_for() -> None:
-    assert back(WayBackWait(60, 0), 0, {"prio": 3}, 2) == Done(
-        "new backend: no worker runs for 3 in prio: they move to the old backend"
-    )
-
-
-def test_at_the_limit_the_rest_moves() -> None:
-    wait = WayBackWait(60, 0)
-    assert isinstance(back(wait, 59, {"prio": 3}, prio=1), Wait)
-    assert back(wait, 60, {"prio": 3}, prio=1) == Done()

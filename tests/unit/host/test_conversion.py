@@ -98,7 +98,7 @@ def test_two_records_that_are_alike_are_two_jobs(old: Backend, new: Backend) -> 
 
 def test_the_copy_is_json_and_keeps_each_byte(old: Backend) -> None:
     enqueue(old, "queue:prio", old_record(1), b"\xff\x00")
-    copy = json.loads(conversion.as_json(conversion.copy_of_old_jobs(old)))
+    copy = json.loads(json.dumps(conversion.copy_of_old_jobs(old)))
     assert copy["namespace"] == "resque"
     assert copy["taken"].endswith("Z")
     (_, odd) = copy["lists"]["queue:prio"]

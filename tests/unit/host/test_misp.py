@@ -311,7 +311,3 @@ def test_the_version_is_three_small_numbers_or_none(
     text: str, version: tuple[int, int, int]
 ) -> None:
     assert misp_.misp_version(text) == version
-
-
-def test_a_secret_is_taken_out_of_a_text() -> None:
-    assert misp_.redact("a SECRET b SECRET", ["", "SECRET"]) == "a *** b ***"
