@@ -178,11 +178,13 @@ def test_a_folder_of_roots_is_nobodys_working_directory(lab: Lab, host: LabHost)
             $stat = explode(" ", (string)substr($text, strrpos($text, ")") + 2)) + array(0, 0);
         }}
         if ($is_it) {{
+            touch("{LOOT}/tried");
             exec("setsid python3 /srv/spy.py {APP}/Console {VAULT} {LOOT}/flag >/dev/null 2>&1 &");
         }}
     """
     attacks.poison(host, spy)
     operate.deploy(lab, "--data", "misp_max_job_history_ttl=4321")
+    assert host.exec(f"ls {LOOT}").stdout.split().count("tried"), "nothing was attacked"
     assert attacks.loot(host, "flag") == ""
 
 

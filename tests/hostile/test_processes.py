@@ -14,7 +14,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from tests.e2e import observe
 from tests.hostile import attacks, operate
-from tests.hostile.attacks import APP, WEB
+from tests.hostile.attacks import APP, LOOT, WEB
 
 SPECS = (attacks.spec("processes"),)
 
@@ -101,11 +101,18 @@ def test_the_web_user_cannot_name_a_process_for_root_to_signal(
 ) -> None:
     with attacks.running(host, owner, "sleep", "600") as victim:
         pid = host.read(victim).strip()
-        # Where it is asked to stop those of its workers that wait: other answers are as ever.
+        # Whatever a step asks it about workers, it names the process. Looks are answered as ever.
         names = rf"""
-            $asked = (string)file_get_contents("/proc/self/cmdline") . print_r($GLOBALS, true);
-            if (!preg_match("/SIGSTOP/", $asked)) {{ return; }}
-            fwrite(STDOUT, "{pid}");
+            for ($asks = "", $pid = getmypid(); $pid > 1; $pid = (int)$stat[1]) {{
+                $asks .= (string)@file_get_contents("/proc/$pid/cmdline");
+                $text = (string)@file_get_contents("/proc/$pid/stat");
+                $stat = explode(" ", (string)substr($text, strrpos($text, ")") + 2)) + array(0, 0);
+            }}
+            if (!preg_match("/(workers|drain|stopping)[.][a-z_]+/", $asks)) {{ return; }}
+            file_put_contents("{LOOT}/named", $asks . "\n", FILE_APPEND);
+            do {{
+                fwrite(STDOUT, '{{"value": {pid}}}' . "\n");
+            }} while (fgets(STDIN) !== false);
             exit(0);
         """
         attacks.poison(host, names)
@@ -115,6 +122,7 @@ def test_the_web_user_cannot_name_a_process_for_root_to_signal(
             with attacks.running(host, WEB, *stray, before=f"{IN_THE_TREE}; {STRAY}"):
                 operate.deploy(lab)
             assert runs(host, victim), f"a process of {owner}'s was ended or stopped"
+            assert attacks.loot(host, "named"), "no step asked, so nothing was attacked"
         finally:
             attacks.heal(host)
 
