@@ -207,7 +207,7 @@ def _old_backend() -> Parts:
     return {
         "old_backend": parts.OldBackend(waiting={"default": 0}, elsewhere={}),
         "old_workers": parts.OldWorkers(
-            processes=[parts.OldWorker(pid=77, parent=76, queues=["*"])],
+            processes=[parts.OldWorker(pid=77, parent=76, queues=["*"], uid=33)],
             hidden=[],
             units=[OLD_UNIT],
             launchers=[],
@@ -254,7 +254,9 @@ def _nothing_new(family: str) -> Parts:
             workers=[],
         ),
         "rpc": parts.Rpc(is_known=False, is_current=False, answer=""),
-        "workers": parts.Workers(digest="", has_log_dir=False, applied="", strays=[], busy=[]),
+        "workers": parts.Workers(
+            digest="", has_log_dir=False, applied="", strays=[], root_strays=[], busy=[]
+        ),
         "proof": parts.Proof(proven="", evidence="e"),
         "view": parts.View(error="", workers={"cache": {"ok": True}}),
         "selinux": parts.Selinux(

@@ -60,9 +60,19 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"old workers run in {', '.join(unknown)}, which does not start them by a command of "
             "MISP's: name it with legacy_service, so that this deploy can stop and restore them"
         )
+    if roots := [worker.pid for worker in old.processes if worker.uid == 0]:
+        yield (
+            f"root runs old workers ({_numbers(roots)}), and MISP's code must not have root's "
+            "rights: end them (kill -QUIT, which waits for their jobs), and run again"
+        )
+    if seen.workers.root_strays:
+        yield (
+            f"root runs MISP's workers ({_numbers(seen.workers.root_strays)}) without a "
+            "supervisord: end each (kill) while it runs no job, and run again"
+        )
     if old.hidden:
         yield (
-            f"processes {', '.join(map(str, old.hidden))} look like old workers, but root may not "
+            f"processes {_numbers(old.hidden)} look like old workers, but root may not "
             f"read /proc/{old.hidden[0]}/cwd to tell whose they are: give root the capability "
             "SYS_PTRACE on this system"
         )
@@ -91,3 +101,7 @@ def _unknown_units(target: Target, seen: SeenToMigrate) -> list[str]:
         for unit in seen.old_workers.started_in
         if unit not in known and not re.fullmatch(_BY_HAND, unit)
     ]
+
+
+def _numbers(pids: list[int]) -> str:
+    return ", ".join(map(str, pids))

@@ -105,8 +105,8 @@ def jobs(site: Site, web: WebUser, table: Table) -> List[Process]:
     ]
 
 
-def strays(site: Site, web: WebUser, table: Table) -> List[Process]:
-    """Workers of a supervisord that was killed.
+def strays(site: Site, uid: int, table: Table) -> List[Process]:
+    """A user's workers of a supervisord that was killed.
 
     Debian's unit leaves them (KillMode=process): they go on taking jobs, and nobody counts, logs or
     stops them. They belong to PID 1 then, which those of another supervisord do not.
@@ -114,7 +114,7 @@ def strays(site: Site, web: WebUser, table: Table) -> List[Process]:
     folders = roots(site)
     return [
         one
-        for one in table.of_users(web.uid, 0)
+        for one in table.of_users(uid)
         if one.parent == 1
         and any(word in one.argv for word in _COMMANDS)
         and one.is_below(folders)
@@ -204,7 +204,7 @@ def end_strays(crew: Crew, limit: float) -> None:
     left: List[int] = []
 
     def is_done() -> bool:
-        found = strays(crew.site, crew.web, Table(crew.proc))
+        found = strays(crew.site, crew.web.uid, Table(crew.proc))
         left[:] = [one.pid for one in found]
         if left:
             workers = Workers(crew.web, found, crew.proc)

@@ -58,7 +58,7 @@ def look(site: Site, user: WebUser, launchers: List[Launcher], supervised: List[
     started_in = {one.unit for one in own}
     units = _by_file(site)
     return OldWorkers(
-        [OldWorker(one.pid, one.parent, queues_of(one)) for one in own],
+        [OldWorker(one.pid, one.parent, queues_of(one), one.uid) for one in own],
         [one.pid for one in candidates if one.is_hidden],
         systemd.show(_with_own(site, units)),
         launchers + _unfit(units),

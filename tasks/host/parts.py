@@ -112,6 +112,7 @@ class OldWorker(NamedTuple):
     pid: int
     parent: int
     queues: List[str]  # "*": all of them, or unknown
+    uid: int
 
 
 class Launcher(NamedTuple):
@@ -220,6 +221,7 @@ class Workers(NamedTuple):
     has_log_dir: bool  # with its owner and mode
     applied: str  # digest of what supervisord has loaded
     strays: List[int]  # workers of a supervisord that was killed
+    root_strays: List[int]  # such workers that run as root
     busy: List[str]  # names of workers that have a job
 
 

@@ -31,7 +31,8 @@ def look(site: Site, user: Optional[WebUser], supervisor: Supervisor, table: Tab
         digest=files.digest(site.group_file) if is_ours else "",
         has_log_dir=user is not None and files.mode_of(site.log_dir) == "0:%d 750" % user.gid,
         applied=files.first_line(_applied(site)),
-        strays=[one.pid for one in drain.strays(site, user, table)] if user else [],
+        strays=[one.pid for one in drain.strays(site, user.uid, table)] if user else [],
+        root_strays=[one.pid for one in drain.strays(site, 0, table)],
         busy=drain.busy(table, supervisor.workers),
     )
 

@@ -18,7 +18,7 @@ from tests.hostile.attacks import APP, LOOT, WEB
 
 SPECS = (attacks.spec("processes"),)
 
-STRANGERS = ("nobody", "deploy", "root")
+STRANGERS = ("nobody", "deploy")
 OLD = ("php", "-r", "sleep(600);", "./bin/resque")
 IN_THE_TREE = f"cd {APP}/Vendor/kamisama/php-resque-ex"
 STRAY = "export SUPERVISOR_PROCESS_NAME=default_00 SUPERVISOR_GROUP_NAME=misp-workers"
@@ -83,6 +83,23 @@ def test_workers_without_a_supervisord_of_other_accounts_are_none(lab: Lab, host
     with look_alikes(host, f"{IN_THE_TREE}; {STRAY}", "php", "-r", "sleep(600);", "start_worker"):
         seen = operate.deploy(lab)
         assert seen.ok, seen.tail()
+
+
+@pytest.mark.parametrize(
+    ("before", "argv"),
+    [
+        (f"{IN_THE_TREE}; export QUEUE=default", OLD),
+        (f"{IN_THE_TREE}; {STRAY}", ("php", "-r", "sleep(600);", "start_worker")),
+    ],
+)
+def test_workers_of_roots_are_refused_before_any_change(
+    lab: Lab, host: LabHost, before: str, argv: tuple[str, ...]
+) -> None:
+    with attacks.running(host, "root", *argv, before=before) as pid_file:
+        seen = operate.deploy(lab)
+        assert "refused before any change" in seen.words, seen.tail()
+        assert f"({host.read(pid_file).strip()})" in seen.words, seen.tail()
+        assert runs(host, pid_file)
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ AFTER: list[tuple[CHANGES, str]] = [
     ({"view": {"error": "no answer"}}, "is wrong: getWorkers: no answer"),
     ({"new_backend": {"aside": 3}}, "3 job(s) were set aside by a step that was cut off"),
     (
-        {"old_workers": {"processes": [parts.OldWorker(7, 1, ["*"])]}},
+        {"old_workers": {"processes": [parts.OldWorker(7, 1, ["*"], 33)]}},
         "1 old worker process(es) run: run deploy.py again",
     ),
     (
@@ -178,7 +178,7 @@ def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None
         ({"old_backend": {"error": "gone"}}, "the old workers' Redis cannot be asked: gone"),
         (
             {
-                "old_workers": {"processes": [parts.OldWorker(7, 1, ["prio"])]},
+                "old_workers": {"processes": [parts.OldWorker(7, 1, ["prio"], 33)]},
                 "old_backend": {"waiting": {"email": 4}},
             },
             "has 4 waiting in email, and no old worker lives for email: start one",

@@ -125,6 +125,11 @@ OLD: list[tuple[CHANGES, str]] = [
     ),
     ({"old_workers": {"hidden": [77]}}, "root may not read /proc/77/cwd"),
     (
+        {"old_workers": {"processes": [parts.OldWorker(77, 1, ["prio"], 0)]}},
+        "root runs old workers (77)",
+    ),
+    ({"workers": {"root_strays": [78]}}, "root runs MISP's workers (78) without a supervisord"),
+    (
         {"old_workers": {"started_in": ["ssh.service", "php-fpm.service", "wrapped.service"]}},
         "old workers run in wrapped.service, which does not start them",
     ),

@@ -78,7 +78,7 @@ def test_workers_whose_launcher_is_out_already_were_not_started_by_hand() -> Non
         (migrating(old_backend={"delayed": 1, "overdue": 99}), {}, True),
         (
             migrating(
-                old_workers={"processes": [parts.OldWorker(7, 1, ["email"])]},
+                old_workers={"processes": [parts.OldWorker(7, 1, ["email"], 33)]},
                 old_backend={"waiting": {"prio": 1}},
             ),
             {},

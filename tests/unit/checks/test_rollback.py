@@ -66,7 +66,7 @@ NEVER = {"was_on": True, "units_before": []}
         ({**NEVER, "was_on": False}, {}, False),
         ({**NEVER, "units_before": [OLD_UNIT]}, {}, False),
         ({**NEVER, "launchers": ["ran"]}, {}, False),
-        (NEVER, {"processes": [parts.OldWorker(77, 76, ["*"])]}, False),
+        (NEVER, {"processes": [parts.OldWorker(77, 76, ["*"], 33)]}, False),
     ],
 )
 def test_who_never_had_old_workers_does_not_go_back_to_them(

@@ -125,11 +125,11 @@ def test_frozen_workers_of_a_step_that_was_cut_off_go_on(one: Crew) -> None:
 
 def test_strays_end_and_others_do_not(one: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     (pid,) = _start(one, default=IDLE)
-    assert drain.strays(one.site, WEB, Table()) == []
+    assert drain.strays(one.site, WEB.uid, Table()) == []
     os.kill(real(one).main_pid(), signal.SIGKILL)
     real(one).process.wait()
     for _ in range(100):
-        found = drain.strays(one.site, WEB, Table())
+        found = drain.strays(one.site, WEB.uid, Table())
         if found:
             break
         time.sleep(0.05)
@@ -137,7 +137,7 @@ def test_strays_end_and_others_do_not(one: Crew, monkeypatch: pytest.MonkeyPatch
         pytest.skip("orphans do not go to PID 1 here")
     assert [stray.pid for stray in found] == [pid]
     drain.end_strays(one, 10)
-    assert drain.strays(one.site, WEB, Table()) == []
+    assert drain.strays(one.site, WEB.uid, Table()) == []
 
 
 def test_whose_workers_strays_are(proc: FakeProc) -> None:
@@ -151,9 +151,10 @@ def test_whose_workers_strays_are(proc: FakeProc) -> None:
     proc.add(76, *WORKER, "prio", uid=33, cgroup=OURS, is_in_a_container=True)
     proc.add(77, "php", "/srv/m/cake.php", "start_worker", "prio", uid=33, cgroup=OURS)
     proc.add(78, "sh", "-c", "start_worker " + ROOT, uid=33, environ=group)
-    web = WEB._replace(uid=33)
-    found = drain.strays(site(proc.folder), web, Table(proc.path))
-    assert [one.pid for one in found] == [70, 71]
+    proc.add(79, *WORKER, "prio", uid=0, cgroup=OURS)
+    for uid, pids in ((33, [70, 71]), (0, [79])):
+        found = drain.strays(site(proc.folder), uid, Table(proc.path))
+        assert [one.pid for one in found] == pids
 
 
 def test_whose_jobs_are_waited_for(proc: FakeProc) -> None:

@@ -236,7 +236,7 @@ def test_a_look_has_all_of_it(proc: Proc, units: Path, monkeypatch: pytest.Monke
     proc.add(12, cwd="")
     launcher = Launcher("/etc/crontab", "")
     found = old_workers.look(SITE, WEB, [launcher], ["resque"])
-    assert found.processes == [OldWorker(11, 1, ["default"])]
+    assert found.processes == [OldWorker(11, 1, ["default"], 33)]
     assert found.hidden == [12]
     assert (found.units, found.launchers, found.programs) == ([unit], [launcher], ["resque"])
     assert found.is_taken_out

@@ -48,7 +48,7 @@ def test_a_first_group(one: Crew) -> None:
     text = _text(one, default=IDLE, prio=IDLE)
     _apply(one, text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    assert _look(one) == (digest, True, digest, [], [])
+    assert _look(one) == (digest, True, digest, [], [], [])
     assert [worker.user for worker in one.control().group()] == ["nobody", "nobody"]
     assert freezer(one).calls == []  # nobody had to be stopped
     assert not Path(one.site.state_dir, "workers-previous").exists()
