@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 
 from tasks import parse
 from tasks.checks.seen import Seen
+from tasks.host.lock import IF_DEAD
 from tasks.host.site import STATE_DIR
 from tasks.target import Target
 
@@ -27,7 +28,7 @@ def host(target: Target, seen: Seen) -> Iterator[str]:
             "host that runs systemd"
         )
     if system.busy and not target.settings.take_over:
-        yield f"{system.busy}: wait until that run has ended"
+        yield f"{system.busy}: {IF_DEAD}"
     if system.logs_input:
         login = system.login or "the login user"
         yield (

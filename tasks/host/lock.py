@@ -20,6 +20,10 @@ from tasks.host.parts import RunState
 
 FOLDER = "/run/misp-workers-migration"
 LEASE = 90.0  # seconds
+IF_DEAD = (
+    "wait until that run has ended. If it is dead, it loses the host after %d s; "
+    "--data take_over=true takes the host at once" % LEASE
+)
 _PATIENCE = 900.0  # seconds to wait for a step that is at work
 
 _BETWEEN = ("sudo", "su", "doas", "env", "python", "platform-python")
@@ -58,10 +62,7 @@ def hold(run: str, owner: str, takes_over: bool) -> None:
     _flock(lock, fcntl.LOCK_EX, _PATIENCE)
     words = holder(run)
     if words and not takes_over:
-        raise LockError(
-            words + ": wait until that run has ended. If it is dead it loses the host after %d s; "
-            "--data take_over=true takes the host at once" % LEASE
-        )
+        raise LockError("%s: %s" % (words, IF_DEAD))
     lease = _lease()
     _take(run, owner, lease["since"] if lease and lease["run"] == run else time.strftime("%FT%T"))
 
