@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import time
-from typing import Any, Dict, List, NamedTuple
+from typing import Any, Dict, List, NamedTuple, Set
 
 from tasks.host import gate
 from tasks.host.errors import WebUserError
@@ -39,7 +39,13 @@ CLASSES = (
 CODE = ""  # bridge.php; tasks/remote.py fills it in where it sends this module
 _LIMIT = 64 << 20  # bytes of one answer: a thousand jobs of a list
 _SECONDS = 60.0
+_ONCE_SECONDS = 20.0  # for a file of settings, which a FIFO or a sleep() in it makes endless
 _DEPTH = 12
+_SLOW = "MISP's PHP gives no answer within its time"
+
+
+class SlowError(WebUserError):
+    """MISP's PHP gives no answer within its time."""
 
 
 class Config(NamedTuple):
@@ -59,6 +65,7 @@ class Bridge:
         self._process: Any = None
         self._buffer = bytearray()
         self._answers: Dict[str, Any] = {}
+        self._unanswered: Set[str] = set()
 
     def __enter__(self) -> "Bridge":
         return self
@@ -109,9 +116,18 @@ class Bridge:
         return answer["value"]
 
     def once(self, do: str) -> Any:
-        """As `ask`, remembered: for what does not change while a function runs."""
+        """As `ask`, remembered: for what does not change while a function runs.
+
+        So is that no answer came, or each part of a look would wait for it again.
+        """
+        if do in self._unanswered:
+            raise SlowError(_SLOW)
         if do not in self._answers:
-            self._answers[do] = self.ask(do)
+            try:
+                self._answers[do] = self.ask(do, _ONCE_SECONDS)
+            except SlowError:
+                self._unanswered.add(do)
+                raise
         return self._answers[do]
 
     def _exchange(self, question: bytes, deadline: float) -> bytes:
@@ -125,7 +141,7 @@ class Bridge:
             seconds = deadline - time.monotonic()
             if seconds <= 0:
                 self.close()
-                raise WebUserError("MISP's PHP gives no answer within its time")
+                raise SlowError(_SLOW)
             writes = [process.stdin] if left else []
             can_read, can_write, _ = select.select(reads, writes, [], min(seconds, 1.0))
             if can_write:
@@ -162,6 +178,7 @@ class Bridge:
     def forget(self) -> None:
         """What was asked `once` may have changed."""
         self._answers.clear()
+        self._unanswered.clear()
 
     def classes(self) -> List[str]:
         """Which of CLASSES are missing."""

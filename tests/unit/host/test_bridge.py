@@ -64,6 +64,21 @@ def test_what_is_asked_once_is_remembered_until_it_is_forgotten(
     assert php.config().block == {"enabled": True}
 
 
+def test_a_file_without_an_end_is_waited_for_once(
+    misp: FakeMisp, php: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bridge_, "_ONCE_SECONDS", 1.0)
+    misp.config("sleep(100);")
+    start = time.monotonic()
+    for _ in range(5):
+        with pytest.raises(WebUserError, match="no answer within its time"):
+            php.config()
+    assert time.monotonic() - start < 3
+    misp.configure({})
+    php.forget()
+    assert php.config().block == {}
+
+
 GOOD = '$config = array("MISP" => array());'
 
 
