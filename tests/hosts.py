@@ -224,6 +224,7 @@ def _old_backend() -> Parts:
             launchers=[],
             are_launchers_out=False,
             has_rpc_file=False,
+            unserved=[],
         ),
         "run_state": parts.RunState(has_state=False, is_at_work=False, last_run=""),
     }

@@ -217,10 +217,15 @@ class _Looker:
         return selinux.look(self.site, self.misp.user if self.misp else None)
 
     def originals(self) -> Any:
-        from tasks.host import launchers, originals
+        from tasks.host import launchers, originals, retire
 
-        live = bool(self.old_workers().processes)
-        return originals.look(self.site, launchers.are_out(self.site, live))
+        living = self.old_workers().processes
+        served = {queue for one in living for queue in one.queues}
+        return originals.look(
+            self.site,
+            launchers.are_out(self.site, bool(living)),
+            retire.unserved(self.site, served),
+        )
 
     def run_state(self) -> Any:
         return lock.state(self.site.state_dir)

@@ -20,6 +20,7 @@ from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
 BY_HAND = "misp-old-workers.service"  # what runs where no unit of the host's own had started them
+ANY = "*"  # a worker of all queues, or of unknown ones
 SCHEDULER = "_schdlr_"  # serves no queue, though its environment names one
 # All folders that systemd reads units from (systemd.unit(5)); the generators' hold what was made
 # of other files, where an edit or `disable` does not last.
@@ -98,7 +99,7 @@ def _of_this_misp(site: Site, candidates: Iterable[Process]) -> List[Process]:
 
 
 def queues_of(process: Process) -> List[str]:
-    """The queues that it serves, "*" for all of them or unknown ones.
+    """The queues that it serves; ANY for all of them, or unknown ones.
 
     The text is the web user's: it is cut, and nothing in it reaches a terminal as a command.
     """
@@ -106,7 +107,12 @@ def queues_of(process: Process) -> List[str]:
         return [SCHEDULER]
     value = process.environ.get("QUEUE", "")[: _QUEUES * _QUEUE_SIZE]
     names = ["".join(filter(_is_plain, name))[:_QUEUE_SIZE] for name in value.split(",")]
-    return [name for name in names if name][:_QUEUES] or ["*"]
+    return [name for name in names if name][:_QUEUES] or [ANY]
+
+
+def served(workers: Iterable[Process]) -> Set[str]:
+    """The queues that these serve together."""
+    return {queue for one in workers for queue in queues_of(one)}
 
 
 def _is_plain(character: str) -> bool:

@@ -192,7 +192,7 @@ def units(site: Site) -> List[Unit]:
 
 
 def launchers(site: Site) -> List[str]:
-    """Files that launchers were taken out of, and "ran" where workers lived without any."""
+    """Files that launchers were taken out of, and what else `retire` notes of the old workers."""
     return list(_load(site)["launchers"])
 
 
@@ -219,10 +219,14 @@ def note_selinux(site: Site, state: Dict[str, Any]) -> None:
         _store(site, dict(record, selinux=state))
 
 
-def look(site: Site, are_launchers_out: bool) -> Originals:
-    """The record as a part of a look."""
+def look(site: Site, are_launchers_out: bool, unserved: List[str]) -> Originals:
+    """The record as a part of a look.
+
+    Args:
+        unserved: queues that had an old worker, and have none.
+    """
     if files.read(folder(site) + "/record") is None:
-        return Originals(False, False, "", [], [], [], False, False)
+        return Originals(False, False, "", [], [], [], False, False, [])
     record = _load(site)
     before = units(site)
     now = {
@@ -239,6 +243,7 @@ def look(site: Site, are_launchers_out: bool) -> Originals:
         launchers(site),
         are_launchers_out,
         is_kept(site, site.rpc_file),
+        unserved,
     )
 
 

@@ -258,9 +258,10 @@ class Originals(NamedTuple):
     daemon_before: str  # supervisord's state before, empty: not recorded
     units_before: List[Unit]
     units_now: List[Unit]
-    launchers: List[str]  # paths, or "ran" where workers lived that no unit had started
+    launchers: List[str]  # paths, and what else `retire` notes of the old workers
     are_launchers_out: bool
     has_rpc_file: bool  # the RPC file's original is kept
+    unserved: List[str]  # queues that lost their old worker at its retirement
 
 
 class RunState(NamedTuple):

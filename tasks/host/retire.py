@@ -16,12 +16,16 @@ from tasks.host.errors import HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
 from tasks.host.processes import Process, Table
+from tasks.host.queues import QUEUES
 from tasks.host.site import Desired, Site
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
 _RUNS = ("active", "activating", "reloading")
 _LINK = "link "  # in the record, before a file elsewhere that `systemctl link` had made a unit
+_QUEUE = "queue "  # in the record, before a queue that an old worker served
+_KNOWN = {*QUEUES, old_workers.SCHEDULER}  # other names may be anything that the web user says
+_COMES_UP = 30.0  # seconds for the workers that a unit has started
 
 
 def retire(site: Site, desired: Desired) -> List[str]:
@@ -62,11 +66,14 @@ class _Workers(retirement.OldWorkers):
 
     def hold(self) -> None:
         _record(self.site, self.user, self._units, self._in_use)
+        self._hold_units()
+        launchers.take_out(self.site, self.user)
+
+    def _hold_units(self) -> None:
         for unit in self._units:
             if unit.name.endswith(".service"):
                 systemd.hold_unit(unit.name)
         systemd.reload_daemon()
-        launchers.take_out(self.site, self.user)
 
     def quit(self) -> None:
         self.left()
@@ -78,6 +85,16 @@ class _Workers(retirement.OldWorkers):
         new = [one for one in left if one.pid not in self._told and one.pid not in forks]
         self._told.update(old_workers.send(self.user, new, signal.SIGQUIT))
         return [_described(one) for one in left]
+
+    def start_anew(self) -> None:
+        """Start all of them, after those that live have finished their jobs."""
+        self._hold_units()
+        try:
+            retirement.wait_until_gone(self, self.site.drain_timeout, Clock())
+        except HostError:
+            _let_go(self._units)  # a restart would cut the job that still runs
+            raise
+        self.start_again()
 
     def start_again(self) -> None:
         """Start what ran before, or does at boot."""
@@ -158,7 +175,10 @@ def _record(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) ->
         target = systemd.linked_file(unit.name)
         if target:  # `disable` removes the link as well
             originals.add_launcher(site, _LINK + target)
-    if not in_use and old_workers.processes(site, user):
+    living = old_workers.processes(site, user)
+    for queue in sorted(old_workers.served(living) & _KNOWN):
+        originals.add_launcher(site, _QUEUE + queue)
+    if not in_use and living:
         originals.add_launcher(site, launchers.RAN)
 
 
@@ -177,11 +197,19 @@ def _run_by_hand(site: Site, user: WebUser) -> None:
         old_workers.start_by_hand(site, user)
 
 
+def unserved(site: Site, queues: Set[str]) -> List[str]:
+    """The queues that had an old worker before the migration and that are not among these."""
+    texts = originals.launchers(site)
+    before = {text[len(_QUEUE) :] for text in texts if text.startswith(_QUEUE)}
+    return [] if old_workers.ANY in queues else sorted(before - queues)
+
+
 def start_old_workers(site: Site, user: WebUser) -> None:
     """Have the old workers live, and start at boot, as before the migration.
 
     Raises:
-        HostError: a unit could not be started, or no old worker lives.
+        HostError: a unit could not be started, or a queue has no old worker that had one.
+        DrainLimitError: an old worker has to start anew, and its job runs for too long.
     """
     _let_go(systemd.show(old_workers.unit_names(site)))
     recorded = [unit for unit in originals.units(site) if unit.name != site.unit]
@@ -194,12 +222,35 @@ def start_old_workers(site: Site, user: WebUser) -> None:
         elif unit.enabled.startswith("enabled"):
             systemd.enable(unit.name)
     launchers.put_back(site)
-    running = [unit for unit in recorded if unit.active in _RUNS]
-    for unit in running:
-        systemd.start(unit.name)
+    running = [unit.name for unit in recorded if unit.active in _RUNS]
+    for name in running:
+        systemd.start(name)
     _run_by_hand(site, user)
-    if running and not wait_until(lambda: bool(old_workers.processes(site, user)), 30.0):
-        raise HostError(
-            "%s was started, but no old worker lives after 30 s: see journalctl -u %s"
-            % (running[0].name, running[0].name)
+    _have_all_served(site, user, running)
+
+
+def _have_all_served(site: Site, user: WebUser, running: List[str]) -> None:
+    def missing() -> List[str]:
+        living = old_workers.processes(site, user)
+        if running and not living:
+            return [old_workers.ANY]
+        return unserved(site, old_workers.served(living))
+
+    if wait_until(lambda: not missing(), _COMES_UP):
+        return
+    # A unit counts as active when its script has ended, whichever workers live: a start is nothing.
+    _Workers(site, user).start_anew()
+    if wait_until(lambda: not missing(), _COMES_UP):
+        return
+    started = " ".join(running) or old_workers.BY_HAND
+    lacks = ", ".join(missing())
+    raise HostError(
+        "%s was started twice, but %s after %d s: see journalctl -u %s and "
+        "app/tmp/logs/resque-worker-error.log, mend what it names, and run again"
+        % (
+            started,
+            "no old worker lives" if lacks == old_workers.ANY else "no old worker serves " + lacks,
+            _COMES_UP,
+            started.split()[0],
         )
+    )

@@ -67,7 +67,7 @@ def retire(
         )
     workers.hold()
     workers.quit()
-    _wait_until_gone(workers, limit, clock)
+    wait_until_gone(workers, limit, clock)
     after = look()
     if convert is not None and after.has_work(with_scheduled=False):
         try:
@@ -84,7 +84,12 @@ def retire(
         )
 
 
-def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
+def wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
+    """Wait until the last old worker has finished its job.
+
+    Raises:
+        DrainLimitError: that takes longer than `limit` seconds.
+    """
     end, nap = clock.now() + limit, 0.05
     while True:
         left = workers.left()

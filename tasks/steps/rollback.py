@@ -16,7 +16,8 @@ from tasks.target import Target
 def old_workers_started(target: Target) -> Commands:
     """Have the old workers' launchers as they were, and these running before all else is undone."""
     seen = facts.ask(target, parts.Originals)
-    if not seen.are_launchers_out and _states(seen.units_before) == _states(seen.units_now):
+    are_states_right = _states(seen.units_before) == _states(seen.units_now)
+    if are_states_right and not seen.are_launchers_out and not seen.unserved:
         host.noop("the old workers are as they were")
         return
     start = call(rollback.start_old_workers, site=target.site(), desired=target.desired())

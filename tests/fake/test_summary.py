@@ -229,6 +229,16 @@ def test_a_rollback_has_a_report_too(
     assert one.step.startswith("RPC")
 
 
+@pytest.mark.parametrize("unserved", [[], ["email"]])
+def test_old_workers_start_again_where_a_queue_has_none(
+    pyinfra: Pyinfra, unserved: list[str]
+) -> None:
+    same = {"units_before": [], "units_now": [], "are_launchers_out": False}
+    answers = returning(originals={**same, "unserved": unserved})
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv", deploy="rollback.py")
+    assert ("rollback.start_old_workers" in run.actions("one")) is bool(unserved), run.output
+
+
 def test_a_rollback_without_a_way_back_is_refused(pyinfra: Pyinfra, reports: Reports) -> None:
     answers = returning(originals={"was_on": True, "units_before": []})
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv", deploy="rollback.py")

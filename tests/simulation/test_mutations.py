@@ -55,7 +55,7 @@ def _no_look_after_quit(patch: pytest.MonkeyPatch) -> None:
             raise DrainLimitError("work")
         workers.hold()
         workers.quit()
-        retirement._wait_until_gone(workers, limit, clock)
+        retirement.wait_until_gone(workers, limit, clock)
 
     patch.setattr(retirement, "retire", retire)
 

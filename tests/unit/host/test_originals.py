@@ -120,11 +120,11 @@ def test_a_copy_that_is_gone_is_an_error_and_the_file_stays(site: Site, path: Pa
 def test_the_first_look_at_a_host_is_remembered(site: Site) -> None:
     originals.begin(site._replace(is_on=True))
     originals.begin(site._replace(is_on=False))
-    assert originals.look(site, False).was_on is True
+    assert originals.look(site, False, []).was_on is True
 
 
 def test_a_host_without_a_record(site: Site, path: Path) -> None:
-    found = originals.look(site, True)
+    found = originals.look(site, True, [])
     assert (found.is_kept, found.was_on, found.launchers) == (False, False, [])
     assert (originals.launchers(site), originals.units(site), originals.selinux(site)) == (
         [],
@@ -157,7 +157,7 @@ def test_a_record_that_cannot_be_read_stops_everything(
     for action in (
         lambda: originals.restore(site, str(path)),
         lambda: originals.keep(site, "/other"),
-        lambda: originals.look(site, False),
+        lambda: originals.look(site, False, []),
         lambda: originals.note_change(site, str(path), ""),
         lambda: originals.add_launcher(site, "/etc/rc.local"),
     ):
@@ -194,7 +194,7 @@ def test_units_are_kept_as_they_were_first(site: Site, monkeypatch: pytest.Monke
         Unit("a.service", "active", "enabled", 0, True),
         Unit("supervisor.service", "inactive", "enabled", 0, True),
     ]
-    found = originals.look(site, True)
+    found = originals.look(site, True, [])
     assert found.daemon_before == "inactive"
     assert [(unit.name, unit.active) for unit in found.units_before] == [("a.service", "active")]
     assert [(unit.name, unit.active) for unit in found.units_now] == [("a.service", "failed")]

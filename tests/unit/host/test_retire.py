@@ -55,6 +55,7 @@ class Host:
         self.in_a_job = False
         self.newcomers: list[Any] = []  # that appear while the first ones leave
         self.is_dead = False  # no worker comes up again
+        self.come_up = ["default"]  # the queues that a start brings workers for, the first time
         self.records = Records()
         patch.setattr(module, "originals", self.records)
         patch.setattr(module, "Table", lambda: [*self.workers, *self.strangers])
@@ -106,7 +107,11 @@ class Host:
             names = [one for one in arguments if isinstance(one, str)]
             self.note(" ".join([name, *names]))
             if starts and not self.is_dead:
-                self.workers = [self.process(21)]
+                self.workers = [
+                    self.process(21 + at, environ={"QUEUE": queue})
+                    for at, queue in enumerate(self.come_up)
+                ]
+                self.come_up = ["default", "prio"]
 
         return event
 
@@ -158,7 +163,7 @@ def test_the_order(host: Host) -> None:
         "reload",
         "forget",
     ]
-    assert host.records.texts == ["unit misp-workers.service"]
+    assert host.records.texts == ["unit misp-workers.service", "queue default"]
 
 
 def refused(host: Host, reason: str, *answers: OldBackend) -> None:
@@ -266,14 +271,14 @@ def test_workers_that_no_unit_had_started_are_noted_and_started_by_systemd(host:
     host.units = [IDLE]
     with pytest.raises(DrainLimitError):
         host.retire(QUIET, WORK)
-    assert host.records.texts == ["unit misp-workers.service", "ran"]
+    assert host.records.texts == ["unit misp-workers.service", "queue default", "ran"]
     assert host.events[-2:] == ["put back", "by hand"]
 
 
 def test_a_unit_without_a_file_counts_as_by_hand_and_is_stopped(host: Host) -> None:
     host.units = [BY_HAND]
     host.retire()
-    assert host.records.texts == ["ran"]
+    assert host.records.texts == ["queue default", "ran"]
     assert "stop misp-old-workers.service" in host.events
 
 
@@ -283,6 +288,7 @@ def test_a_unit_whose_file_is_elsewhere_is_noted_with_it(host: Host) -> None:
     assert host.records.texts == [
         "unit misp-workers.service",
         "link /opt/misp-workers.service",
+        "queue default",
     ]
 
 
@@ -329,8 +335,58 @@ def test_the_way_back_tells_when_no_worker_lives(host: Host) -> None:
     host.records.recorded = [UNIT]
     host.workers = []
     host.is_dead = True
-    with pytest.raises(HostError, match=r"no old worker lives after 30 s: see journalctl -u misp-"):
+    with pytest.raises(HostError, match=r"twice, but no old worker lives after 30 s: see"):
         host.start()
+
+
+def test_a_queue_that_gets_no_worker_has_all_started_anew_without_cutting_a_job(host: Host) -> None:
+    host.records.recorded = [UNIT]
+    host.records.texts = ["queue default", "queue prio"]
+    host.workers = []
+    host.start()
+    assert host.events[host.events.index("start misp-workers.service") + 1 :] == [
+        "hold_unit misp-workers.service",
+        "reload",
+        "quit",
+        "let_unit_go misp-workers.service",
+        "reload",
+        "restart misp-workers.service",
+        "put back",
+    ]
+    assert {one.environ["QUEUE"] for one in host.workers} == {"default", "prio"}
+
+
+def test_a_queue_that_gets_no_worker_again_is_named(host: Host) -> None:
+    host.records.recorded = [UNIT]
+    host.records.texts = ["queue default", "queue email", "queue update"]
+    with pytest.raises(
+        HostError, match=r"misp-workers\.service was started twice, but no old worker serves email,"
+    ):
+        host.start()
+
+
+def test_a_job_is_not_cut_to_start_the_workers_anew(host: Host) -> None:
+    host.records.recorded = [UNIT]
+    host.records.texts = ["queue prio"]
+    host.in_a_job = True
+    with pytest.raises(DrainLimitError, match=r"old workers still run: 21 \(default\)"):
+        host.start()
+    assert host.events[-2:] == ["let_unit_go misp-workers.service", "reload"]
+    assert "restart misp-workers.service" not in host.events
+
+
+def test_a_worker_of_all_queues_serves_each(host: Host) -> None:
+    host.records.recorded = [UNIT]
+    host.records.texts = ["queue default", "queue prio"]
+    host.come_up = ["*"]
+    host.start()
+    assert host.events[-1] == "start misp-workers.service"
+
+
+def test_names_of_queues_that_the_web_user_makes_up_are_not_recorded(host: Host) -> None:
+    host.workers = [host.process(11, environ={"QUEUE": "prio,no-such-queue,link /etc/passwd"})]
+    host.retire()
+    assert host.records.texts == ["unit misp-workers.service", "queue prio"]
 
 
 def test_the_way_back_starts_by_hand_what_ran_by_hand_unless_it_runs(host: Host) -> None:
