@@ -7,12 +7,13 @@ loses it with the session or, where the network has just gone silent, within `LE
 are in a folder that only root may enter.
 """
 
+import contextlib
 import errno
 import fcntl
 import json
 import os
 import time
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from tasks.host import files
 from tasks.host.errors import HostError
@@ -45,9 +46,9 @@ def wait(run: str, owner: str, takes_over: bool) -> None:
         return
     with open(_file("step"), "a") as lock:
         _flock(lock, fcntl.LOCK_SH, _PATIENCE)
-        lease = _lease()
-        if lease and lease["run"] == run:
-            _take(run, owner, lease["since"])
+        with _lease_to_change() as lease:
+            if lease and lease["run"] == run:
+                _take(run, owner, lease["since"])
 
 
 def hold(run: str, owner: str, takes_over: bool) -> None:
@@ -60,19 +61,22 @@ def hold(run: str, owner: str, takes_over: bool) -> None:
     lock = open(_file("step"), "a")  # noqa: SIM115 - held to the end of the process
     _held.append(lock)
     _flock(lock, fcntl.LOCK_EX, _PATIENCE)
-    words = holder(run)
-    if words and not takes_over:
-        raise LockError("%s: %s" % (words, IF_DEAD))
-    lease = _lease()
-    _take(run, owner, lease["since"] if lease and lease["run"] == run else time.strftime("%FT%T"))
+    with _lease_to_change() as lease:
+        words = holder(run)
+        if words and not takes_over:
+            raise LockError("%s: %s" % (words, IF_DEAD))
+        is_ours = lease and lease["run"] == run
+        _take(run, owner, lease["since"] if lease and is_ours else time.strftime("%FT%T"))
 
 
 def renew(run: str) -> bool:
     """Renew a run's lease between its steps; whether it still has it."""
-    lease = _lease()
-    if not lease or lease["run"] != run:
+    if not os.path.isdir(FOLDER):
         return False
-    _take(run, lease["owner"], lease["since"])
+    with _lease_to_change() as lease:
+        if not lease or lease["run"] != run:
+            return False
+        _take(run, lease["owner"], lease["since"])
     return True
 
 
@@ -121,6 +125,14 @@ def _flock(lock: Any, kind: int, patience: float) -> None:
         time.sleep(0.05)
 
 
+@contextlib.contextmanager
+def _lease_to_change() -> Iterator[Optional[Dict[str, Any]]]:
+    """The lease; nobody else changes it meanwhile, as a heartbeat does while a run begins."""
+    with open(_file("lease.lock"), "a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # held for a moment by each
+        yield _lease()
+
+
 def _file(name: str) -> str:
     return FOLDER + "/" + name
 
@@ -132,12 +144,7 @@ def _now() -> float:
 def _take(run: str, owner: str, since: str) -> None:
     lease = {"run": run, "owner": owner, "since": since, "until": _now() + LEASE}
     lease["session"] = _session()
-    # Not files.write: a heartbeat and a step may write at the same time.
-    new = "%s.%d" % (_file("lease"), os.getpid())
-    with open(new, "w") as file:
-        json.dump(lease, file)
-    os.chmod(new, 0o600)
-    os.rename(new, _file("lease"))
+    files.write(_file("lease"), json.dumps(lease).encode())
 
 
 def _session() -> List[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import fcntl
 import json
 import multiprocessing
@@ -127,10 +128,22 @@ def test_a_heartbeat_keeps_it_and_only_of_the_run_that_has_it(
     assert (lease(place)["owner"], lease(place)["since"]) == ("first@host", "then")
 
 
+def test_a_heartbeat_does_not_win_back_what_another_run_takes_meanwhile(place: Path) -> None:
+    step("one")
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        with lock._lease_to_change():
+            beat = pool.submit(lock.renew, "one")
+            with pytest.raises(concurrent.futures.TimeoutError):
+                beat.result(0.2)
+            lock._take("two", "two@host", "now")
+        assert beat.result(5) is False
+    assert lease(place)["run"] == "two"
+
+
 def test_a_heartbeat_comes_amid_a_step(place: Path) -> None:
     lock.hold("first", "first@host", False)
     assert lock.renew("first") is True
-    assert {one.name for one in place.iterdir()} == {"step", "lease"}
+    assert {one.name for one in place.iterdir()} == {"step", "lease", "lease.lock"}
 
 
 def test_a_run_whose_session_is_gone_loses_the_host(place: Path) -> None:
@@ -343,8 +356,8 @@ def test_the_lease_is_exchanged_whole(place: Path, monkeypatch: pytest.MonkeyPat
     def fail(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(json, "dump", fail)
-    with pytest.raises(OSError, match="No space left"):
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(FileError, match="No space left"):
         step("first")
     assert (place / "lease").read_bytes() == before
 
