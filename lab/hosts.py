@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docker.errors import APIError
 from docker.utils.socket import consume_socket_output, demux_adaptor, frames_iter
 from testcontainers.core.container import DockerContainer
 
@@ -184,8 +185,22 @@ class LabHost:
         self.wait_until_ready()
 
     def pause(self) -> None:
-        """Freeze every process of the host."""
-        self._container.get_wrapped_container().pause()
+        """Freeze every process of the host.
+
+        Raises:
+            LabError: when the engine cannot.
+        """
+        wait_for(self._is_frozen, 30, f"{self.name}: the engine cannot freeze it")
+
+    def _is_frozen(self) -> bool:
+        try:
+            self._container.get_wrapped_container().pause()
+        except APIError as error:
+            # runc gives up after two seconds of a machine that is busy, and undoes what it began.
+            if "unable to freeze" not in str(error):
+                raise
+            return False
+        return True
 
     def unpause(self) -> None:
         """Let a paused host go on."""
