@@ -1,5 +1,6 @@
 """MISP's settings: how they are stored, and changing them through MISP's own command line."""
 
+import os
 from typing import Any, List
 
 from tasks.host import files, gate, originals, rpc, tree, web
@@ -141,24 +142,35 @@ def disable(one: Misp) -> List[str]:
     Else, and in the database, just `enabled` becomes false.
     """
     site = one.site
-    is_ours = originals.is_as_we_left_it(site, site.config_php, _digest(one))
+    digest = _digest(one)
+    is_ours = originals.is_as_we_left_it(site, site.config_php, digest)
     if not one.stored().is_on and not is_ours:
-        return []
+        return _set_apart(site, digest)
     web.note_change(site, 0)
     messages = []
     if is_ours:
         _put_config_back(one)
-    elif originals.is_kept(site, site.config_php):
-        messages.append(
-            "config.php was changed by others since the migration, so it stays as it is, but for "
-            "SimpleBackgroundJobs.enabled"
-        )
+    else:
+        messages = _set_apart(site, digest)
     one.forget()
     if one.stored().is_on:
         set_one(one, "SimpleBackgroundJobs.enabled", "false")
         one.forget()
     web.note_change(site, now_ticks())
     return messages
+
+
+def _set_apart(site: Site, digest: str) -> List[str]:
+    """Keep the file as it was where it is not put back, once."""
+    path = site.config_php
+    is_copied = os.path.exists(originals.saved(site, path))
+    if not is_copied or originals.is_as_it_was(site, path, digest):
+        return []
+    return [
+        "config.php was changed by others since the migration, so it stays as it is, but for "
+        "SimpleBackgroundJobs.enabled. How it was before it is in %s"
+        % originals.set_apart(site, [path])
+    ]
 
 
 def _put_config_back(one: Misp) -> None:

@@ -166,25 +166,39 @@ def test_the_file_as_we_left_it_becomes_what_it_was(misp: FakeMisp, site: Site) 
     assert (found.st_mode & 0o777, found.st_uid) == (0o640, misp.user.uid)
 
 
+def set_apart(site: Site, message: str) -> Path:
+    """The copy of config.php that the message speaks of, which only root may read."""
+    folder = Path(message.rpartition(" ")[2])
+    [copy] = folder.iterdir()
+    assert folder == Path(site.state_dir + ".kept")
+    assert (folder.stat().st_mode & 0o777, copy.stat().st_mode & 0o777) == (0o700, 0o600)
+    return copy
+
+
 def test_what_an_operator_changed_since_stays(misp: FakeMisp, site: Site, one: Misp) -> None:
+    before = misp.config_php.read_bytes()
     settings.apply(site, DESIRED, PAIRS)
     edit(misp)
     [message] = settings.disable(one)
     assert "changed by others since the migration" in message
     assert stored(site)["enabled"] is False
     assert stored(site)["redis_host"] == "127.0.0.1"
+    assert set_apart(site, message).read_bytes() == before
+    assert settings.disable(one) == []  # as a run does that comes after one that was cut off
 
 
 def test_what_an_operator_changed_after_a_failed_step_stays(
     misp: FakeMisp, site: Site, one: Misp
 ) -> None:
+    before = misp.config_php.read_bytes()
     misp.refuse(f"{JOBS}.enabled")
     with pytest.raises(SettingsError):
         settings.apply(site, DESIRED, PAIRS)
     edit(misp)
     assert not settings.is_unfinished(one)
-    assert settings.disable(one) == []
+    [message] = settings.disable(one)
     assert misp.config_php.read_text().endswith("// mine\n")
+    assert set_apart(site, message).read_bytes() == before
 
 
 def test_what_an_operator_changed_between_two_runs_stays(
