@@ -189,7 +189,7 @@ def registry_memory() -> Path:
 
 
 class Registry:
-    """Whether images can be had, asked once quickly and remembered for an hour."""
+    """Asks once, quickly, whether images can be had, and remembers the answer for an hour."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine

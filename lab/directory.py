@@ -38,12 +38,12 @@ class LabDirectory:
 
     @property
     def reports(self) -> Path:
-        """Where runs on this lab leave their reports."""
+        """Return the folder where runs on this lab leave their reports."""
         return self.path / "runs"
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret that the lab gave out: what no output may contain."""
+        """List every secret that the lab gave out; no output may contain one."""
         return list(self._secrets)
 
     def write(self, name: str, content: str) -> Path:

@@ -69,7 +69,7 @@ class Engine:
 
     @property
     def is_podman(self) -> bool:
-        """Whether this is Podman behind Docker's API."""
+        """Tell whether this is Podman behind Docker's API."""
         return "podman" in self.product.lower()
 
     @property
@@ -173,7 +173,7 @@ def _has_systemd() -> bool:
 
 
 def may_install() -> bool:
-    """Whether this run was allowed to install packages (--install-engine)."""
+    """Tell whether this run was allowed to install packages (--install-engine)."""
     return os.environ.get(INSTALL_VARIABLE) == "1" and _can_install()
 
 

@@ -29,7 +29,7 @@ READY_LIMIT = 60.0
 
 @dataclass(frozen=True)
 class Result:
-    """What a command in a host gave."""
+    """The result of a command in a host."""
 
     exit_code: int
     stdout: str

@@ -37,7 +37,7 @@ class Image:
     tag: str
     image_id: str
     origin: str
-    """Which base it stands on, in words for reports."""
+    """The base that it stands on, in words for reports."""
 
 
 @dataclass(frozen=True)

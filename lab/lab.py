@@ -116,7 +116,7 @@ class Lab:
 
     @property
     def secrets(self) -> list[str]:
-        """Every secret that the lab gave out: what no output may contain."""
+        """List every secret that the lab gave out; no output may contain one."""
         return self.directory.secrets
 
     def redis(self) -> DockerContainer:

@@ -48,7 +48,7 @@ class Job:
 
     @property
     def seconds(self) -> int:
-        """How long it takes: most take no time, some 1 to 3 s."""
+        """Return the job's duration: most take no time, some 1 to 3 s."""
         return 1 + self.number % 3 if self.number % _LONG_EACH == 0 else 0
 
     @property
@@ -58,7 +58,7 @@ class Job:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """What the stub's web tier is asked for."""
+        """Return the fields of the request to the stub's web tier."""
         asked: dict[str, Any] = {"queue": self.queue}
         if self.seconds:
             asked["sleep"] = self.seconds
@@ -138,7 +138,7 @@ class Producer:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of the jobs of one host; times are in seconds.
+    """The fate of the jobs of one host; times are in seconds.
 
     Attributes:
         enqueued: jobs that the web tier accepted, and those that these enqueued.
@@ -231,7 +231,7 @@ echo json_encode((object)$seen);
 
 
 def left(host: LabHost) -> dict[str, int]:
-    """What still waits, is delayed or runs: Redis keys of either backend, and jobs in flight."""
+    """Count unfinished jobs: by Redis key of either backend, and those in flight."""
     flying = host.exec("ls /var/lib/misp-stub/inflight").stdout.split()
     return {**misp.ask_redis(host, _LEFT), **dict.fromkeys(flying, 1)}
 
@@ -256,7 +256,7 @@ def settle(host: LabHost, sent: Iterable[Sent]) -> None:
 
 
 def enabled_at(host: LabHost) -> float:
-    """When MISP's configuration was written last, which in a deploy is `enabled`."""
+    """Return the time of the last write of MISP's configuration, in a deploy that of `enabled`."""
     config = f"{host.spec.misp_root}/app/Config/config.php"
     return float(host.exec(["stat", "-c", "%.9Y", config]).stdout)
 

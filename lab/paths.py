@@ -1,4 +1,4 @@
-"""Where the lab keeps things inside the checkout."""
+"""Places inside the checkout where the lab keeps things."""
 
 from __future__ import annotations
 

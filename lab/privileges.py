@@ -1,4 +1,4 @@
-"""What a container needs so that systemd runs in it as PID 1, found out by trying.
+"""Finds out by trying which privileges let systemd run in a container as PID 1.
 
 Engines, cgroup versions and security modules differ too much for one recipe. The first recipe
 under which systemd comes up is remembered for this engine. None of them gives a container more

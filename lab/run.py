@@ -22,7 +22,7 @@ from lab.paths import REPOSITORY
 INVENTORY = "inventories/lab.py"
 TIME_LIMIT = 900.0
 BEGINS = "Starting operation:"
-"""What pyinfra says, with a name behind it, when it begins with an operation."""
+"""pyinfra's words when it begins with an operation; the operation's name follows."""
 
 Stamped = list[tuple[float, str]]
 
@@ -55,7 +55,7 @@ class Operation:
 
 @dataclass(frozen=True)
 class Run:
-    """What one pyinfra command did.
+    """The result of one pyinfra command.
 
     Attributes:
         plan: with ``--dry``, what would be done; else pyinfra leaves its host lists empty.
@@ -75,7 +75,7 @@ class Run:
 
     @property
     def ok(self) -> bool:
-        """Whether the run succeeded on every host, and had hosts at all."""
+        """Tell whether the run succeeded on every host, and had hosts at all."""
         return self.exit_code == 0 and not self.failed_hosts
 
     @property

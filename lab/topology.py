@@ -1,4 +1,4 @@
-"""What a lab consists of, as data: a list of host specifications."""
+"""The hosts of a lab, as data: a list of specifications."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ MISP_EL = HostSpec(
 MISP_TRIXIE = HostSpec("misp-trixie", "debian-13", launcher="unit-execstop", misp_root="/opt/misp")
 
 REHEARSAL: tuple[HostSpec, ...] = (MISP_DEBIAN, MISP_EL)
-"""What ``./noxw -s rehearse`` starts."""
+"""The hosts that ``./noxw -s rehearse`` starts."""
 
 KNOWN: Mapping[str, HostSpec] = MappingProxyType(
     {spec.name: spec for spec in (MISP_DEBIAN, MISP_EL, MISP_TRIXIE)}

@@ -115,7 +115,7 @@ Host = Annotated[str, _matching(r"(tls://|/)?[A-Za-z0-9_.:/\[\]-]+", "a host nam
 
 
 class Settings(BaseModel):
-    """One host's data after checking; see the README's table for the meaning of each key."""
+    """One host's data after checking; docs/settings.md has the meaning of each key."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 

@@ -1,1 +1,1 @@
-"""How long migrations, re-runs and cut-overs take, beside the guide's commands and Ansible."""
+"""Times migrations, re-runs and cut-overs beside the guide's commands and Ansible."""

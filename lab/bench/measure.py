@@ -100,7 +100,7 @@ def ratio(name: str, own: float, other: float, limit: float | None = None) -> Fi
 
 @dataclass(frozen=True)
 class Section:
-    """What one row found, what its hosts ran on, and what else the JSON file records."""
+    """The findings of one row, the origin of its hosts, and details for the JSON file."""
 
     title: str
     figures: Sequence[Figure] = ()

@@ -1,4 +1,4 @@
-"""What the deploy is compared with: the bare floor, the guide's commands, and Ansible."""
+"""The peers of the deploy: the bare floor, the guide's commands, and Ansible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bench found: Markdown for a person, JSON for a machine, a table and a plot for README."""
+"""A bench's report: Markdown for a person, JSON for a machine, a table and a plot for README."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ README_COLUMNS = 4
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->"
 
 Sections = Mapping[str, Section]
-"""What a bench measured, by row."""
+"""The sections of a bench, by row."""
 
 
 def write(sections: Sections, pairs: int) -> str:

@@ -1,1 +1,1 @@
-"""What the bench can measure: a module for each row, with its limits."""
+"""The rows of the bench: a module for each, with its limits."""

@@ -1,4 +1,4 @@
-"""What the new workers take while they have nothing to do."""
+"""The cost of the new workers while they have nothing to do."""
 
 from __future__ import annotations
 
