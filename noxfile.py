@@ -7,7 +7,6 @@ a lab is started; anything else goes to pytest.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
 
 import nox
@@ -110,12 +109,10 @@ def _need_programs(session: nox.Session, options: argparse.Namespace) -> None:
     session.run("python", "-m", "lab.programs", *["--install-engine"] * options.install_engine)
 
 
-def _e2e(
-    session: nox.Session, options: argparse.Namespace, rest: Sequence[str], suite: str
-) -> None:
+def _in_containers(session: nox.Session, options: argparse.Namespace, *words: str) -> None:
     # Two labs at a time, whole modules each: a module's tests build on one another.
     parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
-    _with_engine(session, options, "-m", "pytest", "tests/e2e", "-m", suite, *parallel, *rest)
+    _with_engine(session, options, "-m", "pytest", *parallel, *words)
 
 
 # --- sessions ----------------------------------------------------------------------------------
@@ -164,14 +161,16 @@ def simulation(session: nox.Session) -> None:
 def e2e(session: nox.Session) -> None:
     """Migrations in containers. Options: --install-engine, --keep, and pytest's."""
     _install(session)
-    _e2e(session, *_options(session), "not resilience")
+    options, rest = _options(session)
+    _in_containers(session, options, "tests/e2e", "-m", "not resilience", *rest)
 
 
 @nox.session
 def resilience(session: nox.Session) -> None:
     """Long suites: kills in every operation, load across the cut-over, faults afterwards."""
     _install(session)
-    _e2e(session, *_options(session), "resilience")
+    options, rest = _options(session)
+    _in_containers(session, options, "tests/e2e", "-m", "resilience", *rest)
 
 
 @nox.session
@@ -179,16 +178,12 @@ def hostile(session: nox.Session) -> None:
     """Attacks in containers. Options: --install-engine, --keep, and pytest's."""
     _install(session)
     options, rest = _options(session)
-    parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
-    _with_engine(session, options, "-m", "pytest", "tests/hostile", *parallel, *rest)
+    _in_containers(session, options, "tests/hostile", *rest)
 
 
 @nox.session
 def tests(session: nox.Session) -> None:
-    """Everything that CI runs: all of the above but resilience and hostile.
-
-    Option: --install-engine.
-    """
+    """Everything that CI runs: all of the above but resilience. Option: --install-engine."""
     _install(session)
     options, rest = _options(session)
     _need_programs(session, options)
@@ -197,7 +192,7 @@ def tests(session: nox.Session) -> None:
     _pytest(session, "unit", "-n", "2")
     _pytest(session, "fake", "-n", "2")
     _pytest(session, "simulation", "-n", "2")
-    _e2e(session, options, rest, "not resilience")
+    _in_containers(session, options, "tests/e2e", "tests/hostile", "-m", "not resilience", *rest)
 
 
 @nox.session
