@@ -1,7 +1,7 @@
 """An inventory to copy: `cp inventories/example.py inventories/production.py`.
 
 A group is a list; a host is its name (resolved by SSH, ~/.ssh/config included), or its name and
-its own data. Every key is optional; docs/settings.md has the table. A key that is misspelt is refused.
+its own data. Every key is optional; docs/settings.md has them. A key that is misspelt is refused.
 """
 
 # Try one host first: pyinfra inventories/production.py deploy.py --limit canary
