@@ -15,7 +15,7 @@ from rich.markdown import Markdown
 
 from lab.bench import peers, report
 from lab.bench.measure import Options, Section
-from lab.bench.rows import against, converged, cutover, fake, first, rehearsals
+from lab.bench.rows import against, converged, cutover, fake, first
 from lab.console import console, heading, say
 from lab.errors import LabError
 
@@ -27,8 +27,6 @@ ROWS: Rows = {
     "first": first.measured,
     "cutover": cutover.measured,
     "fleet": converged.fleet,
-    "warm": rehearsals.warm,
-    "cold": rehearsals.cold,
 }
 
 

@@ -156,19 +156,19 @@ def test_a_row_that_fails_is_reported_and_nothing_is_published(tmp_path: Path) -
         raise LabError("no engine")
 
     def works(options: Options) -> Section:
-        return Section("Warm", [Figure("a", 2.0, 3.0)], details={"times": samples(1)})
+        return Section("Fleet", [Figure("a", 2.0, 3.0)], details={"times": samples(1)})
 
-    found = command_line.bench({"first": fails, "warm": works}, Options())
+    found = command_line.bench({"first": fails, "fleet": works}, Options())
     data = json.loads(json.dumps(found, default=report.plain))
     assert data["first"]["failure"] == "LabError: no engine"
-    assert data["warm"]["figures"][0]["verdict"] == "met"
+    assert data["fleet"]["figures"][0]["verdict"] == "met"
     with pytest.raises(LabError, match="Not published"):
         report.publish(found, 5, tmp_path)
     (tmp_path / "docs").mkdir()
     for name in ("README.md", "docs/bench.md"):
         (tmp_path / name).write_text(f"before\n{report.BEGIN}old\n{report.END}\nafter\n")
-    report.publish({"warm": found["warm"]}, 5, tmp_path)
-    table = report.table({"warm": found["warm"]}, 4)
+    report.publish({"fleet": found["fleet"]}, 5, tmp_path)
+    table = report.table({"fleet": found["fleet"]}, 4)
     expected = f"before\n{report.BEGIN}{table}{report.END}\nafter\n"
     assert (tmp_path / "README.md").read_text() == expected
     assert 'width="133.3"' in (tmp_path / "docs/bench.svg").read_text()
