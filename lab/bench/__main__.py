@@ -15,7 +15,7 @@ from rich.markdown import Markdown
 
 from lab.bench import peers, report
 from lab.bench.measure import Options, Section
-from lab.bench.rows import against, converged, cutover, fake, first
+from lab.bench.rows import against, converged, cutover, first
 from lab.console import console, heading, say
 from lab.errors import LabError
 
@@ -23,7 +23,6 @@ Rows = Mapping[str, Callable[[Options], Section]]
 
 ROWS: Rows = {
     "converged": converged.measured,
-    "fake": fake.measured,
     "first": first.measured,
     "cutover": cutover.measured,
     "fleet": converged.fleet,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import pytest
 from lab.bench import __main__ as command_line
 from lab.bench import deploy, measure, report
 from lab.bench.measure import Figure, Options, Sample, Section
-from lab.bench.rows import against, converged, cutover, fake, first
+from lab.bench.rows import against, converged, cutover, first
 from lab.errors import LabError
 from lab.load import Outcome
 from lab.run import Operation, Run
@@ -64,14 +63,6 @@ def test_proof_and_the_pauses_of_the_drain_are_waits_by_design() -> None:
     assert first.waited(ran(stamped=STAMPED)) == STABLE_SECONDS + 1.0
     with pytest.raises(LabError, match="no proof or no drain"):
         first.waited(ran(stamped=STAMPED[:5]))
-
-
-def test_answers_are_read_by_the_command_as_a_fake_host_gets_it() -> None:
-    log = (
-        "[misp-el]     >>> sudo -H -n sh -c 'sh -c '\"'\"'eval \"$(cat)\"'\"'\"' -- look'\n"
-        "[misp-el]     @system\n    [misp-el]     Loaded fact\n[misp-el]      two\n"
-    )
-    assert fake.answers(log) == {"sh -c 'eval \"$(cat)\"' -- look": ["@system", " two"]}
 
 
 def test_a_deploy_that_changed_something_or_left_a_host_out_is_no_measurement() -> None:
@@ -132,16 +123,6 @@ def test_a_fleet_is_judged_against_one_of_its_hosts_and_by_host() -> None:
     assert cpu.value == pytest.approx(0.7 / 20)
 
 
-def test_a_growth_that_bends_is_seen_where_a_line_still_fits() -> None:
-    line = {size: 2 + 0.02 * size for size in (50, 100, 200, 400)}
-    assert verdicts(fake.judged(line, line)) == ["met"] * 5
-    bent = {size: value + 2e-5 * size**2 for size, value in line.items()}
-    assert verdicts(fake.judged(bent, line)) == ["met", "met", "not met", "met", "met"]
-    square = {size: 0.001 * size**2 for size in line}
-    assert verdicts(fake.judged(square, square))[1:] == ["not met"] * 4
-    assert fake.bend({50: 3.0, 100: 3.0, 200: 3.0, 400: 4.0}) == math.inf
-
-
 def test_two_checkouts_are_compared_by_the_median_of_the_rounds_ratios() -> None:
     rounds = [
         {"this": {"run": this}, "other": {"run": other}}
@@ -177,9 +158,9 @@ def test_a_row_that_fails_is_reported_and_nothing_is_published(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ("--publish --rows fake", "--publish takes all rows"),
+        ("--publish --rows fleet", "--publish takes all rows"),
         ("--publish --quick", "--publish takes all rows"),
-        ("--rows converged,fats", "no row fats; there are converged,fake,first"),
+        ("--rows converged,fats", "no row fats; there are converged,first"),
         ("--against /nowhere", "no checkout"),
     ],
 )
