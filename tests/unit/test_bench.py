@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from lab.bench import __main__ as command_line
-from lab.bench import deploy, measure, report
-from lab.bench.measure import Figure, Options, Sample, Section
+from lab.bench import deploy, report
+from lab.bench.measure import Figure, Sample, Section
 from lab.bench.rows import against, converged, cutover, first
 from lab.errors import LabError
 from lab.load import Outcome
@@ -38,10 +38,14 @@ def verdicts(figures: list[Figure]) -> list[str]:
     return [figure.verdict for figure in figures]
 
 
-def test_the_first_run_is_not_counted_and_another_peer_begins_each_round() -> None:
+def test_the_first_run_is_not_counted_and_another_peer_begins_each_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     number = itertools.count(1)
-    found = measure.in_turns({"a": number.__next__, "b": number.__next__}, 2, "test")
-    assert found == {"a": [4, 5], "b": [3, 6]}
+    monkeypatch.setattr(converged, "timed", lambda action, hosts: Sample(next(number), 0))
+    found = converged.in_turns({"misp-el": []}, {"a": print, "b": print}, 2)
+    counted = {peer: [one.seconds for one in runs] for peer, runs in found["misp-el"].items()}
+    assert counted == {"a": [4, 5], "b": [3, 6]}
 
 
 def test_a_figure_is_judged_by_its_value_and_not_by_what_is_shown_of_it() -> None:
@@ -133,33 +137,32 @@ def test_two_checkouts_are_compared_by_the_median_of_the_rounds_ratios() -> None
 
 
 def test_a_row_that_fails_is_reported_and_nothing_is_published(tmp_path: Path) -> None:
-    def fails(options: Options) -> Section:
+    def fails(pairs: int) -> Section:
         raise LabError("no engine")
 
-    def works(options: Options) -> Section:
+    def works(pairs: int) -> Section:
         return Section("Fleet", [Figure("a", 2.0, 3.0)], details={"times": samples(1)})
 
-    found = command_line.bench({"first": fails, "fleet": works}, Options())
+    found = command_line.bench({"first": fails, "fleet": works}, 5)
     data = json.loads(json.dumps(found, default=report.plain))
     assert data["first"]["failure"] == "LabError: no engine"
     assert data["fleet"]["figures"][0]["verdict"] == "met"
     with pytest.raises(LabError, match="Not published"):
         report.publish(found, 5, tmp_path)
-    (tmp_path / "docs").mkdir()
-    for name in ("README.md", "docs/bench.md"):
-        (tmp_path / name).write_text(f"before\n{report.BEGIN}old\n{report.END}\nafter\n")
-    report.publish({"fleet": found["fleet"]}, 5, tmp_path)
-    table = report.table({"fleet": found["fleet"]}, 4)
-    expected = f"before\n{report.BEGIN}{table}{report.END}\nafter\n"
-    assert (tmp_path / "README.md").read_text() == expected
-    assert 'width="133.3"' in (tmp_path / "docs/bench.svg").read_text()
+    page = tmp_path / "bench.md"
+    page.write_text(f"before\n{report.BEGIN}old\n{report.END}\nafter\n")
+    fleet = {"fleet": found["fleet"]}
+    report.publish(fleet, 5, tmp_path)
+    table = report.markdown(fleet, 5)
+    assert page.read_text() == f"before\n{report.BEGIN}{table}{report.END}\nafter\n"
+    assert 'width="133.3"' in (tmp_path / "bench.svg").read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
         ("--publish --rows fleet", "--publish takes all rows"),
-        ("--publish --quick", "--publish takes all rows"),
+        ("--publish --pairs 4", "--publish takes all rows"),
         ("--rows converged,fats", "no row fats; there are converged,first"),
         ("--against /nowhere", "no checkout"),
     ],

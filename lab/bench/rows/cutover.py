@@ -8,31 +8,30 @@ from statistics import median
 
 from lab import load, misp
 from lab.bench import deploy
-from lab.bench.measure import Figure, Options, Section
+from lab.bench.measure import Figure, Section
+from lab.bench.rows import first
 from lab.console import step
 from lab.errors import LabError
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.load import Outcome
-from lab.topology import HostSpec
 from lab.waiting import wait_for
 
 MOST_TO_FIRST_JOB = 3.0
 LONGEST_WAIT = 5.0
 PACE = 5.0  # jobs a second: one into every queue
 AROUND = 20  # jobs before the deploy, and after it
-SPECS = (HostSpec("debian-12", "debian-12"), HostSpec("el-like", "el-like", profile="2.4.199"))
 
 
-def measured(options: Options) -> Section:
+def measured(pairs: int) -> Section:
     """Migrate as many fresh hosts of each family as there are pairs, under load."""
     outcomes: dict[str, list[Outcome]] = defaultdict(list)
-    for number in range(1, options.pairs + 1):
-        with Lab.start(SPECS) as lab:
+    for number in range(pairs):
+        with first.fresh(("cutover",)) as lab:
             origins = [host.origin for host in lab]
-            for host in lab:
-                with step(f"{host.name}: cut-over under load, {number} of {options.pairs}"):
-                    outcomes[host.name].append(_migrated(lab, host))
+            for base, _, host in first.hosts_in_turns(lab, ("cutover",), number):
+                with step(f"{host.name}: round {number + 1} of {pairs}"):
+                    outcomes[base].append(_migrated(lab, host))
     figures = [figure for base, found in outcomes.items() for figure in judged(base, found)]
     return Section("Cut-over under load", figures, origins, details=outcomes)
 
@@ -46,10 +45,10 @@ def judged(base: str, outcomes: list[Outcome]) -> list[Figure]:
     jobs = sum(one.enqueued for one in outcomes)
     spread = f"{min(firsts):.2f} to {max(firsts):.2f} s"
     of_jobs = f"of {jobs} jobs; without a cut-over {otherwise:.2f} s; by run {by_run} s"
-    first = f"`enabled` to the first new job, {base}"
+    to_first = f"`enabled` to the first new job, {base}"
     longest = f"longest wait of a job meanwhile, {base}"
     return [
-        Figure(first, median(firsts), MOST_TO_FIRST_JOB, "s", spread),
+        Figure(to_first, median(firsts), MOST_TO_FIRST_JOB, "s", spread),
         Figure(longest, max(waits), LONGEST_WAIT, "s", of_jobs),
     ]
 
