@@ -1,1 +1,1 @@
-"""How long migrations, re-runs and cut-overs take, beside the guide's commands and Ansible."""
+"""How long migrations and re-runs take, beside the guide's commands and Ansible."""

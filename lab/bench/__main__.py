@@ -16,7 +16,7 @@ from rich.markdown import Markdown
 
 from lab.bench import peers, report
 from lab.bench.measure import Section
-from lab.bench.rows import against, converged, cutover, first
+from lab.bench.rows import against, converged, first
 from lab.console import console, heading, say
 from lab.errors import LabError
 
@@ -26,7 +26,6 @@ Rows = Mapping[str, Callable[[int], Section]]
 ROWS: Rows = {
     "converged": converged.measured,
     "first": first.measured,
-    "cutover": cutover.measured,
     "fleet": converged.fleet,
 }
 

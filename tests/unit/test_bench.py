@@ -13,9 +13,8 @@ import pytest
 from lab.bench import __main__ as command_line
 from lab.bench import deploy, report
 from lab.bench.measure import Figure, Sample, Section
-from lab.bench.rows import against, converged, cutover, first
+from lab.bench.rows import against, converged, first
 from lab.errors import LabError
-from lab.load import Outcome
 from lab.run import Operation, Run
 from tasks.steps.proof import STABLE_SECONDS
 
@@ -98,16 +97,6 @@ def test_waits_by_design_are_allowed_on_top_of_the_guides_part() -> None:
     own, ansible = first.judged("el-like", by, [10.0, 9.0, 12.0])
     assert (own.value, own.limit, own.verdict) == (15, 15.0, "met")
     assert (ansible.value, ansible.verdict) == (0.5, "met")
-
-
-def test_the_longest_wait_of_all_runs_counts_and_the_median_of_the_first_jobs() -> None:
-    outcomes = [
-        Outcome(9, 9, {}, [], [], [], longest_wait=wait, to_first_new_job=to_first)
-        for wait, to_first in ((1.0, 1.0), (6.0, 2.0), (2.0, 9.0))
-    ]
-    to_first, longest = cutover.judged("el-like", outcomes)
-    assert (to_first.value, to_first.verdict) == (2.0, "met")
-    assert (longest.value, longest.verdict) == (6.0, "not met")
 
 
 def test_dry_runs_are_judged_as_runs_are() -> None:
