@@ -1,1 +1,1 @@
-"""Times migrations, re-runs and cut-overs beside the guide's commands and Ansible."""
+"""Times migrations and re-runs beside the guide's commands and Ansible."""

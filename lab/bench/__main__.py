@@ -9,37 +9,34 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.markdown import Markdown
 
 from lab.bench import peers, report
-from lab.bench.measure import Options, Section
-from lab.bench.rows import against, converged, cutover, fake, first, idle, rehearsals
+from lab.bench.measure import Section
+from lab.bench.rows import against, converged, first
 from lab.console import console, heading, say
 from lab.errors import LabError
 
-Rows = Mapping[str, Callable[[Options], Section]]
+Rows = Mapping[str, Callable[[int], Section]]
+"""What measures each row, given the number of runs."""
 
 ROWS: Rows = {
     "converged": converged.measured,
-    "idle": idle.measured,
-    "fake": fake.measured,
     "first": first.measured,
-    "cutover": cutover.measured,
     "fleet": converged.fleet,
-    "warm": rehearsals.warm,
-    "cold": rehearsals.cold,
 }
 
 
-def bench(rows: Rows, options: Options) -> dict[str, Section]:
+def bench(rows: Rows, pairs: int) -> dict[str, Section]:
     """Measure ROWS; one that fails is reported as such, and the others go on."""
     sections = {}
     for row, measure in rows.items():
         heading(row)
         try:
-            sections[row] = measure(options)
+            sections[row] = measure(pairs)
         except Exception as error:  # whatever it is: an hour's other rows must not be lost to it
             say(f"{row}: {error}")
             sections[row] = Section(row, failure=f"{type(error).__name__}: {error}")
@@ -52,8 +49,7 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
     names = ",".join(ROWS)
     parser.add_argument("--rows", help=f"some of {names} (default: all, or none with --against)")
     parser.add_argument("--pairs", type=int, default=5, help="runs of each (default: 5)")
-    parser.add_argument("--quick", action="store_true", help="one small run, to try the bench")
-    parser.add_argument("--publish", action="store_true", help="also into README.md and docs/")
+    parser.add_argument("--publish", action="store_true", help="also into docs/")
     parser.add_argument("--against", type=Path, help="also compare with this checkout's deploy")
     given = parser.parse_args(argv)
     chosen = (given.rows or ("" if given.against else names)).split(",")
@@ -61,12 +57,11 @@ def parsed(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error(f"no row {', '.join(unknown)}; there are {names}")
     if given.against and not (given.against / "deploy.py").is_file():
         parser.error(f"{given.against} is no checkout of this project")
-    is_whole = {*chosen} == {*ROWS} and given.pairs >= 5
-    if given.publish and (given.quick or given.against or not is_whole):
+    if given.publish and (given.against or {*chosen} != {*ROWS} or given.pairs < 5):
         parser.error("--publish takes all rows and 5 or more runs of each, no others")
     given.rows = {row: measure for row, measure in ROWS.items() if row in chosen}
     if given.against:
-        given.rows["against"], given.against = against.measured, given.against.resolve()
+        given.rows["against"] = partial(against.measured, given.against.resolve())
     return given
 
 
@@ -78,11 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if {"converged", "first"} & given.rows.keys():
             peers.require_ansible()
-        options = Options(1 if given.quick else given.pairs, given.quick, given.against)
-        sections = bench(given.rows, options)
-        console.print(Markdown(report.write(sections, options.pairs)), soft_wrap=False)
+        sections = bench(given.rows, given.pairs)
+        console.print(Markdown(report.write(sections, given.pairs)), soft_wrap=False)
         if given.publish:
-            report.publish(sections, options.pairs)
+            report.publish(sections, given.pairs)
     except KeyboardInterrupt:
         say("Interrupted; the lab was removed.")
         return 130

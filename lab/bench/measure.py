@@ -1,28 +1,15 @@
-"""Timed runs in turns, and figures that are judged against their limits."""
+"""Timed runs, and figures that are judged against their limits."""
 
 from __future__ import annotations
 
 import resource
 import statistics
 import time
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from lab.console import step
-
-Peer = TypeVar("Peer", bound=Hashable)
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Options:
-    """Runs of each peer, whether fleets are small, and a checkout to compare this one with."""
-
-    pairs: int = 5
-    quick: bool = False
-    against: Path | None = None
 
 
 class Sample(NamedTuple):
@@ -47,19 +34,6 @@ def _cpu_of_children() -> float:
 def seconds(samples: Iterable[Sample]) -> float:
     """Return the median wall time."""
     return statistics.median(sample.seconds for sample in samples)
-
-
-def in_turns(
-    contenders: Mapping[Peer, Callable[[], T]], pairs: int, title: str
-) -> dict[Peer, list[T]]:
-    """Run contenders in turns, each PAIRS times, after one run each that is not counted."""
-    found: dict[Peer, list[T]] = {peer: [] for peer in contenders}
-    for number in range(pairs + 1):
-        with step(f"{title}: round {number} of {pairs}" if number else f"{title}: not counted"):
-            results = {peer: contenders[peer]() for peer in rotated(tuple(contenders), number)}
-        for peer, result in results.items():
-            found[peer] += [result] if number else []
-    return found
 
 
 def rotated(peers: Sequence[T], number: int) -> Sequence[T]:

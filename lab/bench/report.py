@@ -1,4 +1,4 @@
-"""A bench's report: Markdown for a person, JSON for a machine, a table and a plot for README."""
+"""A bench's report: Markdown for a person, JSON for a machine, a table and a plot for docs/."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ from lab.paths import REPOSITORY
 
 FOLDER = REPOSITORY / "reports"
 COLUMNS = ("figure", "measured", "limit", "", "made of")
-README_COLUMNS = 4
 BEGIN, END = "<!-- bench: begin -->\n", "<!-- bench: end -->"
 
 Sections = Mapping[str, Section]
@@ -44,15 +43,15 @@ def _controller() -> dict[str, Any]:
     return found | {name: named[name] for name in ("pyinfra", "ansible-core") if name in named}
 
 
-def table(sections: Sections, columns: int = len(COLUMNS)) -> str:
-    """Return the first COLUMNS of a Markdown table of all figures."""
+def table(sections: Sections) -> str:
+    """Return a Markdown table of all figures."""
     lines: list[Sequence[str]] = [COLUMNS, ("---", "--:", "--:", "---", "---")]
     for row, section in sections.items():
         lines.append((f"**{section.title}**", "", "", "", ""))
         if section.failure:
             lines.append((row, "", "", "not measured", " ".join(section.failure[:200].split())))
         lines += [figure.cells for figure in section.figures]
-    return "".join(f"| {' | '.join(cells[:columns])} |\n" for cells in lines)
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def markdown(sections: Sections, pairs: int) -> str:
@@ -66,22 +65,18 @@ def markdown(sections: Sections, pairs: int) -> str:
     )
 
 
-def publish(sections: Sections, pairs: int, root: Path = REPOSITORY) -> None:
-    """Put the tables between the marks of README.md and docs/bench.md, and draw the plot."""
+def publish(sections: Sections, pairs: int, docs: Path = REPOSITORY / "docs") -> None:
+    """Put the table between the marks of docs/bench.md, and draw the plot."""
     if failed := [row for row, section in sections.items() if section.failure]:
         raise LabError(f"Not published, as these rows failed: {', '.join(failed)}")
-    texts = {
-        "README.md": table(sections, README_COLUMNS),
-        "docs/bench.md": markdown(sections, pairs),
-    }
-    for name, text in texts.items():
-        before, _, rest = (root / name).read_text().partition(BEGIN)
-        _, end, after = rest.partition(END)
-        if not end:
-            raise LabError(f"{name} has no {BEGIN.strip()} and {END}.")
-        (root / name).write_text(f"{before}{BEGIN}{text}{END}{after}")
+    page = docs / "bench.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise LabError(f"{page} has no {BEGIN.strip()} and {END}.")
+    page.write_text(f"{before}{BEGIN}{markdown(sections, pairs)}{END}{after}")
     figures = [figure for section in sections.values() for figure in section.figures]
-    (root / "docs" / "bench.svg").write_text(svg(figures))
+    (docs / "bench.svg").write_text(svg(figures))
 
 
 def svg(figures: Sequence[Figure]) -> str:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import importlib.util
 import itertools
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lab.bench import __main__ as command_line
-from lab.bench import deploy, measure, report
-from lab.bench.measure import Figure, Options, Sample, Section
-from lab.bench.rows import against, converged, cutover, fake, first
+from lab.bench import deploy, report
+from lab.bench.measure import Figure, Sample, Section
+from lab.bench.rows import against, converged, first
 from lab.errors import LabError
-from lab.load import Outcome
 from lab.run import Operation, Run
 from tasks.steps.proof import STABLE_SECONDS
 
@@ -39,10 +37,14 @@ def verdicts(figures: list[Figure]) -> list[str]:
     return [figure.verdict for figure in figures]
 
 
-def test_the_first_run_is_not_counted_and_another_peer_begins_each_round() -> None:
+def test_the_first_run_is_not_counted_and_another_peer_begins_each_round(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     number = itertools.count(1)
-    found = measure.in_turns({"a": number.__next__, "b": number.__next__}, 2, "test")
-    assert found == {"a": [4, 5], "b": [3, 6]}
+    monkeypatch.setattr(converged, "timed", lambda action, hosts: Sample(next(number), 0))
+    found = converged.in_turns({"misp-el": []}, {"a": print, "b": print}, 2)
+    counted = {peer: [one.seconds for one in runs] for peer, runs in found["misp-el"].items()}
+    assert counted == {"a": [4, 5], "b": [3, 6]}
 
 
 def test_a_figure_is_judged_by_its_value_and_not_by_what_is_shown_of_it() -> None:
@@ -64,14 +66,6 @@ def test_proof_and_the_pauses_of_the_drain_are_waits_by_design() -> None:
     assert first.waited(ran(stamped=STAMPED)) == STABLE_SECONDS + 1.0
     with pytest.raises(LabError, match="no proof or no drain"):
         first.waited(ran(stamped=STAMPED[:5]))
-
-
-def test_answers_are_read_by_the_command_as_a_fake_host_gets_it() -> None:
-    log = (
-        "[misp-el]     >>> sudo -H -n sh -c 'sh -c '\"'\"'eval \"$(cat)\"'\"'\"' -- look'\n"
-        "[misp-el]     @system\n    [misp-el]     Loaded fact\n[misp-el]      two\n"
-    )
-    assert fake.answers(log) == {"sh -c 'eval \"$(cat)\"' -- look": ["@system", " two"]}
 
 
 def test_a_deploy_that_changed_something_or_left_a_host_out_is_no_measurement() -> None:
@@ -105,16 +99,6 @@ def test_waits_by_design_are_allowed_on_top_of_the_guides_part() -> None:
     assert (ansible.value, ansible.verdict) == (0.5, "met")
 
 
-def test_the_longest_wait_of_all_runs_counts_and_the_median_of_the_first_jobs() -> None:
-    outcomes = [
-        Outcome(9, 9, {}, [], [], [], longest_wait=wait, to_first_new_job=to_first)
-        for wait, to_first in ((1.0, 1.0), (6.0, 2.0), (2.0, 9.0))
-    ]
-    to_first, longest = cutover.judged("el-like", outcomes)
-    assert (to_first.value, to_first.verdict) == (2.0, "met")
-    assert (longest.value, longest.verdict) == (6.0, "not met")
-
-
 def test_dry_runs_are_judged_as_runs_are() -> None:
     by = {"deploy": samples(2), "dry run": samples(3), "ansible": samples(10), "floor": samples(1)}
     figures = converged.judged({"misp-el": by})
@@ -132,16 +116,6 @@ def test_a_fleet_is_judged_against_one_of_its_hosts_and_by_host() -> None:
     assert cpu.value == pytest.approx(0.7 / 20)
 
 
-def test_a_growth_that_bends_is_seen_where_a_line_still_fits() -> None:
-    line = {size: 2 + 0.02 * size for size in (50, 100, 200, 400)}
-    assert verdicts(fake.judged(line, line)) == ["met"] * 5
-    bent = {size: value + 2e-5 * size**2 for size, value in line.items()}
-    assert verdicts(fake.judged(bent, line)) == ["met", "met", "not met", "met", "met"]
-    square = {size: 0.001 * size**2 for size in line}
-    assert verdicts(fake.judged(square, square))[1:] == ["not met"] * 4
-    assert fake.bend({50: 3.0, 100: 3.0, 200: 3.0, 400: 4.0}) == math.inf
-
-
 def test_two_checkouts_are_compared_by_the_median_of_the_rounds_ratios() -> None:
     rounds = [
         {"this": {"run": this}, "other": {"run": other}}
@@ -152,34 +126,33 @@ def test_two_checkouts_are_compared_by_the_median_of_the_rounds_ratios() -> None
 
 
 def test_a_row_that_fails_is_reported_and_nothing_is_published(tmp_path: Path) -> None:
-    def fails(options: Options) -> Section:
+    def fails(pairs: int) -> Section:
         raise LabError("no engine")
 
-    def works(options: Options) -> Section:
-        return Section("Warm", [Figure("a", 2.0, 3.0)], details={"times": samples(1)})
+    def works(pairs: int) -> Section:
+        return Section("Fleet", [Figure("a", 2.0, 3.0)], details={"times": samples(1)})
 
-    found = command_line.bench({"first": fails, "warm": works}, Options())
+    found = command_line.bench({"first": fails, "fleet": works}, 5)
     data = json.loads(json.dumps(found, default=report.plain))
     assert data["first"]["failure"] == "LabError: no engine"
-    assert data["warm"]["figures"][0]["verdict"] == "met"
+    assert data["fleet"]["figures"][0]["verdict"] == "met"
     with pytest.raises(LabError, match="Not published"):
         report.publish(found, 5, tmp_path)
-    (tmp_path / "docs").mkdir()
-    for name in ("README.md", "docs/bench.md"):
-        (tmp_path / name).write_text(f"before\n{report.BEGIN}old\n{report.END}\nafter\n")
-    report.publish({"warm": found["warm"]}, 5, tmp_path)
-    table = report.table({"warm": found["warm"]}, 4)
-    expected = f"before\n{report.BEGIN}{table}{report.END}\nafter\n"
-    assert (tmp_path / "README.md").read_text() == expected
-    assert 'width="133.3"' in (tmp_path / "docs/bench.svg").read_text()
+    page = tmp_path / "bench.md"
+    page.write_text(f"before\n{report.BEGIN}old\n{report.END}\nafter\n")
+    fleet = {"fleet": found["fleet"]}
+    report.publish(fleet, 5, tmp_path)
+    table = report.markdown(fleet, 5)
+    assert page.read_text() == f"before\n{report.BEGIN}{table}{report.END}\nafter\n"
+    assert 'width="133.3"' in (tmp_path / "bench.svg").read_text()
 
 
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ("--publish --rows fake", "--publish takes all rows"),
-        ("--publish --quick", "--publish takes all rows"),
-        ("--rows converged,fats", "no row fats; there are converged,idle,fake,first"),
+        ("--publish --rows fleet", "--publish takes all rows"),
+        ("--publish --pairs 4", "--publish takes all rows"),
+        ("--rows converged,fats", "no row fats; there are converged,first"),
         ("--against /nowhere", "no checkout"),
     ],
 )

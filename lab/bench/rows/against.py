@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import mean, median
 
 from lab.bench import deploy
-from lab.bench.measure import Figure, Options, Section, rotated, timed
+from lab.bench.measure import Figure, Section, rotated, timed
 from lab.bench.rows import converged, first
 from lab.console import step
 from lab.hosts import LabHost
@@ -20,12 +20,11 @@ THIS, OTHER = "this", "other"
 Turn = dict[str, float]  # what one checkout took in one round, by what was measured
 
 
-def measured(options: Options) -> Section:
+def measured(other: Path, pairs: int) -> Section:
     """Compare converged runs on a fleet, then first migrations of fresh hosts."""
-    assert options.against  # noqa: S101 # the command line asks for this row only with it
-    checkouts = {THIS: REPOSITORY, OTHER: options.against}
-    rounds: list[dict[str, Turn]] = [{THIS: {}, OTHER: {}} for _ in range(options.pairs)]
-    with deploy.converged(converged.fleet_specs(options)) as lab:
+    checkouts = {THIS: REPOSITORY, OTHER: other}
+    rounds: list[dict[str, Turn]] = [{THIS: {}, OTHER: {}} for _ in range(pairs)]
+    with deploy.converged(converged.FLEET) as lab:
         scopes = converged.scopes(list(lab))
         for number, turns in enumerate(rounds):
             for scope, hosts in scopes.items():
@@ -41,7 +40,7 @@ def measured(options: Options) -> Section:
                 migrate = partial(deploy.on, lab, [host], "-y", checkout=checkouts[name])
                 sample = first.migrated(host, migrate)
                 turns[name][f"first migration, fresh {base} [s]"] = sample.seconds
-    title = f"This checkout / {options.against.name}"
+    title = f"This checkout / {other.name}"
     return Section(title, compared(rounds), [host.origin for host in lab], {"rounds": rounds})
 
 

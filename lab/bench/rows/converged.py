@@ -10,7 +10,9 @@ from pathlib import Path
 from statistics import mean, median
 
 from lab.bench import deploy, peers
-from lab.bench.measure import Figure, Options, Sample, Section, in_turns, ratio, seconds, timed
+from lab.bench.measure import Figure, Sample, Section, ratio, rotated, seconds, timed
+from lab.bench.rows.first import BASES
+from lab.console import step
 from lab.hosts import LabHost
 from lab.topology import QUEUES, REHEARSAL, HostSpec
 
@@ -20,12 +22,19 @@ MOST_ROUND_TRIPS = 12
 MOST_OF_ONE_HOST = 3.0
 MOST_CPU_A_HOST = 0.35
 
+# Small hosts, so that twenty of them have room.
+_DATA = {"misp_workers": dict.fromkeys(QUEUES, 1)}
+FLEET = [
+    HostSpec(f"fleet-{number:02}", base, profile=BASES[base], waiting_jobs=0, data=_DATA)
+    for number, base in enumerate([*BASES] * 10)
+]
+
 Action = Callable[[Sequence[LabHost]], object]
-Times = Mapping[str, Mapping[str, Sequence[Sample]]]
+Times = dict[str, dict[str, list[Sample]]]
 """By scope (which hosts), then by peer."""
 
 
-def measured(options: Options) -> Section:
+def measured(pairs: int) -> Section:
     """Measure one host of each family, and both at once."""
     counted = []
     with deploy.converged(REHEARSAL) as lab, tempfile.TemporaryDirectory() as folder:
@@ -38,7 +47,7 @@ def measured(options: Options) -> Section:
             ANSIBLE: playbook.run,
             FLOOR: peers.floor,
         }
-        times = _in_turns(every, actions, options)
+        times = in_turns(scopes(every), actions, pairs)
         for name, option in (RUN, "-y"), (DRY, "--dry"):
             for host in every:
                 trips = deploy.round_trips(deploy.on(lab, [host], option, "--debug"))
@@ -47,14 +56,19 @@ def measured(options: Options) -> Section:
     return Section("Converged hosts", [*judged(times), *counted], origins, times)
 
 
-def _in_turns(hosts: Sequence[LabHost], actions: Mapping[str, Action], options: Options) -> Times:
-    contenders = {
-        (scope, peer): partial(timed, action, some)
-        for scope, some in scopes(hosts).items()
-        for peer, action in actions.items()
-    }
-    found = in_turns(contenders, options.pairs, "converged hosts")
-    return {scope: {peer: found[scope, peer] for peer in actions} for scope in scopes(hosts)}
+def in_turns(
+    hosts: Mapping[str, Sequence[LabHost]], actions: Mapping[str, Action], pairs: int
+) -> Times:
+    """Run every action in every scope, PAIRS times, after one run of each that is not counted."""
+    found: Times = {scope: {peer: [] for peer in actions} for scope in hosts}
+    contenders = [(scope, peer) for scope in hosts for peer in actions]
+    for number in range(pairs + 1):
+        with step(f"round {number} of {pairs}" if number else "a round that is not counted"):
+            for scope, peer in rotated(contenders, number):
+                sample = timed(actions[peer], hosts[scope])
+                if number:
+                    found[scope][peer].append(sample)
+    return found
 
 
 def judged(times: Times) -> list[Figure]:
@@ -72,22 +86,12 @@ def scopes(hosts: Sequence[LabHost]) -> dict[str, Sequence[LabHost]]:
     return {**{host.name: [host] for host in hosts[:2]}, f"{len(hosts)} hosts": hosts}
 
 
-def fleet_specs(options: Options) -> list[HostSpec]:
-    """Give twenty small hosts, of two families in turn."""
-    few = {"misp_workers": dict.fromkeys(QUEUES, 1)}
-    families = (("debian-12", "2.5.1"), ("el-like", "2.4.199"))
-    return [
-        HostSpec(f"fleet-{number:02}", *families[number % 2], waiting_jobs=0, data=few)
-        for number in range(4 if options.quick else 20)
-    ]
-
-
-def fleet(options: Options) -> Section:
+def fleet(pairs: int) -> Section:
     """Measure a host of each family of a fleet, and the whole fleet."""
-    with deploy.converged(fleet_specs(options)) as lab:
+    with deploy.converged(FLEET) as lab:
         every = list(lab)
         actions: dict[str, Action] = {RUN: partial(deploy.again, lab), FLOOR: peers.floor}
-        times = _in_turns(every, actions, options)
+        times = in_turns(scopes(every), actions, pairs)
         cpu = {peer: deploy.watched(every, action)[1] for peer, action in actions.items()}
     figures = fleet_judged(times, len(every), cpu)
     return Section("Fleet", figures, [host.origin for host in every], times)

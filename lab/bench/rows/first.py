@@ -12,7 +12,7 @@ from statistics import median
 
 from lab import misp, verify
 from lab.bench import deploy, peers
-from lab.bench.measure import Figure, Options, Sample, Section, ratio, rotated, seconds, timed
+from lab.bench.measure import Figure, Sample, Section, ratio, rotated, seconds, timed
 from lab.console import step
 from lab.errors import LabError
 from lab.hosts import LabHost
@@ -22,16 +22,16 @@ from lab.topology import HostSpec
 
 PEERS = ("deploy", "guide", "ansible")
 BASES = {"debian-12": "2.5.1", "el-like": "2.4.199"}
-STABLE_SECONDS = 8.0  # how old the proof lets the new workers grow, see tasks/proof.py
+STABLE_SECONDS = 8.0  # how old the proof lets the new workers grow, see tasks/steps/proof.py
 MOST_OF_GUIDE = 1.25
 MOST_OF_ANSIBLE = 0.5
 
 
-def measured(options: Options) -> Section:
+def measured(pairs: int) -> Section:
     """Measure as many labs as there are pairs."""
     times: dict[str, dict[str, list[Sample]]] = {base: defaultdict(list) for base in BASES}
     waits: dict[str, list[float]] = defaultdict(list)
-    for number in range(options.pairs):
+    for number in range(pairs):
         with fresh(PEERS) as lab, tempfile.TemporaryDirectory() as folder:
             origins = [host.origin for host in lab]
             playbook = peers.Playbook(list(lab), Path(folder))
