@@ -33,7 +33,9 @@ def measured(other: Path, pairs: int) -> Section:
                         turns[name] |= _turn(lab, hosts, checkouts[name], scope)
     *single, every = (f"converged run, {scope} [s]" for scope in scopes)
     for turn in (turn for turns in rounds for turn in turns.values()):
-        turn[f"{every} / one host"] = turn[every] / mean(turn[one] for one in single)
+        turn[f"converged run, {len(lab.hosts)} hosts / one host"] = turn[every] / mean(
+            turn[one] for one in single
+        )
     for number, turns in enumerate(rounds):
         with first.fresh((THIS, OTHER)) as lab:
             for base, name, host in first.hosts_in_turns(lab, (THIS, OTHER), number):
