@@ -10,12 +10,12 @@ no worker knows, and only who has taken it out of its list has it.
 import time
 from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
-from tasks.host.clock import Clock
 from tasks.host.jobs import OldJob, Rename, compact, is_id, named, new_id, new_record, old_job
 from tasks.host.new_backend import Lock, truth
 from tasks.host.old_backend import delayed_until, is_scheduled_task, old_lists
 from tasks.host.queues import HELD, MARK_SECONDS, MOVED, Backend
 from tasks.host.replies import PAGE, parsed, records
+from tasks.host.waiting import Clock
 
 _DELAYED_TIMES = "_schdlr_"
 

@@ -5,11 +5,11 @@ import time
 from typing import Any, Callable, List, Tuple
 
 from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
-from tasks.host.clock import Clock
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp
 from tasks.host.queues import Backend, OldBackend
 from tasks.host.site import Desired, Site
+from tasks.host.waiting import Clock
 
 LEFT = "not converted: "  # how a line about a record begins that stays where it is
 

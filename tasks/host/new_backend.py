@@ -5,13 +5,13 @@ Workers may take jobs at any moment. Whatever has to be one step for them is a s
 
 import re
 from contextlib import suppress
-from typing import List, Union
+from typing import List, NamedTuple, Optional, Union
 
-from tasks.host.clock import Clock
 from tasks.host.errors import HostError
 from tasks.host.queues import ASIDE, LOCK, MOVED, MOVING, NEW_QUEUES, Backend, NewBackend
-from tasks.host.redis import RedisError, RedisGoneError, Reply
+from tasks.host.redis import RedisError, Reply
 from tasks.host.replies import escaped, matching, number, odd, plain, text
+from tasks.host.waiting import Clock
 
 LOCK_SECONDS = 30  # longer than one job takes to move
 LOCK_PATIENCE = 600
@@ -65,6 +65,15 @@ class BusyError(HostError):
     """Another host moves jobs out of the same Redis."""
 
 
+class Client(NamedTuple):
+    """A connection to the new backend's Redis, to any of its databases."""
+
+    id: int
+    port: int  # at the client's end; 0 through a socket file
+    command: bytes  # its last one; blpop while a worker waits for a job
+    database: int
+
+
 def look(new: Backend, database: int) -> NewBackend:
     """Return what the new backend has, and whether its Redis is fit for it."""
     waiting = {queue: _length(new, queue) for queue in NEW_QUEUES}
@@ -73,7 +82,7 @@ def look(new: Backend, database: int) -> NewBackend:
         foreign_keys=foreign_keys(new),
         aside=_lengths(new, ASIDE),
         moving=_lengths(new, MOVING),
-        blocked_clients=blocked_clients(new, database),
+        blocked_clients=len(waiting_clients(clients(new) or [], database)),
         eviction=eviction(new),
     )
 
@@ -105,27 +114,35 @@ def foreign_keys(new: Backend) -> List[str]:
     return [plain(key) for key in foreign[:_SHOWN]]
 
 
-def blocked_clients(new: Backend, database: int) -> int:
-    """Return how many clients wait for a job in a database; 0 where an ACL forbids the question."""
+def clients(new: Backend) -> Optional[List[Client]]:
+    """Return all clients; None where an ACL forbids the question."""
     try:
-        clients = text(new.redis.command("CLIENT", "LIST"), "its clients", _CLIENTS_BYTES) or b""
-    except RedisGoneError:
-        raise
+        reply = new.redis.command("CLIENT", "LIST")
     except RedisError:
-        return 0
-    waiting = 0
-    for line in clients.splitlines():
-        words = line.split(b" ")
-        waiting += b"cmd=blpop" in words and b"db=" + str(database).encode() in words
-    return waiting
+        return None
+    lines = (text(reply, "its clients", _CLIENTS_BYTES) or b"").splitlines()
+    return [client for client in map(_client, lines) if client is not None]
+
+
+def _client(line: bytes) -> Optional[Client]:
+    """One line of CLIENT LIST."""
+    words = dict(word.split(b"=", 1) for word in line.split(b" ") if b"=" in word)
+    port = words.get(b"addr", b"").rpartition(b":")[2]
+    numbers = (words.get(b"id", b""), port, words.get(b"db", b""))
+    if not all(re.match(rb"[0-9]{1,18}\Z", one) for one in numbers):
+        return None
+    return Client(int(numbers[0]), int(port), words.get(b"cmd", b""), int(numbers[2]))
+
+
+def waiting_clients(found: List[Client], database: int) -> List[Client]:
+    """Return those that wait for a job in a database."""
+    return [one for one in found if one.command == b"blpop" and one.database == database]
 
 
 def eviction(new: Backend) -> str:
     """Return what Redis does when its memory is full; empty where an ACL forbids the question."""
     try:
         info = text(new.redis.command("INFO", "memory"), "its memory", 65536) or b""
-    except RedisGoneError:
-        raise
     except RedisError:
         return ""
     found = re.search(rb"^maxmemory_policy:([a-z-]{1,40})\r?$", info, re.MULTILINE)
@@ -136,8 +153,6 @@ def put_aside(new: Backend) -> bool:
     """Move what waits to lists that no worker knows. False: this Redis allows no scripts."""
     try:
         _move(new, _PUT_ASIDE)
-    except RedisGoneError:
-        raise
     except RedisError:
         return False
     return True
@@ -187,7 +202,7 @@ class Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(RedisError):  # it ends by itself; what went wrong before matters more
+        with suppress(HostError):  # it ends by itself; what went wrong before matters more
             self._new.redis.command("EVAL", _RELEASE, 1, self._key, self._token)
 
     def renew(self) -> None:

@@ -7,7 +7,6 @@ written by any local user, so sizes are bounded and no byte is an error.
 """
 
 import os
-import signal
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
@@ -215,14 +214,6 @@ class Workers:
         own = [pid for pid in pids if self.exists(pid)]
         return signal_as(self.user, own, number) if own else []
 
-    def stop(self, pid: int) -> None:
-        """Freeze it."""
-        self.send([pid], signal.SIGSTOP)
-
-    def cont(self, pid: int) -> None:
-        """Let it go on."""
-        self.send([pid], signal.SIGCONT)
-
     def is_stopped(self, pid: int) -> bool:
         """Whether it is frozen by now."""
         now = process(self.proc, pid)
@@ -242,14 +233,6 @@ class Workers:
         one = self._mine.get(pid)
         sockets = one.sockets() if one is not None and one.is_alive else set()
         return {row.port for row in tcp_rows(self.proc) if row.inode in sockets}
-
-    def now(self) -> float:
-        """Seconds since some moment."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
 
 
 def process(proc: str, pid: int) -> Optional[Process]:

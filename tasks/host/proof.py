@@ -6,11 +6,11 @@ from typing import Dict, List
 
 from tasks.host import files, gate, proof_jobs, tree
 from tasks.host import workers as workers_
-from tasks.host.clock import Clock
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp, misp_version
 from tasks.host.parts import Proof
 from tasks.host.site import Desired, Site
+from tasks.host.waiting import Clock
 
 
 class ProofError(HostError):

@@ -5,10 +5,10 @@ Every version of MISP has it, it touches no database, and its output is known.
 
 from typing import Any, Dict, List, NamedTuple, Optional
 
-from tasks.host.clock import Clock
 from tasks.host.jobs import OldJob, new_id, new_record
 from tasks.host.queues import Backend
 from tasks.host.replies import RECORD_BYTES, escaped, matching, number, parsed, records, text
+from tasks.host.waiting import Clock
 
 _READY = "Successfully connected to Redis"
 _STATUS_SECONDS = 3600  # of a test job's state, should nobody be there to remove it

@@ -8,13 +8,13 @@ set in one step with its arrival makes a repetition skip it.
 
 from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
 
-from tasks.host.clock import Clock
 from tasks.host.conversion import release_held
 from tasks.host.errors import WebUserError
 from tasks.host.jobs import NewJob, Rename, named, new_id, new_job, old_record
 from tasks.host.new_backend import Lock, exists, take_back, truth
 from tasks.host.queues import MARK_SECONDS, MOVED, MOVING, NEW_QUEUES, Backend
 from tasks.host.replies import PAGE, number, page, records, text
+from tasks.host.waiting import Clock
 
 # Writes input of a job into a file of the web user's, whole, over one of that name if need be, and
 # returns its absolute path. MISP's old workers read and remove it (FileAccessTool::readAndDelete).

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from tasks import backlog, drain
 from tasks.host import (
     conversion,
-    idle,
     new_backend,
     old_backend,
     proof_jobs,
-    retirement,
-    stopping,
+    retire,
     way_back,
 )
+from tasks.host import drain as host_drain
 from tasks.host.queues import LOCK, OldBackend
 from tests.redis_server import Connection
 from tests.simulation.kernel import Actor, Kernel
@@ -27,7 +26,6 @@ from tests.simulation.world import (
     NewWorker,
     SimulatedGroup,
     SimulatedOldWorkers,
-    SimulatedProcesses,
     Task,
     World,
     backends,
@@ -65,7 +63,6 @@ class Schedule:
         self.world = World(self.kernel, old, new)
         self.group = SimulatedGroup(self.world)
         self.old_workers = SimulatedOldWorkers(self.world)
-        self.processes = SimulatedProcesses(self.world)
         self.neighbour: NewWorker | None = None
         self.timeout = 20  # drain_timeout
         self._dies_in = ""
@@ -248,7 +245,7 @@ class Schedule:
         self._drain(leftovers)
         if self.old_workers.is_enabled:
             self._enter("retire")
-            retirement.retire(
+            retire.end_workers(
                 self._look,
                 self._convert if leftovers == "convert" else None,
                 self.old_workers,
@@ -286,11 +283,10 @@ class Schedule:
         way_back.move_back(old, new, self.world.store, self.world.rename, self.kernel)
 
     def _heal(self) -> None:
-        _, new = backends(self.world)
-        pids = [pid for pid in self.group.live().values() if pid]
-        problem = idle.heal(new, pids, self.processes)
+        problem = self.group.freeze([]).problem
         if problem:
             raise RunFailedError(problem)
+        host_drain.thaw_all(self.group)
 
     def _set_enabled(self, value: bool) -> None:
         self.kernel.step()
@@ -302,7 +298,7 @@ class Schedule:
 
     def _stop_new_workers(self) -> None:
         self._enter("stop workers")
-        stopping.stop_idle_workers(self.group, self.kernel, self.timeout)
+        host_drain.stop_group(self.group, self.kernel, self.timeout)
 
     def _drain(self, leftovers: str) -> None:
         if not self.old_workers.is_enabled:

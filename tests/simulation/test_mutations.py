@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import conversion, idle, jobs, new_backend, retirement, way_back
+from tasks.host import conversion, drain, idle, jobs, new_backend, retire, way_back
 from tasks.host.errors import DrainLimitError
 from tasks.host.queues import ASIDE, NEW_QUEUES, Backend
 from tests.simulation.conftest import Lines
@@ -50,14 +50,13 @@ def _mark_of_its_own_step(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_look_after_quit(patch: pytest.MonkeyPatch) -> None:
-    def retire(look: Any, convert: Any, workers: Any, limit: float, clock: Any) -> None:
+    def end_workers(look: Any, convert: Any, workers: Any, limit: float, clock: Any) -> None:
         if look().has_work(with_scheduled=convert is None):
             raise DrainLimitError("work")
         workers.hold()
-        workers.quit()
-        retirement._wait_until_gone(workers, limit, clock)
+        retire._wait_until_gone(workers, limit, clock)
 
-    patch.setattr(retirement, "retire", retire)
+    patch.setattr(retire, "end_workers", end_workers)
 
 
 def _nothing_taken_back(patch: pytest.MonkeyPatch) -> None:
@@ -149,7 +148,7 @@ def _no_settling(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_thaw(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(idle, "heal", lambda new, _pids, _processes: idle._taken_back(new))
+    patch.setattr(drain, "thaw_all", lambda _group: None)
 
 
 MUTATIONS: dict[str, Mutation] = {

@@ -21,7 +21,7 @@ def listed(new: Backend, name: str) -> list[bytes]:
 class Refusing(Redis):
     """An ACL forbids some commands."""
 
-    def __init__(self, redis: Redis, *forbidden: str, error: type[RedisError] = RedisError) -> None:
+    def __init__(self, redis: Redis, *forbidden: str, error: type[HostError] = RedisError) -> None:
         self._redis, self._forbidden, self._error = redis, forbidden, error
 
     def command(self, *words: Word) -> Reply:
@@ -51,7 +51,8 @@ def test_keys_of_somebody_else_are_named(new: Backend) -> None:
 
 def test_clients_that_wait_in_the_database_are_counted(new: Backend) -> None:
     text = b"id=1 addr=a:1 db=1 cmd=blpop\nid=2 addr=a:2 db=11 cmd=blpop\nid=3 db=1 cmd=get\n"
-    assert new_backend.blocked_clients(Backend(LyingRedis(text), P), 1) == 1
+    found = new_backend.clients(Backend(LyingRedis(text), P))
+    assert [one.id for one in new_backend.waiting_clients(found or [], 1)] == [1]
 
 
 @pytest.mark.parametrize(("command", "ask"), [("CLIENT", "blocked"), ("INFO", "eviction")])

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,13 +206,13 @@ def test_freeze_and_thaw_as_the_web_user(sleeper: subprocess.Popen[bytes]) -> No
     one = Table().get(sleeper.pid)
     assert one is not None
     workers = Workers(NOBODY, [one])
-    workers.stop(one.pid)
+    workers.send([one.pid], signal.SIGSTOP)
     for _ in range(100):
         if workers.is_stopped(one.pid):
             break
-        workers.sleep(0.01)
+        time.sleep(0.01)
     assert workers.is_stopped(one.pid)
-    workers.cont(one.pid)
+    workers.send([one.pid], signal.SIGCONT)
     assert workers.send([one.pid], signal.SIGTERM) == [one.pid]
     assert sleeper.wait(5) == -signal.SIGTERM
     assert not workers.exists(one.pid)
