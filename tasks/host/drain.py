@@ -6,7 +6,6 @@ kills the children of a supervisord that is stopped, so jobs whose worker has en
 waited for as well.
 """
 
-import os
 import signal
 from contextlib import suppress
 from typing import Callable, Dict, List, NamedTuple, Sequence
@@ -78,19 +77,13 @@ def freeze_with(one: Misp) -> Freeze:
     return freeze
 
 
-def roots(site: Site) -> List[str]:
-    """MISP's folder, and the one that it is if that is a link."""
-    return sorted({site.misp_root, os.path.realpath(site.misp_root)})
-
-
 def jobs(site: Site, web: WebUser, table: Table) -> List[Process]:
     """The new backend's jobs of this MISP; BackgroundJob.php leaves them one variable."""
-    folders = roots(site)
+    below = tuple(root + "/" for root in site.roots)
     return [
         one
         for one in table.of_users(web.uid, 0)
-        if (one.cwd + "/").startswith(tuple(root + "/" for root in folders))
-        and "BACKGROUND_JOB_ID" in one.environ
+        if (one.cwd + "/").startswith(below) and "BACKGROUND_JOB_ID" in one.environ
     ]
 
 
@@ -100,13 +93,13 @@ def strays(site: Site, uid: int, table: Table) -> List[Process]:
     Debian's unit leaves them (KillMode=process): they go on taking jobs, and nobody counts, logs or
     stops them. They belong to PID 1 then, which those of another supervisord do not.
     """
-    folders = roots(site)
+    roots = site.roots
     return [
         one
         for one in table.of_users(uid)
         if one.parent == 1
         and any(word in one.argv for word in _COMMANDS)
-        and one.is_below(folders)
+        and one.is_below(roots)
         and (one.unit == site.unit or one.environ.get("SUPERVISOR_GROUP_NAME") == GROUP)
     ]
 
