@@ -3,6 +3,7 @@
 Workers may take jobs at any moment. Whatever has to be one step for them is a script inside Redis.
 """
 
+import os
 import re
 from contextlib import suppress
 from typing import List, NamedTuple, Optional, Union
@@ -20,10 +21,10 @@ _KEYS = 20000  # as many are looked at
 _SHOWN = 3
 _CLIENTS_BYTES = 8 * 1024 * 1024
 
-# KEYS: the queues' lists and those beside them, in pairs. All move in one step, so a job is always
-# in one of the two; what was set aside first stays first. A key of another type fails at the first
-# command, when nothing has changed yet.
-_PUT_ASIDE = """
+# KEYS: the queues' lists and those beside them, in pairs. ARGV: "aside", or "back" for all of it in
+# the queues. All move in one step, so a job is always in one of the two; what was set aside first
+# stays first. A key of another type fails at the first command, when nothing has changed yet.
+_MOVE = """
 for i = 1, #KEYS, 2 do redis.call("LLEN", KEYS[i]) redis.call("LLEN", KEYS[i + 1]) end
 for i = 1, #KEYS, 2 do
   if redis.call("EXISTS", KEYS[i]) == 1 then
@@ -36,16 +37,7 @@ for i = 1, #KEYS, 2 do
       redis.call("DEL", KEYS[i])
     end
   end
-end
-return 1
-"""
-_TAKE_BACK = """
-for i = 1, #KEYS, 2 do redis.call("LLEN", KEYS[i]) redis.call("LLEN", KEYS[i + 1]) end
-for i = 1, #KEYS, 2 do
-  if redis.call("EXISTS", KEYS[i + 1]) == 1 then
-    for _, job in ipairs(redis.call("LRANGE", KEYS[i], 0, -1)) do
-      redis.call("RPUSH", KEYS[i + 1], job)
-    end
+  if ARGV[1] == "back" and redis.call("EXISTS", KEYS[i + 1]) == 1 then
     redis.call("RENAME", KEYS[i + 1], KEYS[i])
   end
 end
@@ -152,7 +144,7 @@ def eviction(new: Backend) -> str:
 def put_aside(new: Backend) -> bool:
     """Move what waits to lists that no worker knows. False: this Redis allows no scripts."""
     try:
-        _move(new, _PUT_ASIDE)
+        _move(new, "aside")
     except RedisError:
         return False
     return True
@@ -161,13 +153,13 @@ def put_aside(new: Backend) -> bool:
 def take_back(new: Backend) -> None:
     """Move what was set aside back to the heads of the queues."""
     if exists(new, *[ASIDE + queue for queue in NEW_QUEUES]):
-        _move(new, _TAKE_BACK)
+        _move(new, "back")
 
 
-def _move(new: Backend, script: str) -> None:
+def _move(new: Backend, where: str) -> None:
     names = [name for queue in NEW_QUEUES for name in (queue, ASIDE + queue)]
     keys = [new.key(name) for name in names]
-    truth(new.redis.command("EVAL", script, len(keys), *keys), "a move of jobs")
+    truth(new.redis.command("EVAL", _MOVE, len(keys), *keys, where), "a move of jobs")
 
 
 def truth(reply: Reply, what: str) -> bool:
@@ -183,8 +175,9 @@ class Lock:
     A run that was killed leaves it for at most LOCK_SECONDS.
     """
 
-    def __init__(self, new: Backend, token: str, clock: Clock) -> None:
-        self._new, self._token, self._clock = new, token, clock
+    def __init__(self, new: Backend, clock: Clock) -> None:
+        self._new, self._clock = new, clock
+        self._token = os.urandom(16).hex()
         self._key = new.key(LOCK)
         self._renewed = 0.0
 

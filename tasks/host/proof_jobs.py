@@ -7,7 +7,7 @@ from typing import Any, Dict, List, NamedTuple, Optional
 
 from tasks.host.jobs import OldJob, new_id, new_record
 from tasks.host.queues import Backend
-from tasks.host.replies import RECORD_BYTES, escaped, matching, number, parsed, records, text
+from tasks.host.replies import RECORD_BYTES, escaped, matching, number, parsed, text
 from tasks.host.waiting import Clock
 
 _READY = "Successfully connected to Redis"
@@ -71,9 +71,7 @@ class _TestJob:
 
     def take_back(self) -> None:
         """If no worker has it yet, so that no later one runs it."""
-        for record in records(self._new.redis, self._new.key(self.queue)):
-            if self._id.encode() in record:
-                self._new.redis.command("LREM", self._new.key(self.queue), 1, record)
+        self._new.redis.command("LREM", self._new.key(self.queue), 1, self._record)
 
     def _state(self) -> Dict[str, Any]:
         reply = self._new.redis.command("GET", self._state_key)

@@ -253,7 +253,7 @@ class Schedule:
                 self.kernel,
             )
             self.old_workers.is_enabled = False
-        old_backend.forget_dead_workers(old, self._is_old_worker, HOST)
+        old_backend.forget_dead_workers(old, self.world.old_workers, HOST)
 
     def _prove(self) -> None:
         self.kernel.sleep(self.random.choice((0.05, 1, 5)))
@@ -321,20 +321,17 @@ class Schedule:
 
     def _look(self) -> OldBackend:
         old, _ = backends(self.world)
-        return old_backend.look(old, self._is_old_worker, HOST, self.kernel.epoch())
+        return old_backend.look(old, self.world.old_workers, HOST, self.kernel.epoch())
 
-    def _is_old_worker(self, pid: int) -> bool:
-        return pid in self.world.old_workers
-
-    def _convert(self) -> conversion.Conversion:
+    def _convert(self) -> conversion.Moved:
         old, new = backends(self.world)
-        copy = conversion.copy_of_old_jobs(old)
+        lists = conversion.lists_of_old_jobs(old)
         self._enter("convert")
-        return conversion.convert(old, new, copy, self.world.rename, self.kernel)
+        return conversion.convert(old, new, lists, self.world.rename, self.kernel)
 
-    def _finish(self) -> conversion.Conversion:
+    def _finish(self) -> conversion.Moved:
         old, new = backends(self.world)
-        return conversion.finish_conversion(old, new, self.world.rename, self.kernel)
+        return conversion.convert(old, new, {}, self.world.rename, self.kernel)
 
     # --- what has to hold ---
 

@@ -84,7 +84,7 @@ def _id_not_derived(patch: pytest.MonkeyPatch) -> None:
     run = [0]
     move_back = way_back.move_back
 
-    def counted(*args: Any) -> way_back.WayBack:
+    def counted(*args: Any) -> conversion.Moved:
         run[0] += 1
         return move_back(*args)
 
@@ -144,7 +144,7 @@ def _no_row_of_what_had_arrived(patch: pytest.MonkeyPatch) -> None:
 
 def _no_settling(patch: pytest.MonkeyPatch) -> None:
     """A deploy puts back what a rollback was moving, arrived or not."""
-    patch.setattr(way_back, "_has_arrived", lambda *_: False)
+    patch.setattr(way_back, "has_arrived", lambda *_: False)
 
 
 def _no_thaw(patch: pytest.MonkeyPatch) -> None:
@@ -159,14 +159,14 @@ MUTATIONS: dict[str, Mutation] = {
     "no look after QUIT": _no_look_after_quit,
     "what was set aside is not taken back": _nothing_taken_back,
     "what was set aside overwrites the queue": _swap(
-        new_backend, "_TAKE_BACK", ('redis.call("RPUSH", KEYS[i + 1], job)', "")
+        new_backend, "_MOVE", ('redis.call("RPUSH", KEYS[i + 1], job)', "")
     ),
     "set aside in more than one step": _aside_in_steps,
     "held without a look whether it was still there": _swap(
         conversion, "_HOLD", ("== 0 then return 0 end", "== 9 then return 0 end")
     ),
     "moved back without a look whether it was still there": _swap(
-        way_back, "_TAKE", ("== 0 then return 0 end", "== 9 then return 0 end")
+        way_back, "_MOVE", ("== 0 then return 0 end", "== 9 then return 0 end")
     ),
     "released, and left among the held ones": _swap(
         conversion, "_RELEASE", ('redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0', "false")

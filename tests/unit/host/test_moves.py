@@ -83,7 +83,10 @@ def test_what_waits_is_converted_and_a_copy_of_it_stays(
     assert old.redis.command("LLEN", old.key("queue:prio")) == 1
     [copy] = copies(site)
     assert files.mode_of(str(copy)) == "0:0 600"
-    assert json.loads(copy.read_text())["lists"]["queue:prio"][0] == old_record(1)
+    kept = json.loads(copy.read_text())
+    assert kept["lists"]["queue:prio"][0] == old_record(1)
+    assert kept["namespace"] == "resque"
+    assert kept["taken"].endswith("Z")
 
 
 def test_a_conversion_without_jobs_moves_none_and_may_be_finished(
