@@ -143,8 +143,8 @@ def release_held(old: Backend, new: Backend, rename: Rename, lock: Lock) -> Move
         lock.renew()
         (arrived if has_arrived(new, held.id) else waiting).append(held)
     # A row names its job by the id that this has on its side.
-    _rename(rename, [(held.job.id, held.id) for held in arrived])
-    _rename(rename, [(held.id, held.job.id) for held in waiting])
+    rename([(held.job.id, held.id) for held in arrived])
+    rename([(held.id, held.job.id) for held in waiting])
     for held in arrived:
         old.redis.command("LREM", old.key(HELD), 1, held.entry)
     for held in reversed(waiting):  # the oldest job comes to the head of its list
@@ -165,7 +165,7 @@ def _move_held(
         for held in some:
             lock.renew()
             _arrive(new, held, clock)
-        _rename(rename, [(held.job.id, held.id) for held in some])
+        rename([(held.job.id, held.id) for held in some])
         for held in some:
             lock.renew()
             old.redis.command("DEL", old.key("job:" + held.job.id + ":status"))
@@ -176,11 +176,6 @@ def _move_held(
 def has_arrived(backend: Backend, id_: str) -> bool:
     """Return whether a job that moves is on its new side, by its id there."""
     return truth(backend.redis.command("EXISTS", backend.key(MOVED + id_)), "the mark of a job")
-
-
-def _rename(rename: Rename, pairs: List[Tuple[str, str]]) -> None:
-    for start in range(0, len(pairs), PAGE):  # process_id has no index
-        rename(pairs[start : start + PAGE])
 
 
 def _arrive(new: Backend, held: Held, clock: Clock) -> None:

@@ -3,12 +3,14 @@
 import json
 import os
 import time
-from typing import Any, Callable, List, Tuple
+from typing import Any, List, Tuple
 
 from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
 from tasks.host.errors import HostError, WebUserError
+from tasks.host.jobs import Rename
 from tasks.host.misp import Misp
 from tasks.host.queues import Backend, OldBackend
+from tasks.host.replies import PAGE
 from tasks.host.site import Desired, Site
 from tasks.host.waiting import Clock
 
@@ -107,19 +109,20 @@ def _both(one: Misp) -> Tuple[Backend, Backend]:
     return old, one.new()
 
 
-def _rename(one: Misp, messages: List[str]) -> Callable[[List[Tuple[str, str]]], None]:
+def _rename(one: Misp, messages: List[str]) -> Rename:
     def rename(pairs: List[Tuple[str, str]]) -> None:
-        problem = one.bridge.rename(dict(pairs))
-        if problem and not messages:
-            messages.append(
-                "MISP's page of jobs will not know the state of moved jobs, as its database "
-                "cannot be used: " + problem
-            )
+        for start in range(0, len(pairs), PAGE):  # process_id has no index
+            problem = one.bridge.rename(dict(pairs[start : start + PAGE]))
+            if problem and not messages:
+                messages.append(
+                    "MISP's page of jobs will not know the state of moved jobs, as its database "
+                    "cannot be used: " + problem
+                )
 
     return rename
 
 
-def _discard(one: Misp) -> Callable[[str], None]:
+def _discard(one: Misp) -> way_back.Discard:
     """Removes what `_store` stored, for a job that does not move after all."""
 
     def discard(name: str) -> None:
@@ -132,7 +135,7 @@ def _ingest(one: Misp) -> str:
     return one.site.app + "/tmp/cache/ingest"  # where MISP's writeToTempFile puts such files
 
 
-def _store(one: Misp) -> Callable[[str, bytes], str]:
+def _store(one: Misp) -> way_back.Store:
     folder = _ingest(one)
 
     def store(name: str, data: bytes) -> str:

@@ -198,8 +198,7 @@ def _leave(
     new: Backend, queue: str, arrived: List[Tuple[bytes, NewJob]], rename: Rename, lock: Lock
 ) -> None:
     """What is on the old side by now leaves this one; its record at last, or nobody would."""
-    if arrived:
-        rename([(job.id, job.old_id) for _, job in arrived])
+    rename([(job.id, job.old_id) for _, job in arrived])
     for record, job in arrived:
         lock.renew()
         keys = [_data(new, id_) for id_ in job.data.values()]

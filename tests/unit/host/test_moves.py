@@ -169,6 +169,25 @@ def test_a_link_in_the_folders_place_takes_root_nowhere(misp: FakeMisp, site: Si
     assert list((misp.folder / "roots").iterdir()) == []
 
 
+def test_rows_are_renamed_a_page_at_a_time_and_trouble_is_told_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(f"a{number}", f"b{number}") for number in range(1100)]
+    messages: list[str] = []
+    seen: list[dict[str, str]] = []
+
+    def rename(names: dict[str, str]) -> str:
+        seen.append(names)
+        return "no database"
+
+    with Misp(site, Desired()) as one:
+        monkeypatch.setattr(one.bridge, "rename", rename)
+        moves._rename(one, messages)(pairs)
+    assert [len(names) for names in seen] == [500, 500, 100]
+    assert {**seen[0], **seen[1], **seen[2]} == dict(pairs)
+    assert len(messages) == 1
+
+
 # --- what the old backend has --------------------------------------------------------------------
 
 
