@@ -72,8 +72,7 @@ def look(new: Backend, database: int) -> NewBackend:
     return NewBackend(
         waiting=waiting,
         foreign_keys=foreign_keys(new),
-        aside=_lengths(new, ASIDE),
-        moving=_lengths(new, MOVING),
+        aside=_aside(new),
         blocked_clients=len(waiting_clients(clients(new) or [], database)),
         eviction=eviction(new),
     )
@@ -83,8 +82,8 @@ def _length(new: Backend, name: str) -> int:
     return number(new.redis.command("LLEN", new.key(name)), "the length of a queue")
 
 
-def _lengths(new: Backend, kind: str) -> int:
-    names = [kind + queue for queue in NEW_QUEUES]
+def _aside(new: Backend) -> int:
+    names = [ASIDE + queue for queue in NEW_QUEUES]
     return sum(_length(new, name) for name in names) if exists(new, *names) else 0
 
 

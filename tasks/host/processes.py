@@ -72,11 +72,6 @@ class Process:
         return [_text(word) for word in data.rstrip(b"\0").split(b"\0")] if data else []
 
     @property
-    def command_line(self) -> str:
-        """Its arguments with blanks between them."""
-        return " ".join(self.argv)
-
-    @property
     def environ(self) -> Dict[str, str]:
         """The environment it was started with, as far as that is not huge."""
         pairs = (one.partition(b"=") for one in self._read("environ", _LIMIT).split(b"\0"))
@@ -113,11 +108,6 @@ class Process:
         """
         theirs = self._once("ns/pid", _identity)
         return bool(theirs) and theirs != _identity(self.proc + "/self/ns/pid")
-
-    @property
-    def age(self) -> int:
-        """Ticks since its start."""
-        return now_ticks() - self.started
 
     def is_below(self, roots: Sequence[str]) -> bool:
         """Whether its working directory or an argument is in one of these folders."""

@@ -14,7 +14,7 @@ from tasks.host import (
     way_back,
 )
 from tasks.host import drain as host_drain
-from tasks.host.queues import LOCK, OldBackend
+from tasks.host.queues import LOCK, MOVING, NEW_QUEUES, OldBackend
 from tests.redis_server import Connection
 from tests.simulation.kernel import Actor, Kernel
 from tests.simulation.world import (
@@ -234,7 +234,7 @@ class Schedule:
     def _deploy(self, leftovers: str) -> None:
         old, new = backends(self.world)
         self._heal()
-        if new_backend.look(new, 1).moving:
+        if new_backend.exists(new, *[MOVING + queue for queue in NEW_QUEUES]):
             self._enter("settle")
             way_back.settle(old, new, self.world.discard, self.world.rename, self.kernel)
         self._set_enabled(True)

@@ -37,7 +37,7 @@ def test_what_waits_is_aside_or_moves_is_counted(new: Backend) -> None:
     new.redis.command("SET", P + "misp-workers-moving:lock", "t")
     found = new_backend.look(new, 1)
     assert found.waiting == {**dict.fromkeys(NEW_QUEUES, 0), "prio": 2, "scheduler": 1}
-    assert (found.aside, found.moving, found.foreign_keys) == (3, 1, [])
+    assert (found.aside, found.foreign_keys) == (3, [])
     assert (found.blocked_clients, found.eviction) == (0, "noeviction")
 
 
