@@ -282,6 +282,16 @@ def test_cut_off_anywhere_and_settled_each_job_is_there_once(old: Backend, new: 
             assert not any(name.startswith("misp-workers-moving:") for name in keys(new))
 
 
+def test_jobs_that_return_come_to_the_head_of_their_queue_in_order(
+    old: Backend, new: Backend
+) -> None:
+    enqueue(new, "misp-workers-moving:prio", new_record(1), new_record(2))
+    enqueue(new, "prio", new_record(3))
+    misp = Misp()
+    assert way_back.settle(old, new, misp.discard, misp.rename, FakeClock()) == 2
+    assert [job["id"] for job in jobs_in(new, "prio")] == [new_id(1), new_id(2), new_id(3)]
+
+
 def test_rows_follow_in_both_directions(old: Backend, new: Backend) -> None:
     """A deploy after a rollback after a deploy: the row names the job each time."""
     misp = Misp()
