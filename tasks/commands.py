@@ -13,9 +13,10 @@ from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import host
 
-from tasks import audit, facts, heartbeat, reporting, way_back
+from tasks import audit, facts, heartbeat, reporting
 from tasks.errors import MigrationError
-from tasks.remote import Call, HostRefusal
+from tasks.host import rollback
+from tasks.remote import Call, HostRefusal, call
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 from tasks.untrusted import printable
@@ -76,7 +77,8 @@ class Guarded(PyinfraCommand):
     def __init__(self, command: Action | str, target: Target) -> None:
         super().__init__()
         self.command = command
-        self.way_back = Action(way_back.automatic(target), target)
+        back = call(rollback.automatic, site=target.site(), desired=target.desired())
+        self.way_back = Action(back, target)
 
     def __repr__(self) -> str:
         return f"Guarded({self.command!r})"
@@ -90,7 +92,7 @@ class Guarded(PyinfraCommand):
             logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
             reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
             return False
-        is_back = way_back.RETURNED in self.way_back.lines
+        is_back = rollback.RETURNED in self.way_back.lines
         if is_back:
             reporting.unfinished(state, host, False)
         outcome = NOT_PROVEN_RETURNED if is_back else FAILED

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from tasks.settings import QUEUES
+from tasks.host.queues import QUEUES
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
 GROUP = "misp-workers"

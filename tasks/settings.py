@@ -24,9 +24,9 @@ from pydantic import (
 )
 
 from tasks.errors import MigrationError
+from tasks.host.queues import QUEUES
 from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password
 
-QUEUES = ("default", "prio", "email", "cache", "update")
 DEFAULT_WORKERS: Mapping[str, int] = {"default": 5, "prio": 5, "email": 5, "cache": 5, "update": 1}
 
 # A key of ours that is misspelt must not pass for somebody else's data (ssh_user, _sudo, ...).

@@ -7,17 +7,16 @@ Old workers may take jobs meanwhile. So a job leaves its list for a list of held
 no worker knows, and only who has taken it out of its list has it.
 """
 
-import time
-from typing import Any, Dict, List, NamedTuple, Optional, Tuple
+from typing import Dict, List, NamedTuple, Optional, Tuple
 
-from tasks.host.clock import Clock
 from tasks.host.jobs import OldJob, Rename, compact, is_id, named, new_id, new_record, old_job
 from tasks.host.new_backend import Lock, truth
-from tasks.host.old_backend import delayed_until, is_scheduled_task, old_lists
+from tasks.host.old_backend import DELAYED, delayed_until, is_scheduled_task, old_lists
 from tasks.host.queues import HELD, MARK_SECONDS, MOVED, Backend
 from tasks.host.replies import PAGE, parsed, records
+from tasks.host.waiting import Clock
 
-_DELAYED_TIMES = "_schdlr_"
+Lists = Dict[str, List[str]]  # records by the name of their list, without prefix
 
 # A script that fails is not undone. So what may fail (a key of another type, a full memory) comes
 # before the first change, and a mark after the last one.
@@ -51,8 +50,8 @@ return 1
 """
 
 
-class Conversion(NamedTuple):
-    """What became of the old backend's jobs."""
+class Moved(NamedTuple):
+    """What became of a backend's jobs."""
 
     moved: int
     left: List[str]  # what stays and why, one for each record
@@ -68,30 +67,26 @@ class Held(NamedTuple):
     job: OldJob
 
 
-def copy_of_old_jobs(old: Backend) -> Dict[str, Any]:
+def lists_of_old_jobs(old: Backend) -> Lists:
     """Return all jobs that no old worker has taken yet, to be written as JSON before any moves.
 
     A byte that is no UTF-8 becomes a lone surrogate, as in Python's own file names.
     """
-    lists = {
+    return {
         name: [record.decode("utf-8", "surrogateescape") for record in jobs]
         for name, jobs in old_lists(old).items()
     }
-    taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    return {"taken": taken, "namespace": old.prefix.rstrip(":"), "lists": lists}
 
 
-def convert(
-    old: Backend, new: Backend, copy: Dict[str, Any], rename: Rename, clock: Clock
-) -> Conversion:
-    """Convert the jobs of a copy, and what an earlier conversion held when it was cut off.
+def convert(old: Backend, new: Backend, lists: Lists, rename: Rename, clock: Clock) -> Moved:
+    """Convert the jobs of some lists, and what an earlier conversion held when it was cut off.
 
-    A job that is not in the copy stays where it is, and so do MISP's scheduled tasks, which the old
-    scheduler would only enqueue again and again. What is no job of MISP's stays and is named.
+    A job that is not in the lists stays where it is, and so do MISP's scheduled tasks, which the
+    old scheduler would only enqueue again and again. What is no job of MISP's stays and is named.
     """
     left = []
-    with Lock(new, new_id(), clock) as lock:
-        for name, jobs in copy["lists"].items():
+    with Lock(new, clock) as lock:
+        for name, jobs in lists.items():
             for text in jobs:
                 record = text.encode("utf-8", "surrogateescape")
                 if delayed_until(name) and is_scheduled_task(record):
@@ -102,18 +97,13 @@ def convert(
                 else:
                     hold(old, name, record)
         moved, odd = _move_held(old, new, rename, lock, clock)
-    return Conversion(moved, left + odd)
-
-
-def finish_conversion(old: Backend, new: Backend, rename: Rename, clock: Clock) -> Conversion:
-    """Convert what a conversion held when it was cut off."""
-    return convert(old, new, {"lists": {}}, rename, clock)
+    return Moved(moved, left + odd)
 
 
 def hold(old: Backend, name: str, record: bytes) -> bool:
     """Take a job out of its list; False where somebody was faster."""
     entry = compact({"list": name, "record": record.decode("utf-8"), "id": new_id()})
-    keys = (old.key(name), old.key(HELD), old.key(_DELAYED_TIMES))
+    keys = (old.key(name), old.key(HELD), old.key(DELAYED))
     reply = old.redis.command("EVAL", _HOLD, 3, *keys, record, entry, delayed_until(name))
     return truth(reply, "a job to convert")
 
@@ -141,7 +131,7 @@ def _held(entry: bytes) -> Optional[Held]:
     return None if job is None else Held(entry, name, record, str(id_), job)
 
 
-def release_held(old: Backend, new: Backend, rename: Rename, lock: Lock) -> Conversion:
+def release_held(old: Backend, new: Backend, rename: Rename, lock: Lock) -> Moved:
     """Put what a conversion held when it was cut off back into its lists.
 
     What had arrived on the new side is there, and nothing of it remains on this one.
@@ -151,19 +141,18 @@ def release_held(old: Backend, new: Backend, rename: Rename, lock: Lock) -> Conv
     arrived: List[Held] = []
     for held in found:
         lock.renew()
-        mark = new.redis.command("EXISTS", new.key(MOVED + held.id))
-        (arrived if truth(mark, "the mark of a job") else waiting).append(held)
+        (arrived if has_arrived(new, held.id) else waiting).append(held)
     # A row names its job by the id that this has on its side.
-    _rename(rename, [(held.job.id, held.id) for held in arrived])
-    _rename(rename, [(held.id, held.job.id) for held in waiting])
+    rename([(held.job.id, held.id) for held in arrived])
+    rename([(held.id, held.job.id) for held in waiting])
     for held in arrived:
         old.redis.command("LREM", old.key(HELD), 1, held.entry)
     for held in reversed(waiting):  # the oldest job comes to the head of its list
         lock.renew()
-        keys = (old.key(HELD), old.key(held.name), old.key(_DELAYED_TIMES))
+        keys = (old.key(HELD), old.key(held.name), old.key(DELAYED))
         words = (held.entry, held.record, delayed_until(held.name))
         truth(old.redis.command("EVAL", _RELEASE, 3, *keys, *words), "a held job")
-    return Conversion(len(waiting), odd)
+    return Moved(len(waiting), odd)
 
 
 def _move_held(
@@ -176,7 +165,7 @@ def _move_held(
         for held in some:
             lock.renew()
             _arrive(new, held, clock)
-        _rename(rename, [(held.job.id, held.id) for held in some])
+        rename([(held.job.id, held.id) for held in some])
         for held in some:
             lock.renew()
             old.redis.command("DEL", old.key("job:" + held.job.id + ":status"))
@@ -184,9 +173,9 @@ def _move_held(
     return len(found), odd
 
 
-def _rename(rename: Rename, pairs: List[Tuple[str, str]]) -> None:
-    for start in range(0, len(pairs), PAGE):  # process_id has no index
-        rename(pairs[start : start + PAGE])
+def has_arrived(backend: Backend, id_: str) -> bool:
+    """Return whether a job that moves is on its new side, by its id there."""
+    return truth(backend.redis.command("EXISTS", backend.key(MOVED + id_)), "the mark of a job")
 
 
 def _arrive(new: Backend, held: Held, clock: Clock) -> None:

@@ -1,33 +1,34 @@
 """Workers of the new backend are ended only while they have no job.
 
 A worker has no signal handler and its job is a child, so a TERM at the wrong moment loses the job.
-Each is frozen first, once it is known to be idle, and takes its TERM when it is thawed.
+Each is frozen first, once it is known to be idle, and takes its TERM when it is thawed. EPEL's unit
+kills the children of a supervisord that is stopped, so jobs whose worker has ended before them are
+waited for as well.
 """
 
-import os
 import signal
-from typing import Any, Callable, Dict, List, NamedTuple, Sequence, Tuple
+from contextlib import suppress
+from typing import Callable, Dict, List, NamedTuple, Sequence
 
-from tasks.host import stopping
-from tasks.host.clock import Clock
 from tasks.host.daemon import Daemon
 from tasks.host.errors import DrainLimitError, HostError
-from tasks.host.idle import Frozen
+from tasks.host.idle import Frozen, freeze_idle, freeze_without_redis
 from tasks.host.misp import Misp
 from tasks.host.parts import Worker
-from tasks.host.processes import PROC, Process, Table, Workers
-from tasks.host.redis import Redis, RedisError, RedisGoneError
+from tasks.host.processes import Process, Table, Workers
+from tasks.host.redis import RedisError, RedisGoneError
 from tasks.host.site import GROUP, Site
 from tasks.host.supervisor import NoAnswerError, Supervisord
 from tasks.host.supervisor_access import connected_to
-from tasks.host.waiting import wait_until
+from tasks.host.waiting import Clock, wait_until
 from tasks.host.web_user import WebUser
 
-# `idle.freeze_idle` with its Redis: PIDs in, the frozen ones and why jobs are still aside out.
-Freeze = Callable[[List[int], Workers], Tuple[List[int], str]]
+# `idle.freeze_idle` with its Redis. Without PIDs it only takes back the jobs that were set aside.
+Freeze = Callable[[List[int], Workers], Frozen]
 
 LIVE = ("RUNNING", "STARTING", "BACKOFF")
 _STOP = 15.0  # seconds: supervisord's stopwaitsecs, after which it kills, and some more
+_PAUSE = 1.0
 _COMMANDS = ("start_worker", "scheduler_worker")
 
 
@@ -39,7 +40,6 @@ class Crew(NamedTuple):
     daemon: Daemon
     freeze: Freeze
     password: str = ""  # of supervisord's RPC; needed only where its socket has a hashed one
-    proc: str = PROC
 
     def control(self) -> Supervisord:
         """Supervisord, as root asks it.
@@ -47,7 +47,7 @@ class Crew(NamedTuple):
         Raises:
             NoAnswerError: it does not run, or does not answer.
         """
-        return connected_to(self.daemon, self.site, self.password, self.proc)
+        return connected_to(self.daemon, self.site, self.password)
 
 
 def crew_of(one: Misp, password: str = "") -> Crew:
@@ -57,51 +57,33 @@ def crew_of(one: Misp, password: str = "") -> Crew:
 
 def freeze_with(one: Misp) -> Freeze:
     """Freezing by what MISP's own Redis knows."""
-    from tasks.host import idle
-
     problem = ""  # as of the last time that Redis was there
 
-    def freeze(pids: List[int], workers: Workers) -> Tuple[List[int], str]:
+    def freeze(pids: List[int], workers: Workers) -> Frozen:
         nonlocal problem
-        processes: Any = workers  # has what idle.Processes has; to inherit it would send more code
         place = one.new_at()
-        new = one.new()
+        new = one.at(place)
         try:
-            _ping(new.redis)
+            with suppress(RedisError):  # that an ACL forbids the command does not matter
+                new.redis.command("PING")
         except RedisGoneError as error:  # it gives nobody a job
             if not pids:
-                return [], "Redis does not answer: %s" % error
-            return idle.freeze_without_redis(pids, processes).pids, problem
-        where = idle.Where(place.is_socket, place.database)
-        frozen, problem = idle.freeze_idle(new, where, pids, processes)
-        return frozen, problem
+                return Frozen([], "Redis does not answer: %s" % error)
+            return freeze_without_redis(pids, workers, Clock())._replace(problem=problem)
+        result = freeze_idle(new, place, pids, workers, Clock())
+        problem = result.problem
+        return result
 
     return freeze
 
 
-def _ping(redis: Redis) -> None:
-    """Raise RedisGoneError if nobody answers; that an ACL forbids the command does not matter."""
-    try:
-        redis.command("PING")
-    except RedisGoneError:
-        raise
-    except RedisError:
-        pass
-
-
-def roots(site: Site) -> List[str]:
-    """MISP's folder, and the one that it is if that is a link."""
-    return sorted({site.misp_root, os.path.realpath(site.misp_root)})
-
-
 def jobs(site: Site, web: WebUser, table: Table) -> List[Process]:
     """The new backend's jobs of this MISP; BackgroundJob.php leaves them one variable."""
-    folders = roots(site)
+    below = tuple(root + "/" for root in site.roots)
     return [
         one
         for one in table.of_users(web.uid, 0)
-        if (one.cwd + "/").startswith(tuple(root + "/" for root in folders))
-        and "BACKGROUND_JOB_ID" in one.environ
+        if (one.cwd + "/").startswith(below) and "BACKGROUND_JOB_ID" in one.environ
     ]
 
 
@@ -111,13 +93,13 @@ def strays(site: Site, uid: int, table: Table) -> List[Process]:
     Debian's unit leaves them (KillMode=process): they go on taking jobs, and nobody counts, logs or
     stops them. They belong to PID 1 then, which those of another supervisord do not.
     """
-    folders = roots(site)
+    roots = site.roots
     return [
         one
         for one in table.of_users(uid)
         if one.parent == 1
         and any(word in one.argv for word in _COMMANDS)
-        and one.is_below(folders)
+        and one.is_below(roots)
         and (one.unit == site.unit or one.environ.get("SUPERVISOR_GROUP_NAME") == GROUP)
     ]
 
@@ -129,20 +111,7 @@ def busy(table: Table, workers: Sequence[Worker]) -> List[str]:
     ]
 
 
-def stop_idle(crew: Crew, limit: float) -> None:
-    """Stop each worker as it becomes idle, then wait for jobs whose worker has ended before them.
-
-    EPEL's unit kills the children of a stopped daemon, so only after that nothing is cut.
-
-    Raises:
-        DrainLimitError: jobs run on; the workers run again.
-    """
-    if not crew.daemon.main_pid():
-        return
-    stopping.stop_idle_workers(_Group(crew), Clock(), limit)
-
-
-class _Group(stopping.Group):
+class Group:
     """The group, asked of supervisord each time: what ends is started again meanwhile."""
 
     def __init__(self, crew: Crew) -> None:
@@ -150,49 +119,108 @@ class _Group(stopping.Group):
         self.control = crew.control()
 
     def live(self) -> Dict[str, int]:
+        """PIDs by name; 0 between two attempts to start one, which has no job then."""
         return {one.name: one.pid for one in self.control.group() if one.state in LIVE}
 
     def freeze(self, pids: List[int]) -> Frozen:
-        frozen, problem = self.crew.freeze(pids, self._workers(pids))
-        return Frozen(frozen, problem)
+        """As `Freeze`."""
+        return self.crew.freeze(pids, self._workers_of(pids))
 
     def stop(self, names: List[str], frozen: List[int]) -> None:
+        """Have workers stopped; a frozen one is thawed when its TERM is pending, and not before."""
         stopped = self.control.send_stop(names)
         self.thaw(frozen)
         if stopped and not self.control.wait_for_stop(stopped, _STOP):
             raise NoAnswerError("supervisord does not stop %s" % ", ".join(stopped))
 
     def thaw(self, pids: List[int]) -> None:
-        self._workers(pids).send(pids, signal.SIGCONT)
+        """Let workers go on."""
+        self._workers_of(pids).send(pids, signal.SIGCONT)
 
-    def _workers(self, pids: List[int]) -> Workers:
-        table = Table(self.crew.proc) if pids else None
+    def _workers_of(self, pids: List[int]) -> Workers:
+        table = Table() if pids else None
         found = [table.get(pid) for pid in pids] if table else []
-        return Workers(self.crew.web, [one for one in found if one], self.crew.proc)
+        return Workers(self.crew.web, [one for one in found if one])
 
     def start(self) -> None:
+        """Start what does not run."""
         self.control.start_group()
 
     def jobs(self) -> List[int]:
-        return [one.pid for one in jobs(self.crew.site, self.crew.web, Table(self.crew.proc))]
+        """PIDs of MISP's jobs that run, with or without a worker."""
+        return [one.pid for one in jobs(self.crew.site, self.crew.web, Table())]
 
 
-def take_back(crew: Crew) -> str:
-    """Bring jobs that were set aside back to their queues; why that failed, empty: it did not."""
-    return crew.freeze([], Workers(crew.web, [], crew.proc))[1]
+def stop_idle(crew: Crew, limit: float) -> None:
+    """As `stop_group`, where supervisord runs."""
+    if crew.daemon.main_pid():
+        stop_group(Group(crew), Clock(), limit)
+
+
+def stop_group(group: Group, clock: Clock, limit: float) -> None:
+    """End all workers of the group, each when it has no job, and wait for jobs without a worker.
+
+    Raises:
+        DrainLimitError: jobs run on; the workers were started again.
+        HostError: supervisord or the web user's processes do not answer; the workers were started
+            again. Or all have ended, but Redis does not take back the jobs that were set aside.
+    """
+    try:
+        problem = _stop_all(group, clock, limit)
+    except HostError:
+        with suppress(HostError):  # the error that led here is the one to be told
+            group.start()
+            group.freeze([])
+        raise
+    if problem:
+        problem = group.freeze([]).problem
+    if problem:
+        raise HostError(
+            f"{problem}. No job is lost, but run again when Redis is well: the workers are "
+            "stopped, and none takes what is set aside"
+        )
+
+
+def _stop_all(group: Group, clock: Clock, limit: float) -> str:
+    """Why jobs that were set aside are still there; empty: none is."""
+    end = clock.now() + limit
+    while True:
+        workers = group.live()
+        starting = [name for name, pid in workers.items() if pid == 0]
+        if starting:  # at once: PHP takes longer to ask for a job, and then it may have one
+            group.stop(starting, [])
+        result = group.freeze([pid for pid in workers.values() if pid])
+        idle = [name for name, pid in workers.items() if pid in result.pids]
+        if idle:
+            try:
+                group.stop(idle, result.pids)
+            finally:  # whatever has happened, none stays frozen
+                group.thaw(result.pids)
+        left = sorted(group.live()) or ["job of PID %d" % pid for pid in group.jobs()]
+        if not left:
+            return result.problem
+        if clock.now() >= end:
+            raise DrainLimitError(
+                f"drain limit: jobs still run after {limit:.0f} s, so the workers were not "
+                f"restarted: {', '.join(left)}. Run again later, or raise drain_timeout"
+            )
+        if not idle:
+            clock.sleep(_PAUSE)
 
 
 def recover(crew: Crew) -> None:
     """Make good what a step that was cut off has left: jobs set aside, workers frozen."""
-    problem = take_back(crew)
+    # First, or a thawed worker could find nothing and wait on.
+    problem = crew.freeze([], Workers(crew.web, [])).problem
     if problem:
         raise HostError("%s. Run again when Redis is well" % problem)
-    if not crew.daemon.main_pid():
-        return
-    table = Table(crew.proc)
-    found = [table.get(one.pid) for one in crew.control().group() if one.pid]
-    mine = [one for one in found if one]
-    Workers(crew.web, mine, crew.proc).send([one.pid for one in mine], signal.SIGCONT)
+    if crew.daemon.main_pid():
+        thaw_all(Group(crew))
+
+
+def thaw_all(group: Group) -> None:
+    """Let all workers of the group go on."""
+    group.thaw([pid for pid in group.live().values() if pid])
 
 
 def end_strays(crew: Crew, limit: float) -> None:
@@ -204,11 +232,11 @@ def end_strays(crew: Crew, limit: float) -> None:
     left: List[int] = []
 
     def is_done() -> bool:
-        found = strays(crew.site, crew.web.uid, Table(crew.proc))
+        found = strays(crew.site, crew.web.uid, Table())
         left[:] = [one.pid for one in found]
         if left:
-            workers = Workers(crew.web, found, crew.proc)
-            frozen, _ = crew.freeze(list(left), workers)
+            workers = Workers(crew.web, found)
+            frozen = crew.freeze(list(left), workers).pids
             try:
                 workers.send(frozen, signal.SIGTERM)
             finally:

@@ -11,7 +11,7 @@ import re
 import stat
 from typing import Dict, List, NamedTuple, Optional
 
-from tasks.host import files, gate, old_workers, originals, programs
+from tasks.host import files, gate, originals, programs
 from tasks.host.errors import RefusedError, WebUserError
 from tasks.host.files import FileError
 from tasks.host.parts import Launcher
@@ -191,7 +191,7 @@ def _starts(data: bytes) -> bool:
 def _why_unfit(site: Site, user: WebUser, one: _File) -> str:
     if one.refused:
         return one.refused
-    needles = [os.fsencode(root) + b"/" for root in old_workers.roots(site)]
+    needles = [os.fsencode(root) + b"/" for root in site.roots]
     before = b""
     for line in (line.rstrip(b"\n") for line in one.lines):
         if _STARTING.match(line):

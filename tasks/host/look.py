@@ -143,9 +143,7 @@ class _Looker:
             if self.misp is None:
                 return OldWorkers([], [], [], [], [], False, [])
             found = launchers.found(self.site, self.misp.user)
-            programs_ = supervisor_access.files_now(self.site).old_programs(
-                old_workers.roots(self.site)
-            )
+            programs_ = supervisor_access.files_now(self.site).old_programs(self.site.roots)
             self._old_workers = old_workers.look(self.site, self.misp.user, found, programs_)
         return self._old_workers
 

@@ -1,15 +1,18 @@
 """Jobs on their way between the backends: queue logic joined to this host's MISP and its files."""
 
 import json
+import os
 import time
-from typing import Any, Callable, List, Tuple
+from typing import Any, List, Tuple
 
 from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
-from tasks.host.clock import Clock
 from tasks.host.errors import HostError, WebUserError
+from tasks.host.jobs import Rename
 from tasks.host.misp import Misp
 from tasks.host.queues import Backend, OldBackend
+from tasks.host.replies import PAGE
 from tasks.host.site import Desired, Site
+from tasks.host.waiting import Clock
 
 LEFT = "not converted: "  # how a line about a record begins that stays where it is
 
@@ -20,8 +23,6 @@ class MoveError(HostError):
 
 def host_name() -> str:
     """As php_uname("n") says it: part of an old worker's name in Redis."""
-    import os
-
     return os.uname().nodename
 
 
@@ -31,7 +32,7 @@ def old_state(one: Misp, pids: List[int]) -> OldBackend:
         old = one.old()
         if old is None:
             return OldBackend({}, {}, is_installed=False)
-        return old_backend.look(old, lambda pid: pid in pids, host_name(), int(time.time()))
+        return old_backend.look(old, pids, host_name(), int(time.time()))
     except HostError as error:
         return OldBackend({}, {}, error=str(error))
 
@@ -42,29 +43,32 @@ def convert(site: Site, desired: Desired) -> List[str]:
         return convert_jobs(one)
 
 
-def convert_jobs(one: Misp) -> List[str]:
-    """As `convert`. The copy stays on the host: nobody else has these jobs once they move."""
-    old, new = _both(one)
-    copy = conversion.copy_of_old_jobs(old)
-    name = time.strftime("/old-jobs-%Y-%m-%dT%H%M%SZ.json", time.gmtime())
-    files.make_folder(one.site.state_dir)
-    files.write(one.site.state_dir + name, json.dumps(copy, indent=1).encode())
-    messages: List[str] = []
-    done = conversion.convert(old, new, copy, _rename(one, messages), Clock())
-    return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
-
-
 def finish_conversion(site: Site, desired: Desired) -> List[str]:
     """Finish a conversion that was cut off."""
     with Misp(site, desired) as one:
-        old, new = _both(one)
-        messages: List[str] = []
-        done = conversion.finish_conversion(old, new, _rename(one, messages), Clock())
-        return [_converted(done.moved), *(LEFT + line for line in done.left), *messages]
+        return convert_jobs(one, only_held=True)
 
 
-def _converted(count: int) -> str:
-    return "%d job(s) of the old backend became jobs of the new one" % count
+def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:
+    """As `convert`, or as `finish_conversion`."""
+    old, new = _both(one)
+    lists = {} if only_held else conversion.lists_of_old_jobs(old)
+    if not only_held:
+        _keep_copy(one.site, old, lists)
+    messages: List[str] = []
+    done = conversion.convert(old, new, lists, _rename(one, messages), Clock())
+    converted = "%d job(s) of the old backend became jobs of the new one" % done.moved
+    return [converted, *(LEFT + line for line in done.left), *messages]
+
+
+def _keep_copy(site: Site, old: Backend, lists: conversion.Lists) -> None:
+    """It stays on the host: nobody else has these jobs once they move."""
+    now = time.gmtime()
+    taken = time.strftime("%Y-%m-%dT%H:%M:%SZ", now)
+    copy = {"taken": taken, "namespace": old.prefix.rstrip(":"), "lists": lists}
+    files.make_folder(site.state_dir)
+    name = time.strftime("/old-jobs-%Y-%m-%dT%H%M%SZ.json", now)
+    files.write(site.state_dir + name, json.dumps(copy, indent=1).encode())
 
 
 def move_back(one: Misp) -> List[str]:
@@ -94,7 +98,7 @@ def forget_dead(one: Misp) -> List[str]:
     old = one.old()
     if old is not None:
         pids = [process.pid for process in old_workers.processes(one.site, one.user)]
-        old_backend.forget_dead_workers(old, lambda pid: pid in pids, host_name())
+        old_backend.forget_dead_workers(old, pids, host_name())
     return []
 
 
@@ -105,19 +109,20 @@ def _both(one: Misp) -> Tuple[Backend, Backend]:
     return old, one.new()
 
 
-def _rename(one: Misp, messages: List[str]) -> Callable[[List[Tuple[str, str]]], None]:
+def _rename(one: Misp, messages: List[str]) -> Rename:
     def rename(pairs: List[Tuple[str, str]]) -> None:
-        problem = one.bridge.rename(dict(pairs))
-        if problem and not messages:
-            messages.append(
-                "MISP's page of jobs will not know the state of moved jobs, as its database "
-                "cannot be used: " + problem
-            )
+        for start in range(0, len(pairs), PAGE):  # process_id has no index
+            problem = one.bridge.rename(dict(pairs[start : start + PAGE]))
+            if problem and not messages:
+                messages.append(
+                    "MISP's page of jobs will not know the state of moved jobs, as its database "
+                    "cannot be used: " + problem
+                )
 
     return rename
 
 
-def _discard(one: Misp) -> Callable[[str], None]:
+def _discard(one: Misp) -> way_back.Discard:
     """Removes what `_store` stored, for a job that does not move after all."""
 
     def discard(name: str) -> None:
@@ -130,7 +135,7 @@ def _ingest(one: Misp) -> str:
     return one.site.app + "/tmp/cache/ingest"  # where MISP's writeToTempFile puts such files
 
 
-def _store(one: Misp) -> Callable[[str, bytes], str]:
+def _store(one: Misp) -> way_back.Store:
     folder = _ingest(one)
 
     def store(name: str, data: bytes) -> str:

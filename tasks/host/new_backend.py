@@ -3,15 +3,16 @@
 Workers may take jobs at any moment. Whatever has to be one step for them is a script inside Redis.
 """
 
+import os
 import re
 from contextlib import suppress
-from typing import List, Union
+from typing import List, NamedTuple, Optional, Union
 
-from tasks.host.clock import Clock
 from tasks.host.errors import HostError
 from tasks.host.queues import ASIDE, LOCK, MOVED, MOVING, NEW_QUEUES, Backend, NewBackend
-from tasks.host.redis import RedisError, RedisGoneError, Reply
+from tasks.host.redis import RedisError, Reply
 from tasks.host.replies import escaped, matching, number, odd, plain, text
+from tasks.host.waiting import Clock
 
 LOCK_SECONDS = 30  # longer than one job takes to move
 LOCK_PATIENCE = 600
@@ -20,10 +21,10 @@ _KEYS = 20000  # as many are looked at
 _SHOWN = 3
 _CLIENTS_BYTES = 8 * 1024 * 1024
 
-# KEYS: the queues' lists and those beside them, in pairs. All move in one step, so a job is always
-# in one of the two; what was set aside first stays first. A key of another type fails at the first
-# command, when nothing has changed yet.
-_PUT_ASIDE = """
+# KEYS: the queues' lists and those beside them, in pairs. ARGV: "aside", or "back" for all of it in
+# the queues. All move in one step, so a job is always in one of the two; what was set aside first
+# stays first. A key of another type fails at the first command, when nothing has changed yet.
+_MOVE = """
 for i = 1, #KEYS, 2 do redis.call("LLEN", KEYS[i]) redis.call("LLEN", KEYS[i + 1]) end
 for i = 1, #KEYS, 2 do
   if redis.call("EXISTS", KEYS[i]) == 1 then
@@ -36,16 +37,7 @@ for i = 1, #KEYS, 2 do
       redis.call("DEL", KEYS[i])
     end
   end
-end
-return 1
-"""
-_TAKE_BACK = """
-for i = 1, #KEYS, 2 do redis.call("LLEN", KEYS[i]) redis.call("LLEN", KEYS[i + 1]) end
-for i = 1, #KEYS, 2 do
-  if redis.call("EXISTS", KEYS[i + 1]) == 1 then
-    for _, job in ipairs(redis.call("LRANGE", KEYS[i], 0, -1)) do
-      redis.call("RPUSH", KEYS[i + 1], job)
-    end
+  if ARGV[1] == "back" and redis.call("EXISTS", KEYS[i + 1]) == 1 then
     redis.call("RENAME", KEYS[i + 1], KEYS[i])
   end
 end
@@ -65,15 +57,23 @@ class BusyError(HostError):
     """Another host moves jobs out of the same Redis."""
 
 
+class Client(NamedTuple):
+    """A connection to the new backend's Redis, to any of its databases."""
+
+    id: int
+    port: int  # at the client's end; 0 through a socket file
+    command: bytes  # its last one; blpop while a worker waits for a job
+    database: int
+
+
 def look(new: Backend, database: int) -> NewBackend:
     """Return what the new backend has, and whether its Redis is fit for it."""
     waiting = {queue: _length(new, queue) for queue in NEW_QUEUES}
     return NewBackend(
         waiting=waiting,
         foreign_keys=foreign_keys(new),
-        aside=_lengths(new, ASIDE),
-        moving=_lengths(new, MOVING),
-        blocked_clients=blocked_clients(new, database),
+        aside=_aside(new),
+        blocked_clients=len(waiting_clients(clients(new) or [], database)),
         eviction=eviction(new),
     )
 
@@ -82,8 +82,8 @@ def _length(new: Backend, name: str) -> int:
     return number(new.redis.command("LLEN", new.key(name)), "the length of a queue")
 
 
-def _lengths(new: Backend, kind: str) -> int:
-    names = [kind + queue for queue in NEW_QUEUES]
+def _aside(new: Backend) -> int:
+    names = [ASIDE + queue for queue in NEW_QUEUES]
     return sum(_length(new, name) for name in names) if exists(new, *names) else 0
 
 
@@ -105,27 +105,35 @@ def foreign_keys(new: Backend) -> List[str]:
     return [plain(key) for key in foreign[:_SHOWN]]
 
 
-def blocked_clients(new: Backend, database: int) -> int:
-    """Return how many clients wait for a job in a database; 0 where an ACL forbids the question."""
+def clients(new: Backend) -> Optional[List[Client]]:
+    """Return all clients; None where an ACL forbids the question."""
     try:
-        clients = text(new.redis.command("CLIENT", "LIST"), "its clients", _CLIENTS_BYTES) or b""
-    except RedisGoneError:
-        raise
+        reply = new.redis.command("CLIENT", "LIST")
     except RedisError:
-        return 0
-    waiting = 0
-    for line in clients.splitlines():
-        words = line.split(b" ")
-        waiting += b"cmd=blpop" in words and b"db=" + str(database).encode() in words
-    return waiting
+        return None
+    lines = (text(reply, "its clients", _CLIENTS_BYTES) or b"").splitlines()
+    return [client for client in map(_client, lines) if client is not None]
+
+
+def _client(line: bytes) -> Optional[Client]:
+    """One line of CLIENT LIST."""
+    words = dict(word.split(b"=", 1) for word in line.split(b" ") if b"=" in word)
+    port = words.get(b"addr", b"").rpartition(b":")[2]
+    numbers = (words.get(b"id", b""), port, words.get(b"db", b""))
+    if not all(re.match(rb"[0-9]{1,18}\Z", one) for one in numbers):
+        return None
+    return Client(int(numbers[0]), int(port), words.get(b"cmd", b""), int(numbers[2]))
+
+
+def waiting_clients(found: List[Client], database: int) -> List[Client]:
+    """Return those that wait for a job in a database."""
+    return [one for one in found if one.command == b"blpop" and one.database == database]
 
 
 def eviction(new: Backend) -> str:
     """Return what Redis does when its memory is full; empty where an ACL forbids the question."""
     try:
         info = text(new.redis.command("INFO", "memory"), "its memory", 65536) or b""
-    except RedisGoneError:
-        raise
     except RedisError:
         return ""
     found = re.search(rb"^maxmemory_policy:([a-z-]{1,40})\r?$", info, re.MULTILINE)
@@ -135,9 +143,7 @@ def eviction(new: Backend) -> str:
 def put_aside(new: Backend) -> bool:
     """Move what waits to lists that no worker knows. False: this Redis allows no scripts."""
     try:
-        _move(new, _PUT_ASIDE)
-    except RedisGoneError:
-        raise
+        _move(new, "aside")
     except RedisError:
         return False
     return True
@@ -146,13 +152,13 @@ def put_aside(new: Backend) -> bool:
 def take_back(new: Backend) -> None:
     """Move what was set aside back to the heads of the queues."""
     if exists(new, *[ASIDE + queue for queue in NEW_QUEUES]):
-        _move(new, _TAKE_BACK)
+        _move(new, "back")
 
 
-def _move(new: Backend, script: str) -> None:
+def _move(new: Backend, where: str) -> None:
     names = [name for queue in NEW_QUEUES for name in (queue, ASIDE + queue)]
     keys = [new.key(name) for name in names]
-    truth(new.redis.command("EVAL", script, len(keys), *keys), "a move of jobs")
+    truth(new.redis.command("EVAL", _MOVE, len(keys), *keys, where), "a move of jobs")
 
 
 def truth(reply: Reply, what: str) -> bool:
@@ -168,8 +174,9 @@ class Lock:
     A run that was killed leaves it for at most LOCK_SECONDS.
     """
 
-    def __init__(self, new: Backend, token: str, clock: Clock) -> None:
-        self._new, self._token, self._clock = new, token, clock
+    def __init__(self, new: Backend, clock: Clock) -> None:
+        self._new, self._clock = new, clock
+        self._token = os.urandom(16).hex()
         self._key = new.key(LOCK)
         self._renewed = 0.0
 
@@ -187,7 +194,7 @@ class Lock:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(RedisError):  # it ends by itself; what went wrong before matters more
+        with suppress(HostError):  # it ends by itself; what went wrong before matters more
             self._new.redis.command("EVAL", _RELEASE, 1, self._key, self._token)
 
     def renew(self) -> None:

@@ -1,11 +1,11 @@
 """The old backend in Redis (php-resque-ex, CakeResque): its jobs, and its dead workers.
 
-Which PIDs are living old workers of this MISP is the caller's knowledge: Redis has the PIDs, and
-the web user can write any number there.
+Which PIDs are living old workers of this MISP is the caller's knowledge (`living`): Redis has the
+PIDs, and the web user can write any number there.
 """
 
 import re
-from typing import Callable, Dict, List, NamedTuple, Set, Tuple
+from typing import Container, Dict, List, Set, Tuple
 
 from tasks.host.queues import HELD, QUEUES, Backend, OldBackend
 from tasks.host.replies import (
@@ -20,28 +20,15 @@ from tasks.host.replies import (
     texts,
 )
 
-IsOldWorker = Callable[[int], bool]  # whether a PID is a living old worker on this host
-
-_DELAYED = "_schdlr_"
+DELAYED = "_schdlr_"  # sorted set: the times of delayed jobs
 _QUEUES = 1000  # names in the set of queues
-_LATER = 10**11  # no EPOCH of the scheduler's is higher
 _WORKER_KEYS = 10000
 # Scheduled tasks of MISP are delayed jobs that put themselves there again (Task.php): ServerShell's
 # enqueuePull, enqueuePush, enqueueFeedFetch, enqueueFeedCache and EventShell's enqueueCaching.
 _SCHEDULED = re.compile("enqueue[A-Z]")
 
 
-class Delayed(NamedTuple):
-    """The jobs that wait for their time; see OldBackend."""
-
-    delayed: int = 0
-    scheduled: int = 0
-    last_due: int = 0
-    next_due: int = 0
-    overdue: int = 0
-
-
-def look(old: Backend, is_old_worker: IsOldWorker, host: str, epoch: int) -> OldBackend:
+def look(old: Backend, living: Container[int], host: str, epoch: int) -> OldBackend:
     """Return what the old backend has; `host` is this host's name, as `uname -n` says it."""
     waiting = {}
     for queue in queues(old):
@@ -49,22 +36,17 @@ def look(old: Backend, is_old_worker: IsOldWorker, host: str, epoch: int) -> Old
         waiting[queue] = number(reply, "the length of a queue")
     processed = old.redis.command("GET", old.key("stat:processed"))
     held = old.redis.command("LLEN", old.key(HELD))
-    delayed = delayed_jobs(old, epoch)
     workers = _workers(old)
-    stale = _stale(old, workers, is_old_worker, host)
-    return OldBackend(
+    stale = _stale(old, workers, living, host)
+    found = OldBackend(
         waiting=waiting,
         elsewhere=_elsewhere(workers, host),
-        running=running(old, is_old_worker),
+        running=running(old, living),
         processed=counter(processed, "the number of jobs that ended"),
         held=number(held, "the jobs of a conversion"),
         stale=sum(len(members) for members in stale.values()),
-        delayed=delayed.delayed,
-        scheduled=delayed.scheduled,
-        last_due=delayed.last_due,
-        next_due=delayed.next_due,
-        overdue=delayed.overdue,
     )
+    return _with_delayed(found, old, epoch)
 
 
 def queues(old: Backend) -> List[str]:
@@ -78,18 +60,18 @@ def queues(old: Backend) -> List[str]:
 
 def delayed_lists(old: Backend) -> List[Tuple[str, int]]:
     """Return the names of the lists of delayed jobs and when each is due, the soonest first."""
-    reply = old.redis.command("ZRANGE", old.key(_DELAYED), 0, -1)
+    reply = old.redis.command("ZRANGE", old.key(DELAYED), 0, -1)
     lists = []
     for when in texts(reply, "the times of delayed jobs"):
         name = when.decode("utf-8", "replace")
         due = int(when) if when.isdigit() and len(when) < 12 else 0
-        lists.append((_DELAYED + ":" + name, due))
+        lists.append((DELAYED + ":" + name, due))
     return lists
 
 
 def delayed_until(name: str) -> str:
     """Return the time in the name of a list of delayed jobs; empty for one of waiting jobs."""
-    return name[len(_DELAYED) + 1 :] if name.startswith(_DELAYED + ":") else ""
+    return name[len(DELAYED) + 1 :] if name.startswith(DELAYED + ":") else ""
 
 
 def is_scheduled_task(record: bytes) -> bool:
@@ -104,8 +86,8 @@ def is_scheduled_task(record: bytes) -> bool:
     return isinstance(action, str) and _SCHEDULED.match(action) is not None
 
 
-def delayed_jobs(old: Backend, epoch: int) -> Delayed:
-    """Return how many jobs are delayed, and when they are due."""
+def _with_delayed(found: OldBackend, old: Backend, epoch: int) -> OldBackend:
+    """Return a look, completed with how many jobs are delayed and when they are due."""
     delayed = scheduled = last_due = next_due = overdue = 0
     for name, when in delayed_lists(old):
         due = max(0, when - epoch)
@@ -117,10 +99,16 @@ def delayed_jobs(old: Backend, epoch: int) -> Delayed:
                 delayed += 1
             last_due = due
             overdue = max(overdue, epoch - when)
-    return Delayed(delayed, scheduled, last_due, next_due, overdue)
+    return found._replace(
+        delayed=delayed,
+        scheduled=scheduled,
+        last_due=last_due,
+        next_due=next_due,
+        overdue=overdue,
+    )
 
 
-def running(old: Backend, is_old_worker: IsOldWorker) -> int:
+def running(old: Backend, living: Container[int]) -> int:
     """Return how many jobs this host's old workers run.
 
     `worker:HOST:PID:QUEUE` exists while a job runs, and for ever if its worker was killed, so only
@@ -131,7 +119,7 @@ def running(old: Backend, is_old_worker: IsOldWorker) -> int:
     for key in matching(old.redis, escaped(start) + "*", _WORKER_KEYS):
         if not key.endswith(b":started"):
             pid = host_and_pid(key[len(start.encode()) :])[1]
-            count += pid > 0 and is_old_worker(pid)
+            count += pid > 0 and pid in living
     return count
 
 
@@ -158,7 +146,7 @@ def _elsewhere(workers: List[bytes], host: str) -> Dict[str, List[str]]:
 
 
 def _stale(
-    old: Backend, workers: List[bytes], is_old_worker: IsOldWorker, host: str
+    old: Backend, workers: List[bytes], living: Container[int], host: str
 ) -> Dict[str, List[bytes]]:
     """Return what dead old workers of this host left, as members by key.
 
@@ -171,7 +159,7 @@ def _stale(
         name, pid = host_and_pid(worker)
         if name != host:
             others.add(pid)
-        elif not is_old_worker(pid):
+        elif pid not in living:
             stale.setdefault(old.key("workers"), []).append(worker)
     for key, members in _page_entries(old).items():
         for member in members:
@@ -181,15 +169,15 @@ def _stale(
             else:
                 pid = int(member) if member.isdigit() and len(member) < 10 else 0
                 is_ours = pid not in others
-            if is_ours and not is_old_worker(pid):
+            if is_ours and pid not in living:
                 stale.setdefault(key, []).append(member)
     return stale
 
 
-def forget_dead_workers(old: Backend, is_old_worker: IsOldWorker, host: str) -> int:
+def forget_dead_workers(old: Backend, living: Container[int], host: str) -> int:
     """Remove what dead old workers of this host left in Redis; return how many entries."""
     count = 0
-    for key, members in _stale(old, _workers(old), is_old_worker, host).items():
+    for key, members in _stale(old, _workers(old), living, host).items():
         for member in members:
             _forget(old, key, member)
             count += 1

@@ -42,11 +42,6 @@ _QUEUES = 32  # names that are kept of what a process says, and characters of ea
 _QUEUE_SIZE = 64
 
 
-def roots(site: Site) -> List[str]:
-    """MISP's folder as the operator names it, and without links, each once."""
-    return list(dict.fromkeys([site.misp_root, os.path.realpath(site.misp_root)]))
-
-
 def look(site: Site, user: WebUser, launchers: List[Launcher], supervised: List[str]) -> OldWorkers:
     """The old workers, and what starts them.
 
@@ -94,7 +89,7 @@ def is_resque(process: Process) -> bool:
 
 
 def _of_this_misp(site: Site, candidates: Iterable[Process]) -> List[Process]:
-    below = tuple(root + "/" for root in roots(site))
+    below = tuple(root + "/" for root in site.roots)
     return [one for one in candidates if (one.cwd + "/").startswith(below)]
 
 
@@ -183,7 +178,7 @@ def _unfit(units: List[Tuple[str, str]]) -> List[Launcher]:
 
 def _by_file(site: Site) -> List[Tuple[str, str]]:
     """Units by what they run, and why root does not read a file of one, if so."""
-    needles = [root + "/" for root in roots(site)]
+    needles = [root + "/" for root in site.roots]
     folders = _folders()
     found: Set[Tuple[str, str]] = set()
     unread: Dict[str, str] = {}

@@ -7,7 +7,6 @@ written by any local user, so sizes are bounded and no byte is an error.
 """
 
 import os
-import signal
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
@@ -73,11 +72,6 @@ class Process:
         return [_text(word) for word in data.rstrip(b"\0").split(b"\0")] if data else []
 
     @property
-    def command_line(self) -> str:
-        """Its arguments with blanks between them."""
-        return " ".join(self.argv)
-
-    @property
     def environ(self) -> Dict[str, str]:
         """The environment it was started with, as far as that is not huge."""
         pairs = (one.partition(b"=") for one in self._read("environ", _LIMIT).split(b"\0"))
@@ -114,11 +108,6 @@ class Process:
         """
         theirs = self._once("ns/pid", _identity)
         return bool(theirs) and theirs != _identity(self.proc + "/self/ns/pid")
-
-    @property
-    def age(self) -> int:
-        """Ticks since its start."""
-        return now_ticks() - self.started
 
     def is_below(self, roots: Sequence[str]) -> bool:
         """Whether its working directory or an argument is in one of these folders."""
@@ -215,14 +204,6 @@ class Workers:
         own = [pid for pid in pids if self.exists(pid)]
         return signal_as(self.user, own, number) if own else []
 
-    def stop(self, pid: int) -> None:
-        """Freeze it."""
-        self.send([pid], signal.SIGSTOP)
-
-    def cont(self, pid: int) -> None:
-        """Let it go on."""
-        self.send([pid], signal.SIGCONT)
-
     def is_stopped(self, pid: int) -> bool:
         """Whether it is frozen by now."""
         now = process(self.proc, pid)
@@ -242,14 +223,6 @@ class Workers:
         one = self._mine.get(pid)
         sockets = one.sockets() if one is not None and one.is_alive else set()
         return {row.port for row in tcp_rows(self.proc) if row.inode in sockets}
-
-    def now(self) -> float:
-        """Seconds since some moment."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
 
 
 def process(proc: str, pid: int) -> Optional[Process]:

@@ -6,11 +6,11 @@ from typing import Dict, List
 
 from tasks.host import files, gate, proof_jobs, tree
 from tasks.host import workers as workers_
-from tasks.host.clock import Clock
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp, misp_version
 from tasks.host.parts import Proof
 from tasks.host.site import Desired, Site
+from tasks.host.waiting import Clock
 
 
 class ProofError(HostError):
@@ -55,13 +55,13 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
         limits = proof_jobs.Limits(seconds, max(seconds, site.drain_timeout))
         marks = _marks_running_jobs(one)
         outcomes = proof_jobs.prove(one.new(), workers, limits, marks, Clock())
-    bad = ["%s: %s" % (outcome.queue, outcome.problem) for outcome in outcomes if outcome.problem]
+    bad = ["%s: %s" % (queue, problem) for queue, problem in outcomes.items() if problem]
     if bad:
         raise ProofError(
             "a test job did not come through: %s. The ends of the workers' logs: %s"
             % ("; ".join(bad), workers_.log_ends(site))
         )
-    return ["%s: completed" % outcome.queue for outcome in outcomes]
+    return ["%s: completed" % queue for queue in outcomes]
 
 
 def _marks_running_jobs(one: Misp) -> bool:

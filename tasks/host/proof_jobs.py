@@ -3,12 +3,12 @@
 Every version of MISP has it, it touches no database, and its output is known.
 """
 
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, NamedTuple, Optional
 
-from tasks.host.clock import Clock
 from tasks.host.jobs import OldJob, new_id, new_record
 from tasks.host.queues import Backend
-from tasks.host.replies import RECORD_BYTES, escaped, matching, number, parsed, records, text
+from tasks.host.replies import RECORD_BYTES, escaped, matching, number, parsed, text
+from tasks.host.waiting import Clock
 
 _READY = "Successfully connected to Redis"
 _STATUS_SECONDS = 3600  # of a test job's state, should nobody be there to remove it
@@ -24,14 +24,6 @@ class Limits(NamedTuple):
 
     timeout: float  # with a worker free for it
     longest: float  # while it runs, or all workers of its queue have a job
-
-
-class Outcome(NamedTuple):
-    """What became of a queue's test job."""
-
-    queue: str
-    problem: str  # empty: completed
-    seconds: float
 
 
 class _TestJob:
@@ -52,10 +44,6 @@ class _TestJob:
         new.redis.command("SETEX", self._state_key, _STATUS_SECONDS, self._record)
         new.redis.command("LPUSH", new.key(queue), self._record)
 
-    @property
-    def seconds(self) -> float:
-        return self._clock.now() - self._began
-
     def problem(self, marks_running: bool) -> Optional[str]:
         """Empty where it was completed, else what went wrong; None while it waits or runs."""
         state = self._state()
@@ -64,16 +52,14 @@ class _TestJob:
             problem = "failed: its worker died over it"
         if problem is None and self._is_over(state):
             self.take_back()
-            problem = f"not done after {self.seconds:.0f} s"
+            problem = f"not done after {self._clock.now() - self._began:.0f} s"
         if problem is not None:
             self._new.redis.command("DEL", self._state_key)
         return problem
 
     def take_back(self) -> None:
         """If no worker has it yet, so that no later one runs it."""
-        for record in records(self._new.redis, self._new.key(self.queue)):
-            if self._id.encode() in record:
-                self._new.redis.command("LREM", self._new.key(self.queue), 1, record)
+        self._new.redis.command("LREM", self._new.key(self.queue), 1, self._record)
 
     def _state(self) -> Dict[str, Any]:
         reply = self._new.redis.command("GET", self._state_key)
@@ -111,21 +97,23 @@ class _TestJob:
 
 def prove(
     new: Backend, workers: Dict[str, int], limits: Limits, marks_running: bool, clock: Clock
-) -> List[Outcome]:
-    """Put a test job into every queue and wait for their ends; the outcomes in that order of ends.
+) -> Dict[str, str]:
+    """Put a test job into every queue and wait for their ends.
+
+    Returns what went wrong with each by its queue, in the order of the ends; empty: completed.
 
     Args:
         workers: how many each queue has.
         marks_running: whether this MISP marks running jobs (2.4.184 and newer).
     """
     pending = [_TestJob(new, queue, count, limits, clock) for queue, count in workers.items()]
-    outcomes: List[Outcome] = []
+    outcomes: Dict[str, str] = {}
     try:
         while pending:
             for job in list(pending):
                 problem = job.problem(marks_running)
                 if problem is not None:
-                    outcomes.append(Outcome(job.queue, problem, job.seconds))
+                    outcomes[job.queue] = problem
                     pending.remove(job)
             if pending:
                 clock.sleep(_PAUSE)

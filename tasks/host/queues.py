@@ -100,6 +100,5 @@ class NewBackend(NamedTuple):
     foreign_keys: List[str]  # the first of those that MISP does not make
     error: str = ""  # why Redis cannot be asked; nothing else is known then
     aside: int = 0  # jobs that a step which was cut off has set aside
-    moving: int = 0  # jobs that a way back which was cut off had taken
     blocked_clients: int = 0  # workers of somebody's that wait for a job
     eviction: str = ""  # maxmemory-policy

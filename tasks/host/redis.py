@@ -12,7 +12,7 @@ class RedisError(HostError):
     """Redis refused a command; the text is Redis's own."""
 
 
-class RedisGoneError(RedisError):
+class RedisGoneError(HostError):
     """Redis gave no answer: no connection, or a refused password or database."""
 
 

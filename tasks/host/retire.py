@@ -4,21 +4,21 @@ QUIT lets a worker finish its job; TERM, which `systemctl stop` sends to a unit 
 kills the job. Restart=always would start them again, so a drop-in in /run (gone at a reboot, like
 the rest of a half-done stop) takes the unit's reflexes away first.
 
-The order of things is retirement.py's.
+So a worker does not do the next job in its queue. The queues are looked at again when all have
+left, and where a job came meanwhile they are started again.
 """
 
 import signal
-from typing import Dict, List, Set
+from typing import Callable, Dict, List, Optional, Set
 
-from tasks.host import launchers, moves, old_workers, originals, retirement, systemd
-from tasks.host.clock import Clock
-from tasks.host.errors import HostError, RefusedError
+from tasks.host import launchers, moves, old_workers, originals, systemd
+from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
 from tasks.host.processes import Process, Table
-from tasks.host.queues import QUEUES
+from tasks.host.queues import QUEUES, OldBackend
 from tasks.host.site import Desired, Site
-from tasks.host.waiting import wait_until
+from tasks.host.waiting import Clock, wait_until
 from tasks.host.web_user import WebUser
 
 _RUNS = ("active", "activating", "reloading")
@@ -26,6 +26,11 @@ _LINK = "link "  # in the record, before a file elsewhere that `systemctl link` 
 _QUEUE = "queue "  # in the record, before a queue that an old worker served
 _KNOWN = {*QUEUES, old_workers.SCHEDULER}  # other names may be anything that the web user says
 _COMES_UP = 30.0  # seconds for the workers that a unit has started
+_SOURCES = (
+    " If that happens again and again, something enqueues there with settings from before: a PHP "
+    "of the web tier with a cached config.php, another host's MISP on the same Redis, or a cake "
+    "command that ran all along"
+)
 
 
 def retire(site: Site, desired: Desired) -> List[str]:
@@ -38,9 +43,9 @@ def retire(site: Site, desired: Desired) -> List[str]:
     with Misp(site, desired) as one:
         user = one.user
         _check(site, user)
-        workers = _Workers(site, user)
+        workers = OldWorkers(site, user)
         convert = (lambda: moves.convert_jobs(one)) if site.leftovers == "convert" else None
-        retirement.retire(
+        end_workers(
             lambda: moves.old_state(one, [worker.pid for worker in workers.living()]),
             convert,
             workers,
@@ -51,7 +56,7 @@ def retire(site: Site, desired: Desired) -> List[str]:
         return moves.forget_dead(one)
 
 
-class _Workers(retirement.OldWorkers):
+class OldWorkers:
     """The old workers' processes, and the units and files that start them."""
 
     def __init__(self, site: Site, user: WebUser) -> None:
@@ -62,9 +67,11 @@ class _Workers(retirement.OldWorkers):
         self._told: Set[int] = set()
 
     def living(self) -> List[Process]:
+        """Their processes, with the forks that run a job."""
         return old_workers.processes(self.site, self.user)
 
     def hold(self) -> None:
+        """Take away what would start them again, and remember it."""
         _record(self.site, self.user, self._units, self._in_use)
         self._hold_units()
         launchers.take_out(self.site, self.user)
@@ -75,11 +82,11 @@ class _Workers(retirement.OldWorkers):
                 systemd.hold_unit(unit.name)
         systemd.reload_daemon()
 
-    def quit(self) -> None:
-        self.left()
-
     def left(self) -> List[str]:
-        """A worker that appears meanwhile, as by a cron job's start_dynamic.sh, is told as well."""
+        """Send QUIT to each that was not told yet; return those that still live, in words.
+
+        So a worker that appears meanwhile, as by a cron job's start_dynamic.sh, is told as well.
+        """
         left = self.living()
         forks = old_workers.jobs(left)
         new = [one for one in left if one.pid not in self._told and one.pid not in forks]
@@ -90,14 +97,14 @@ class _Workers(retirement.OldWorkers):
         """Start all of them, after those that live have finished their jobs."""
         self._hold_units()
         try:
-            retirement.wait_until_gone(self, self.site.drain_timeout, Clock())
+            _wait_until_gone(self, self.site.drain_timeout, Clock())
         except HostError:
             _let_go(self._units)  # a restart would cut the job that still runs
             raise
         self.start_again()
 
     def start_again(self) -> None:
-        """Start what ran before, or does at boot."""
+        """Start what ran before, or does at boot, and undo `hold`."""
         _let_go(self._units)
         for unit in self._in_use:
             systemd.restart(unit.name)  # one that remains after exit does nothing on a start
@@ -105,6 +112,7 @@ class _Workers(retirement.OldWorkers):
         _run_by_hand(self.site, self.user)
 
     def stop_units(self) -> None:
+        """Have nothing that starts them, now or at boot."""
         # What starts a service goes before it.
         for unit in sorted(self._units, key=lambda one: one.name.endswith(".service")):
             if unit.is_there:
@@ -112,6 +120,67 @@ class _Workers(retirement.OldWorkers):
                 systemd.disable(unit)
                 systemd.reset_failed(unit.name)
         _let_go(self._units)  # which makes systemd see what `disable` did
+
+
+def end_workers(
+    look: Callable[[], OldBackend],
+    convert: Optional[Callable[[], object]],
+    workers: OldWorkers,
+    limit: float,
+    clock: Clock,
+) -> None:
+    """End the old workers. Afterwards none lives, and the old backend has nothing left to do.
+
+    Args:
+        look: asks the old backend.
+        convert: converts its jobs; None where that is not wanted. MISP's scheduled tasks stay
+            behind where it is.
+        limit: seconds for a job that runs.
+
+    Raises:
+        DrainLimitError: there is work, or a worker does not finish its job.
+    """
+    with_scheduled = convert is None
+    before = look()
+    if before.has_work(with_scheduled=with_scheduled):
+        raise DrainLimitError(
+            f"the old backend has work again: {before.backlog}. Nothing was stopped; run again to "
+            f"wait for it.{_sources(before)}"
+        )
+    workers.hold()
+    _wait_until_gone(workers, limit, clock)
+    after = look()
+    if convert is not None and after.has_work(with_scheduled=False):
+        try:
+            convert()
+        except HostError:
+            workers.start_again()  # else nobody would do what still comes
+            raise
+        after = look()
+    if after.has_work(with_scheduled=with_scheduled):
+        workers.start_again()
+        raise DrainLimitError(
+            f"a job reached the old backend while its workers stopped: {after.backlog}. They were "
+            f"started again; run again to wait for it.{_sources(after)}"
+        )
+
+
+def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
+    left: List[str] = []
+
+    def are_gone() -> bool:
+        left[:] = workers.left()
+        return not left
+
+    if not wait_until(are_gone, limit, clock=clock):
+        raise DrainLimitError(
+            f"drain limit of {limit:.0f} s reached, old workers still run: {'; '.join(left)}. "
+            "They leave after their job; run again then"
+        )
+
+
+def _sources(old: OldBackend) -> str:
+    return "" if old.error else _SOURCES
 
 
 def _check(site: Site, user: WebUser) -> None:
@@ -239,7 +308,7 @@ def _have_all_served(site: Site, user: WebUser, running: List[str]) -> None:
     if wait_until(lambda: not missing(), _COMES_UP):
         return
     # A unit counts as active when its script has ended, whichever workers live: a start is nothing.
-    _Workers(site, user).start_anew()
+    OldWorkers(site, user).start_anew()
     if wait_until(lambda: not missing(), _COMES_UP):
         return
     started = " ".join(running) or old_workers.BY_HAND

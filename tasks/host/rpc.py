@@ -144,7 +144,7 @@ class _Configuration:
         self.is_held = False
         self.is_new = False  # the password
         self.answer = ""
-        main = process(crew.proc, crew.daemon.main_pid())
+        main = process(PROC, crew.daemon.main_pid())
         self.ran = main is not None
         self.was_enabled = crew.daemon.is_enabled()
         self.found = read_files(self.site, main)
@@ -179,11 +179,11 @@ class _Configuration:
         door = door_of(self.site, self.found, "")
         if not door.port:
             return
-        main = process(self.crew.proc, self.crew.daemon.main_pid())
-        strangers = peer.listening(door.port, self.crew.proc)
+        main = process(PROC, self.crew.daemon.main_pid())
+        strangers = peer.listening(door.port)
         strangers -= main.sockets() if main else set()
         if strangers:
-            holders = peer.in_words(peer.holders(strangers, self.crew.proc))
+            holders = peer.in_words(peer.holders(strangers))
             self._throw_away()
             raise RefusedError(
                 "port %d is taken by %s, not by supervisord: set supervisor_port to a free one, "
@@ -261,7 +261,7 @@ class _Configuration:
 
     def _answers(self) -> bool:
         main_pid = self.crew.daemon.main_pid()
-        self.answer = answers_as_misp(self.door, main_pid, self.crew.web, self.crew.proc)
+        self.answer = answers_as_misp(self.door, main_pid, self.crew.web)
         return self.answer == "ok"
 
     def _put_back(self) -> None:

@@ -1,6 +1,7 @@
 """What a host function is told about its host: the operator's data and the platform's names."""
 
-from typing import Any, Mapping, NamedTuple
+import os
+from typing import Any, List, Mapping, NamedTuple
 
 STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root
 LOG_DIR = "/var/log/misp-workers"
@@ -53,6 +54,11 @@ class Site(NamedTuple):
     def rpc_file(self) -> str:
         """Supervisor's include file that opens the RPC."""
         return self.include_dir + "/misp-rpc" + self.include_suffix
+
+    @property
+    def roots(self) -> List[str]:
+        """MISP's folder as the operator names it, and without links, each once."""
+        return list(dict.fromkeys([self.misp_root, os.path.realpath(self.misp_root)]))
 
     @property
     def app(self) -> str:

@@ -87,15 +87,15 @@ def connected(site: Site, password: str = "") -> Supervisord:
     Raises:
         NoAnswerError: it does not run, or does not let root in.
     """
-    return connected_to(Daemon(site.unit), site, password, PROC)
+    return connected_to(Daemon(site.unit), site, password)
 
 
-def connected_to(daemon: Daemon, site: Site, password: str, proc: str) -> Supervisord:
+def connected_to(daemon: Daemon, site: Site, password: str) -> Supervisord:
     """As `connected`."""
     pid = daemon.main_pid()
     if not pid:
         raise NoAnswerError("%s does not run: see systemctl status %s" % (site.unit, site.unit))
-    return control(read_files(site, process(proc, pid)), pid, password, proc)
+    return control(read_files(site, process(PROC, pid)), pid, password)
 
 
 def conf_of(one: Process) -> str:

@@ -12,12 +12,11 @@ from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Seq
 
 from tasks.host import files
 from tasks.host.files import FileError
+from tasks.host.queues import NEW_QUEUES
 from tasks.host.site import GROUP
 
 Values = Dict[str, str]
 
-# MISP's code has these names of programs as constants (BackgroundJobsTool.php).
-PROGRAMS = ("default", "prio", "email", "cache", "update", "scheduler")
 PROGRAM_KINDS = ("program:", "fcgi-program:", "eventlistener:")
 STARTS_OLD_WORKERS = re.compile(
     r"worker/start(_dynamic)?\.sh|CakeResque\s+((re)?start|load)|bin/resque"
@@ -128,7 +127,7 @@ class SupervisorFiles:
         A program alone is a group of its own name, so one called misp-workers counts.
         """
         names = ["group:" + GROUP]
-        names += [kind + name for kind in PROGRAM_KINDS for name in (GROUP, *PROGRAMS)]
+        names += [kind + name for kind in PROGRAM_KINDS for name in (GROUP, *NEW_QUEUES)]
         return [file for file in self.files_with(*names) if file != group_file]
 
     def group_root(self, group_file: str) -> str:

@@ -6,15 +6,15 @@ who has taken it out of its queue has it. Its old id follows from its new one, a
 set in one step with its arrival makes a repetition skip it.
 """
 
-from typing import Callable, Dict, List, NamedTuple, Optional, Tuple
+from typing import Callable, Dict, List, Optional, Tuple
 
-from tasks.host.clock import Clock
-from tasks.host.conversion import release_held
+from tasks.host.conversion import Moved, has_arrived, release_held
 from tasks.host.errors import WebUserError
-from tasks.host.jobs import NewJob, Rename, named, new_id, new_job, old_record
+from tasks.host.jobs import NewJob, Rename, named, new_job, old_record
 from tasks.host.new_backend import Lock, exists, take_back, truth
 from tasks.host.queues import MARK_SECONDS, MOVED, MOVING, NEW_QUEUES, Backend
 from tasks.host.replies import PAGE, number, page, records, text
+from tasks.host.waiting import Clock
 
 # Writes input of a job into a file of the web user's, whole, over one of that name if need be, and
 # returns its absolute path. MISP's old workers read and remove it (FileAccessTool::readAndDelete).
@@ -25,18 +25,12 @@ Discard = Callable[[str], None]
 DATA_BYTES = 64 * 1024 * 1024
 _PASSES = 20  # over a queue that another host's MISP goes on filling
 
-# See conversion.py for the order of things in a script. KEYS: the queue, the moving ones.
-_TAKE = """
+# See conversion.py for the order of things in a script. KEYS: the list, the other list. ARGV: the
+# record, and RPUSH to take it from its queue to the moving ones, or LPUSH to return it.
+_MOVE = """
 redis.call("LLEN", KEYS[2])
 if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call("RPUSH", KEYS[2], ARGV[1])
-return 1
-"""
-# KEYS: the moving ones, the queue.
-_RETURN = """
-redis.call("LLEN", KEYS[2])
-if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-redis.call("LPUSH", KEYS[2], ARGV[1])
+redis.call(ARGV[2], KEYS[2], ARGV[1])
 return 1
 """
 # KEYS: the mark, the queues' names, the queue. ARGV: its name, the record, the mark's life.
@@ -47,13 +41,6 @@ redis.call("RPUSH", KEYS[3], ARGV[2])
 redis.call("SET", KEYS[1], "1", "EX", ARGV[3])
 return 1
 """
-
-
-class WayBack(NamedTuple):
-    """What became of the new backend's jobs."""
-
-    moved: int
-    left: List[str]  # what stays and why, one for each record
 
 
 class _Move:
@@ -100,8 +87,7 @@ class _Move:
             self._left[queue, record] = named(queue, record, problem)
             return False
         self._lock.renew()
-        keys = (self.new.key(queue), self.new.key(MOVING + queue))
-        return truth(self.new.redis.command("EVAL", _TAKE, 2, *keys, record), "a job to move")
+        return _moved(self.new, queue, MOVING + queue, record, "RPUSH")
 
     def _missing(self, job: NewJob) -> str:
         """Why a job's input that is in Redis cannot go with it; empty: it can."""
@@ -130,7 +116,7 @@ class _Move:
     def _arrived(self, queue: str, record: bytes) -> Optional[NewJob]:
         """The job, if it is on the old side now; else its record is back in its queue."""
         job = new_job(record)
-        if job is not None and _has_arrived(self.old, job):
+        if job is not None and has_arrived(self.old, job.old_id):
             return job
         args = None if job is None else self._args(job)
         if job is None or args is None:
@@ -168,20 +154,20 @@ class _Move:
         return args
 
 
-def move_back(old: Backend, new: Backend, store: Store, rename: Rename, clock: Clock) -> WayBack:
+def move_back(old: Backend, new: Backend, store: Store, rename: Rename, clock: Clock) -> Moved:
     """Move every job that waits on the new backend to the old one's lists.
 
     So are jobs that a step which was cut off had set aside, had held or was moving. A job whose
     input is gone, and what is no job of MISP's, stays where it is and is named.
     """
-    with Lock(new, new_id(), clock) as lock:
+    with Lock(new, clock) as lock:
         released = release_held(old, new, rename, lock)
         take_back(new)
         move = _Move(old, new, store, rename, lock)
         if exists(new, *NEW_QUEUES, *(MOVING + queue for queue in NEW_QUEUES)):
             for queue in NEW_QUEUES:
                 move.empty(queue)
-    return WayBack(move.moved, released.left + move.left)
+    return Moved(move.moved, released.left + move.left)
 
 
 def settle(old: Backend, new: Backend, discard: Discard, rename: Rename, clock: Clock) -> int:
@@ -191,14 +177,14 @@ def settle(old: Backend, new: Backend, discard: Discard, rename: Rename, clock: 
     Returns how many jobs returned.
     """
     returned = 0
-    with Lock(new, new_id(), clock) as lock:
+    with Lock(new, clock) as lock:
         for queue in NEW_QUEUES:
             arrived: List[Tuple[bytes, NewJob]] = []
             # The oldest job comes to the head.
             for record in reversed(records(new.redis, new.key(MOVING + queue))):
                 lock.renew()
                 job = new_job(record)
-                if job is not None and _has_arrived(old, job):
+                if job is not None and has_arrived(old, job.old_id):
                     arrived.append((record, job))
                 else:
                     for name in _files(job):
@@ -208,16 +194,11 @@ def settle(old: Backend, new: Backend, discard: Discard, rename: Rename, clock: 
     return returned
 
 
-def _has_arrived(old: Backend, job: NewJob) -> bool:
-    return truth(old.redis.command("EXISTS", old.key(MOVED + job.old_id)), "the mark of a job")
-
-
 def _leave(
     new: Backend, queue: str, arrived: List[Tuple[bytes, NewJob]], rename: Rename, lock: Lock
 ) -> None:
     """What is on the old side by now leaves this one; its record at last, or nobody would."""
-    if arrived:
-        rename([(job.id, job.old_id) for _, job in arrived])
+    rename([(job.id, job.old_id) for _, job in arrived])
     for record, job in arrived:
         lock.renew()
         keys = [_data(new, id_) for id_ in job.data.values()]
@@ -226,8 +207,12 @@ def _leave(
 
 
 def _return(new: Backend, queue: str, record: bytes) -> bool:
-    keys = (new.key(MOVING + queue), new.key(queue))
-    return truth(new.redis.command("EVAL", _RETURN, 2, *keys, record), "a job that returns")
+    return _moved(new, MOVING + queue, queue, record, "LPUSH")
+
+
+def _moved(new: Backend, name: str, other: str, record: bytes, push: str) -> bool:
+    keys = (new.key(name), new.key(other))
+    return truth(new.redis.command("EVAL", _MOVE, 2, *keys, record, push), "a job to move")
 
 
 def _files(job: Optional[NewJob]) -> List[str]:

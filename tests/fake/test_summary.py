@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tasks import summary, way_back
+from tasks import summary
+from tasks.host import rollback
 from tests import hosts
 from tests.fake.answers import (
     EXAMINE_FOR_ROLLBACK,
@@ -29,7 +30,7 @@ from tests.fake.conftest import ROOT, Run
 
 Pyinfra = Callable[..., Run]
 AUTOMATIC = "misp-workers-migration rollback.automatic"
-RETURNED = {AUTOMATIC: hosts.answer([way_back.RETURNED])}
+RETURNED = {AUTOMATIC: hosts.answer([rollback.RETURNED])}
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
-from tasks.host.clock import Clock
+from tasks.host.waiting import Clock
 
 MOST_STEPS = 30_000  # of one schedule
 

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from tasks import backlog, drain
 from tasks.host import (
     conversion,
-    idle,
     new_backend,
     old_backend,
     proof_jobs,
-    retirement,
-    stopping,
+    retire,
     way_back,
 )
-from tasks.host.queues import LOCK, OldBackend
+from tasks.host import drain as host_drain
+from tasks.host.queues import LOCK, MOVING, NEW_QUEUES, OldBackend
 from tests.redis_server import Connection
 from tests.simulation.kernel import Actor, Kernel
 from tests.simulation.world import (
@@ -27,7 +26,6 @@ from tests.simulation.world import (
     NewWorker,
     SimulatedGroup,
     SimulatedOldWorkers,
-    SimulatedProcesses,
     Task,
     World,
     backends,
@@ -65,7 +63,6 @@ class Schedule:
         self.world = World(self.kernel, old, new)
         self.group = SimulatedGroup(self.world)
         self.old_workers = SimulatedOldWorkers(self.world)
-        self.processes = SimulatedProcesses(self.world)
         self.neighbour: NewWorker | None = None
         self.timeout = 20  # drain_timeout
         self._dies_in = ""
@@ -237,7 +234,7 @@ class Schedule:
     def _deploy(self, leftovers: str) -> None:
         old, new = backends(self.world)
         self._heal()
-        if new_backend.look(new, 1).moving:
+        if new_backend.exists(new, *[MOVING + queue for queue in NEW_QUEUES]):
             self._enter("settle")
             way_back.settle(old, new, self.world.discard, self.world.rename, self.kernel)
         self._set_enabled(True)
@@ -248,7 +245,7 @@ class Schedule:
         self._drain(leftovers)
         if self.old_workers.is_enabled:
             self._enter("retire")
-            retirement.retire(
+            retire.end_workers(
                 self._look,
                 self._convert if leftovers == "convert" else None,
                 self.old_workers,
@@ -256,7 +253,7 @@ class Schedule:
                 self.kernel,
             )
             self.old_workers.is_enabled = False
-        old_backend.forget_dead_workers(old, self._is_old_worker, HOST)
+        old_backend.forget_dead_workers(old, self.world.old_workers, HOST)
 
     def _prove(self) -> None:
         self.kernel.sleep(self.random.choice((0.05, 1, 5)))
@@ -286,11 +283,10 @@ class Schedule:
         way_back.move_back(old, new, self.world.store, self.world.rename, self.kernel)
 
     def _heal(self) -> None:
-        _, new = backends(self.world)
-        pids = [pid for pid in self.group.live().values() if pid]
-        problem = idle.heal(new, pids, self.processes)
+        problem = self.group.freeze([]).problem
         if problem:
             raise RunFailedError(problem)
+        host_drain.thaw_all(self.group)
 
     def _set_enabled(self, value: bool) -> None:
         self.kernel.step()
@@ -302,7 +298,7 @@ class Schedule:
 
     def _stop_new_workers(self) -> None:
         self._enter("stop workers")
-        stopping.stop_idle_workers(self.group, self.kernel, self.timeout)
+        host_drain.stop_group(self.group, self.kernel, self.timeout)
 
     def _drain(self, leftovers: str) -> None:
         if not self.old_workers.is_enabled:
@@ -325,20 +321,17 @@ class Schedule:
 
     def _look(self) -> OldBackend:
         old, _ = backends(self.world)
-        return old_backend.look(old, self._is_old_worker, HOST, self.kernel.epoch())
+        return old_backend.look(old, self.world.old_workers, HOST, self.kernel.epoch())
 
-    def _is_old_worker(self, pid: int) -> bool:
-        return pid in self.world.old_workers
-
-    def _convert(self) -> conversion.Conversion:
+    def _convert(self) -> conversion.Moved:
         old, new = backends(self.world)
-        copy = conversion.copy_of_old_jobs(old)
+        lists = conversion.lists_of_old_jobs(old)
         self._enter("convert")
-        return conversion.convert(old, new, copy, self.world.rename, self.kernel)
+        return conversion.convert(old, new, lists, self.world.rename, self.kernel)
 
-    def _finish(self) -> conversion.Conversion:
+    def _finish(self) -> conversion.Moved:
         old, new = backends(self.world)
-        return conversion.finish_conversion(old, new, self.world.rename, self.kernel)
+        return conversion.convert(old, new, {}, self.world.rename, self.kernel)
 
     # --- what has to hold ---
 
@@ -353,11 +346,9 @@ class Schedule:
                 faults.append(f"job {number} never ran")
             elif ids and world.rows[number] != ids[0]:
                 faults.append(f"the row of job {number} has {world.rows[number]}, it was {ids[0]}")
-        faults += [f"{path} was left" for path in world.files if not self._is_excused(path)]
+        # Nobody reads the input of a job that was killed.
+        faults += [f"{path} was left" for path in world.files if not world.excused]
         return faults + self._keys_left()
-
-    def _is_excused(self, path: str) -> bool:
-        return bool(self.world.excused)  # whose input nobody reads
 
     def _keys_left(self) -> list[str]:
         """Keys that hold jobs, or would keep some from being done."""

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import conversion, idle, jobs, new_backend, retirement, way_back
+from tasks.host import conversion, drain, idle, jobs, new_backend, retire, way_back
 from tasks.host.errors import DrainLimitError
 from tasks.host.queues import ASIDE, NEW_QUEUES, Backend
 from tests.simulation.conftest import Lines
@@ -50,14 +50,13 @@ def _mark_of_its_own_step(patch: pytest.MonkeyPatch) -> None:
 
 
 def _no_look_after_quit(patch: pytest.MonkeyPatch) -> None:
-    def retire(look: Any, convert: Any, workers: Any, limit: float, clock: Any) -> None:
+    def end_workers(look: Any, convert: Any, workers: Any, limit: float, clock: Any) -> None:
         if look().has_work(with_scheduled=convert is None):
             raise DrainLimitError("work")
         workers.hold()
-        workers.quit()
-        retirement.wait_until_gone(workers, limit, clock)
+        retire._wait_until_gone(workers, limit, clock)
 
-    patch.setattr(retirement, "retire", retire)
+    patch.setattr(retire, "end_workers", end_workers)
 
 
 def _nothing_taken_back(patch: pytest.MonkeyPatch) -> None:
@@ -85,7 +84,7 @@ def _id_not_derived(patch: pytest.MonkeyPatch) -> None:
     run = [0]
     move_back = way_back.move_back
 
-    def counted(*args: Any) -> way_back.WayBack:
+    def counted(*args: Any) -> conversion.Moved:
         run[0] += 1
         return move_back(*args)
 
@@ -145,11 +144,11 @@ def _no_row_of_what_had_arrived(patch: pytest.MonkeyPatch) -> None:
 
 def _no_settling(patch: pytest.MonkeyPatch) -> None:
     """A deploy puts back what a rollback was moving, arrived or not."""
-    patch.setattr(way_back, "_has_arrived", lambda *_: False)
+    patch.setattr(way_back, "has_arrived", lambda *_: False)
 
 
 def _no_thaw(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(idle, "heal", lambda new, _pids, _processes: idle._taken_back(new))
+    patch.setattr(drain, "thaw_all", lambda _group: None)
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -160,14 +159,14 @@ MUTATIONS: dict[str, Mutation] = {
     "no look after QUIT": _no_look_after_quit,
     "what was set aside is not taken back": _nothing_taken_back,
     "what was set aside overwrites the queue": _swap(
-        new_backend, "_TAKE_BACK", ('redis.call("RPUSH", KEYS[i + 1], job)', "")
+        new_backend, "_MOVE", ('redis.call("RPUSH", KEYS[i + 1], job)', "")
     ),
     "set aside in more than one step": _aside_in_steps,
     "held without a look whether it was still there": _swap(
         conversion, "_HOLD", ("== 0 then return 0 end", "== 9 then return 0 end")
     ),
     "moved back without a look whether it was still there": _swap(
-        way_back, "_TAKE", ("== 0 then return 0 end", "== 9 then return 0 end")
+        way_back, "_MOVE", ("== 0 then return 0 end", "== 9 then return 0 end")
     ),
     "released, and left among the held ones": _swap(
         conversion, "_RELEASE", ('redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0', "false")

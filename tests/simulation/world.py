@@ -10,14 +10,16 @@ import json
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from signal import SIGCONT, SIGSTOP
 
-from tasks.host import idle
-from tasks.host.idle import Processes
+from tasks.host.drain import Group
+from tasks.host.idle import Frozen, freeze_idle
 from tasks.host.new_backend import LOCK_SECONDS
+from tasks.host.places import Place
+from tasks.host.processes import Workers
 from tasks.host.queues import LOCK, Backend
 from tasks.host.redis import Redis, RedisError, Reply, Word
-from tasks.host.retirement import OldWorkers
-from tasks.host.stopping import Group
+from tasks.host.retire import OldWorkers
 from tests.redis_server import Connection
 from tests.simulation.kernel import Actor, Kernel
 
@@ -409,8 +411,8 @@ def _number(record: bytes) -> int | None:
     return int(job["args"][1]) if job["command"] == "event" else None
 
 
-class SimulatedProcesses(Processes):
-    """What the host knows of new workers."""
+class SimulatedWorkers(Workers):
+    """What the host knows of new workers, and does to them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -422,17 +424,23 @@ class SimulatedProcesses(Processes):
     def exists(self, pid: int) -> bool:
         return self._worker(pid) is not None
 
-    def stop(self, pid: int) -> None:
-        if worker := self._worker(pid):
-            self._world.kernel.trace("SIGSTOP", worker.name, worker.hand)
-            self._world.kernel.freeze(worker.actor)
+    def send(self, pids: Iterable[int], number: int) -> list[int]:
+        own = []
+        for pid in pids:
+            if worker := self._worker(pid):
+                own.append(pid)
+                (self._stop if number == SIGSTOP else self._cont)(worker)
+        return own
 
-    def cont(self, pid: int) -> None:
-        if worker := self._worker(pid):
-            self._world.kernel.thaw(worker.actor)
-            if worker.has_term:
-                # Where Redis cannot tell, no child has to do for "no job".
-                worker.die(is_excused=not self._world.can_tell)
+    def _stop(self, worker: NewWorker) -> None:
+        self._world.kernel.trace("SIGSTOP", worker.name, worker.hand)
+        self._world.kernel.freeze(worker.actor)
+
+    def _cont(self, worker: NewWorker) -> None:
+        self._world.kernel.thaw(worker.actor)
+        if worker.has_term:
+            # Where Redis cannot tell, no child has to do for "no job".
+            worker.die(is_excused=not self._world.can_tell)
 
     def is_stopped(self, pid: int) -> bool:
         worker = self._worker(pid)
@@ -451,12 +459,6 @@ class SimulatedProcesses(Processes):
 
     def takes_jobs(self, pid: int) -> bool:
         return True
-
-    def now(self) -> float:
-        return self._world.kernel.now()
-
-    def sleep(self, seconds: float) -> None:
-        self._world.kernel.sleep(seconds)
 
 
 class SimulatedGroup(Group):
@@ -479,14 +481,13 @@ class SimulatedGroup(Group):
             found[worker.queue] = found.get(worker.queue, 0) + 1
         return found
 
-    def freeze(self, pids: list[int]) -> idle.Frozen:
-        where = idle.Where(self._world.is_socket, 1)
-        processes = SimulatedProcesses(self._world)
-        return idle.freeze_idle(backends(self._world)[1], where, pids, processes)
+    def freeze(self, pids: list[int]) -> Frozen:
+        world = self._world
+        place = Place("/run/redis.sock" if world.is_socket else "127.0.0.1", 6379, 1, "", "")
+        return freeze_idle(backends(world)[1], place, pids, SimulatedWorkers(world), world.kernel)
 
     def thaw(self, pids: list[int]) -> None:
-        for pid in pids:
-            SimulatedProcesses(self._world).cont(pid)
+        SimulatedWorkers(self._world).send(pids, SIGCONT)
 
     def stop(self, names: list[str], frozen: list[int]) -> None:
         kernel = self._world.kernel
@@ -499,8 +500,7 @@ class SimulatedGroup(Group):
                     worker.has_term = True
                 elif worker.name == name:
                     worker.die(is_excused=not self._world.can_tell)
-        for pid in frozen:
-            SimulatedProcesses(self._world).cont(pid)
+        self.thaw(frozen)
 
     def start(self) -> None:
         self._world.kernel.step()
@@ -551,12 +551,10 @@ class SimulatedOldWorkers(OldWorkers):
         self._world.kernel.step()
         self.is_held = True
 
-    def quit(self) -> None:
+    def left(self) -> list[str]:
         for worker in list(self._world.old_workers.values()):
             self._world.kernel.step()
             worker.is_quitting = True
-
-    def left(self) -> list[str]:
         self._world.kernel.step()
         return [f"PID {pid}" for pid in self._world.old_workers]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks import commands, facts, heartbeat, way_back
+from tasks import commands, facts, heartbeat
 from tasks.commands import Action
-from tasks.host import parts, workers
+from tasks.host import parts, rollback, workers
 from tasks.remote import Call, Script, call
 from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tests import hosts
@@ -146,7 +146,7 @@ def test_a_command_that_works_is_followed_by_nothing(run: Run) -> None:
 
 @pytest.mark.parametrize("is_reason", [True, False])
 def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
-    run.host.answers = [hosts.answer(["a note", way_back.RETURNED])]
+    run.host.answers = [hosts.answer(["a note", rollback.RETURNED])]
     if is_reason:
         guarded = commands.give_up("it broke", TARGET)
     else:

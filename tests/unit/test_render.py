@@ -16,8 +16,9 @@ from supervisor.datatypes import RestartUnconditionally
 from supervisor.http import encrypted_dictionary_authorizer
 
 from tasks import render
+from tasks.host.queues import QUEUES
 from tasks.render import Program
-from tasks.settings import DEFAULT_WORKERS, QUEUES
+from tasks.settings import DEFAULT_WORKERS
 from tests.unit.samples import target
 from tests.unit.supervisor_files import number, read, servers
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tasks.host.queues import QUEUES
 from tasks.settings import (
     DEFAULT_WORKERS,
-    QUEUES,
     SettingsError,
     from_host_data,
     known_keys,

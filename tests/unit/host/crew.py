@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tasks.host.drain import Crew
+from tasks.host.idle import Frozen
 from tasks.host.processes import Workers
 from tasks.host.web_user import WebUser
 from tests.unit.host.real_supervisord import RealSupervisord, site
@@ -23,17 +25,16 @@ class Freezer:
         self.frozen: list[int] = []
         self.problem = ""
 
-    def __call__(self, pids: list[int], workers: Workers) -> tuple[list[int], str]:
+    def __call__(self, pids: list[int], workers: Workers) -> Frozen:
         self.calls.append(list(pids))
         busy = workers.with_child(pids)
         free = [pid for pid in pids if pid not in busy and workers.exists(pid)]
-        for pid in free:
-            workers.stop(pid)
+        workers.send(free, signal.SIGSTOP)
         for pid in free:
             while workers.exists(pid) and not workers.is_stopped(pid):
                 time.sleep(0.01)
         self.frozen += free
-        return free, self.problem
+        return Frozen(free, self.problem)
 
 
 @contextmanager

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks.host.clock import Clock
 from tasks.host.redis import Redis, Reply, Word
+from tasks.host.waiting import Clock
 
 Lie = Callable[[tuple[Word, ...]], Reply]
 

@@ -35,9 +35,9 @@ def enqueue(old: Backend, name: str, *records: str | bytes) -> None:
         old.redis.command("ZADD", old.key("_schdlr_"), when, when)
 
 
-def convert(old: Backend, new: Backend, rows: Rows | None = None) -> conversion.Conversion:
-    copy = conversion.copy_of_old_jobs(old)
-    return conversion.convert(old, new, copy, rows or Rows(), FakeClock())
+def convert(old: Backend, new: Backend, rows: Rows | None = None) -> conversion.Moved:
+    lists = conversion.lists_of_old_jobs(old)
+    return conversion.convert(old, new, lists, rows or Rows(), FakeClock())
 
 
 def numbers(backend: Backend, *names: str) -> list[str]:
@@ -77,17 +77,17 @@ def test_scheduled_tasks_and_what_is_no_job_stay(old: Backend, new: Backend) -> 
 
 
 def test_a_job_that_is_not_in_the_copy_stays(old: Backend, new: Backend) -> None:
-    copy = conversion.copy_of_old_jobs(old)
+    lists = conversion.lists_of_old_jobs(old)
     enqueue(old, "queue:prio", old_record(1))
-    assert conversion.convert(old, new, copy, Rows(), FakeClock()).moved == 0
+    assert conversion.convert(old, new, lists, Rows(), FakeClock()).moved == 0
     assert old.redis.command("LLEN", old.key("queue:prio")) == 1
 
 
 def test_a_job_that_a_worker_took_meanwhile_is_not_converted(old: Backend, new: Backend) -> None:
     enqueue(old, "queue:prio", old_record(1), old_record(2))
-    copy = conversion.copy_of_old_jobs(old)
+    lists = conversion.lists_of_old_jobs(old)
     old.redis.command("LPOP", old.key("queue:prio"))
-    assert conversion.convert(old, new, copy, Rows(), FakeClock()).moved == 1
+    assert conversion.convert(old, new, lists, Rows(), FakeClock()).moved == 1
     assert numbers(new, "prio") == ["2"]
 
 
@@ -98,10 +98,8 @@ def test_two_records_that_are_alike_are_two_jobs(old: Backend, new: Backend) -> 
 
 def test_the_copy_is_json_and_keeps_each_byte(old: Backend) -> None:
     enqueue(old, "queue:prio", old_record(1), b"\xff\x00")
-    copy = json.loads(json.dumps(conversion.copy_of_old_jobs(old)))
-    assert copy["namespace"] == "resque"
-    assert copy["taken"].endswith("Z")
-    (_, odd) = copy["lists"]["queue:prio"]
+    lists = json.loads(json.dumps(conversion.lists_of_old_jobs(old)))
+    (_, odd) = lists["queue:prio"]
     assert odd.encode("utf-8", "surrogateescape") == b"\xff\x00"
 
 
@@ -132,14 +130,14 @@ def test_cut_off_anywhere_and_run_again_each_job_is_there_once(old: Backend, new
             cut.count()
             rows(pairs)
 
-        copy = conversion.copy_of_old_jobs(old)
-        conversion.convert(cut.backend(old), cut.backend(new), copy, rename, FakeClock())
+        lists = conversion.lists_of_old_jobs(old)
+        conversion.convert(cut.backend(old), cut.backend(new), lists, rename, FakeClock())
 
     cuts = 0
     for cuts in each_cut(lambda: filled(old, new), body):
         unlock(new)
         rows = Rows()
-        conversion.finish_conversion(old, new, rows, FakeClock())
+        conversion.convert(old, new, {}, rows, FakeClock())
         convert(old, new, rows)
         assert sorted(numbers(new, "prio", "default")) == ["1", "2", "3"], f"cut at {cuts}"
         assert old.redis.command("KEYS", "*") == []
@@ -150,12 +148,12 @@ def test_cut_off_anywhere_and_released_each_job_is_there_once(old: Backend, new:
     """A rollback follows a conversion that was cut off, and is cut off itself."""
 
     def converted(cut: Cut) -> None:
-        copy = conversion.copy_of_old_jobs(old)
-        conversion.convert(cut.backend(old), cut.backend(new), copy, Rows(), FakeClock())
+        lists = conversion.lists_of_old_jobs(old)
+        conversion.convert(cut.backend(old), cut.backend(new), lists, Rows(), FakeClock())
 
     def released(cut: Cut) -> None:
         rolled, other = cut.backend(old), cut.backend(new)
-        with Lock(other, "t", FakeClock()) as lock:
+        with Lock(other, FakeClock()) as lock:
             conversion.release_held(rolled, other, Rows(), lock)
 
     def begin() -> None:
@@ -178,12 +176,12 @@ def test_cut_off_anywhere_and_released_each_job_is_there_once(old: Backend, new:
 
 def test_rows_of_what_was_released_get_their_ids_back(old: Backend, new: Backend) -> None:
     filled(old, new)
-    for name, records in conversion.copy_of_old_jobs(old)["lists"].items():
+    for name, records in conversion.lists_of_old_jobs(old).items():
         for record in records:
             assert conversion.hold(old, name, record.encode())
     held, _ = conversion.held_jobs(old)
     rows = Rows()
-    with Lock(new, "t", FakeClock()) as lock:
+    with Lock(new, FakeClock()) as lock:
         assert conversion.release_held(old, new, rows, lock) == (3, [])
     assert rows.pairs == [(one.id, one.job.id) for one in held]
 
@@ -205,7 +203,7 @@ def test_what_else_is_among_the_held_jobs_stays_and_is_named(
 ) -> None:
     fine = {"list": "queue:prio", "record": old_record(2), "id": "u2"}
     enqueue(old, "misp-workers-held", json.dumps(entry), json.dumps(fine))
-    moved, left = conversion.finish_conversion(old, new, Rows(), FakeClock())
+    moved, left = conversion.convert(old, new, {}, Rows(), FakeClock())
     assert (moved, len(left)) == (1, 1)
     assert left[0].startswith("misp-workers-held: ")
     assert numbers(new, "prio") == ["2"]
@@ -217,7 +215,7 @@ def test_an_older_versions_held_job_is_taken_over(old: Backend, new: Backend) ->
     record = '{"class":"EventShell","args":[["x","1","a\\/b"]],"id":"' + "a" * 32 + '"}'
     entry = json.dumps({"list": "queue:prio", "record": record, "id": "u1"}).replace("/", "\\/")
     enqueue(old, "misp-workers-held", entry)
-    assert conversion.finish_conversion(old, new, Rows(), FakeClock()).moved == 1
+    assert conversion.convert(old, new, {}, Rows(), FakeClock()).moved == 1
     (job,) = jobs_in(new, "prio")
     assert (job["id"], job["args"]) == ("u1", ["x", "1", "a/b"])
 
@@ -225,10 +223,10 @@ def test_an_older_versions_held_job_is_taken_over(old: Backend, new: Backend) ->
 @pytest.mark.parametrize("key", ["misp-workers-held", "_schdlr_"])
 def test_a_key_of_another_type_loses_nothing(old: Backend, new: Backend, key: str) -> None:
     filled(old, new)
-    copy = conversion.copy_of_old_jobs(old)
+    lists = conversion.lists_of_old_jobs(old)
     old.redis.command("SET", old.key(key), "x")
     with pytest.raises(RedisError):
-        conversion.convert(old, new, copy, Rows(), FakeClock())
+        conversion.convert(old, new, lists, Rows(), FakeClock())
     assert old.redis.command("LLEN", old.key("queue:prio")) == 2
     assert old.redis.command("LLEN", old.key("_schdlr_:9")) == 1
 
@@ -239,7 +237,7 @@ def test_a_queue_of_another_type_loses_nothing(old: Backend, new: Backend) -> No
     with pytest.raises(RedisError):
         convert(old, new)
     new.redis.command("DEL", new.key("prio"))
-    assert conversion.finish_conversion(old, new, Rows(), FakeClock()).moved == 3
+    assert conversion.convert(old, new, {}, Rows(), FakeClock()).moved == 3
     assert numbers(new, "prio", "default") == ["1", "2", "3"]
 
 
@@ -253,21 +251,20 @@ def test_another_host_that_moves_jobs_is_waited_for(old: Backend, new: Backend) 
     new.redis.command("SET", new.key("misp-workers-moving:lock"), "other")
     clock = FakeClock()
     clock.on_sleep = lambda: unlock(new)
-    copy = conversion.copy_of_old_jobs(old)
-    assert conversion.convert(old, new, copy, Rows(), clock).moved == 3
+    lists = conversion.lists_of_old_jobs(old)
+    assert conversion.convert(old, new, lists, Rows(), clock).moved == 3
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
 def test_no_lie_of_redis_does_harm(old: Backend, new: Backend, lie: Reply) -> None:
     filled(old, new)
-    copy = conversion.copy_of_old_jobs(old)
+    lists = conversion.lists_of_old_jobs(old)
     liar = LyingRedis(lie)
     for one, other in (
         (Backend(liar, "resque:"), new),
         (old, Backend(liar, "background_jobs:")),
     ):
-        nothing: dict[str, Any] = {"lists": {}}
-        for work in (copy, nothing):
+        for work in (lists, {}):
             try:
                 conversion.convert(one, other, work, Rows(), FakeClock())
             except HostError as error:

@@ -1,4 +1,4 @@
-"""Workers that are ended without a job in their hands, under a real supervisord."""
+"""Workers that are ended without a job in their hands: under a real supervisord, and modelled."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from tasks.host import drain
-from tasks.host.drain import Crew
+from tasks.host.drain import Crew, Group, stop_group, thaw_all
 from tasks.host.errors import DrainLimitError, HostError
+from tasks.host.idle import Frozen, freeze_idle
 from tasks.host.processes import Table
+from tasks.host.queues import Backend
 from tests.unit.host.crew import WEB, crew, freezer, real, wait_for_exec
 from tests.unit.host.fake_proc import FakeProc
 from tests.unit.host.real_supervisord import BUSY, IDLE, site, workers_text
+from tests.unit.host.test_idle import TCP, Host, Watching, Worker
 
 ROOT = "/var/www/MISP"
 WORKER = ("php", "-q", ROOT + "/app/Console/cake.php", "-working", ROOT + "/app", "start_worker")
@@ -167,3 +170,97 @@ def test_whose_jobs_are_waited_for(proc: FakeProc) -> None:
     web = WEB._replace(uid=33)
     found = drain.jobs(site(proc.folder), web, Table(proc.path))
     assert [one.pid for one in found] == [70]
+
+
+# --- the order of things, without processes ------------------------------------------------------
+
+
+class FakeGroup(Group):
+    def __init__(self, new: Backend, host: Host, **names: int) -> None:
+        self.new, self.host, self.names = new, host, names
+        self.orphans: list[int] = []
+        self.started = 0
+        self.problem = ""
+
+    def live(self) -> dict[str, int]:
+        return dict(self.names)
+
+    def freeze(self, pids: list[int]) -> Frozen:
+        return freeze_idle(self.new, TCP, pids, self.host, self.host.clock)
+
+    def thaw(self, pids: list[int]) -> None:
+        self.host.send(pids, signal.SIGCONT)
+
+    def stop(self, names: list[str], frozen: list[int]) -> None:
+        if self.problem:
+            raise HostError(self.problem)
+        for name in names:
+            self.host.workers.pop(self.names.pop(name), None)
+
+    def start(self) -> None:
+        self.started += 1
+
+    def jobs(self) -> list[int]:
+        return self.orphans
+
+
+@pytest.fixture
+def host() -> Host:
+    return Host(Worker(1), Worker(2))
+
+
+def test_all_workers_are_stopped_each_when_it_is_idle(new: Backend, host: Host) -> None:
+    host.workers[2].has_child, host.workers[2].is_waiting = True, False
+    host.workers[2].done_at = 4.0
+    group = FakeGroup(new, host, a=1, b=2, backoff=0)
+    group.new = new._replace(redis=Watching(new.redis, host))
+    stop_group(group, host.clock, 60)
+    assert group.names == {}
+    assert host.workers == {}
+    assert group.started == 0
+
+
+def test_jobs_without_a_worker_are_waited_for(new: Backend, host: Host) -> None:
+    group = FakeGroup(new, host)
+    group.orphans = [7]
+
+    def end_jobs() -> None:
+        if host.seconds > 5:
+            group.orphans = []
+
+    host.clock.on_sleep = end_jobs
+    stop_group(group, host.clock, 60)
+    assert host.seconds > 5
+
+
+def test_at_the_limit_all_are_started_again(new: Backend, host: Host) -> None:
+    host.workers[2].has_child, host.workers[2].is_waiting = True, False
+    group = FakeGroup(new, host, a=1, b=2)
+    group.new = new._replace(redis=Watching(new.redis, host))
+    with pytest.raises(DrainLimitError, match=r"jobs still run after 20 s.*restarted: b\. Run"):
+        stop_group(group, host.clock, 20)
+    assert group.started == 1
+    assert 20 <= host.seconds < 40
+
+
+def test_none_stays_frozen_when_supervisord_fails(new: Backend, host: Host) -> None:
+    group = FakeGroup(new, host, a=1, b=2)
+    group.problem = "supervisord does not answer"
+    group.new = new._replace(redis=Watching(new.redis, host))
+    with pytest.raises(HostError, match="does not answer"):
+        stop_group(group, host.clock, 20)
+    assert host.stopped == []
+
+
+def test_jobs_that_stay_aside_when_all_have_ended_are_told(new: Backend, host: Host) -> None:
+    watching = Watching(new.redis, host, ("EXISTS",))
+    group = FakeGroup(new._replace(redis=watching), host, a=1, b=2)
+    with pytest.raises(HostError, match="No job is lost, but run again when Redis is well"):
+        stop_group(group, host.clock, 20)
+    assert group.names == {}
+
+
+def test_workers_that_a_killed_call_left_frozen_go_on(new: Backend, host: Host) -> None:
+    host.workers[2].is_stopped = True
+    thaw_all(FakeGroup(new, host, a=1, b=2, backoff=0))
+    assert host.stopped == []

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from signal import SIGSTOP
 
 import pytest
 
 from tasks.host import idle
-from tasks.host.idle import Frozen, Processes, Where
+from tasks.host.errors import HostError
+from tasks.host.idle import Frozen
+from tasks.host.places import Place
+from tasks.host.processes import Workers
 from tasks.host.queues import Backend
 from tasks.host.redis import Redis, RedisError, RedisGoneError, Reply, Word
-from tests.unit.host.fakes import LIES, LyingRedis
+from tests.unit.host.fakes import LIES, FakeClock, LyingRedis
 
-TCP, SOCKET = Where(False, 1), Where(True, 1)
+TCP, SOCKET = Place("127.0.0.1", 6379, 1, "", ""), Place("/s", 0, 1, "", "")
 
 
 class Worker:
@@ -25,25 +29,24 @@ class Worker:
         self.done_at = 0.0  # when it finishes its job
 
 
-class Host(Processes):
-    """Workers, and the Redis that they wait at."""
+class Host(Workers):
+    """Workers, and the time in which they do their jobs."""
 
     def __init__(self, *workers: Worker) -> None:
         self.workers = {worker.pid: worker for worker in workers}
-        self.seconds = 0.0
+        self.clock = FakeClock()
+        self.clock.on_sleep = self._finish_jobs
         self.stops = 0
 
     def exists(self, pid: int) -> bool:
         return pid in self.workers
 
-    def stop(self, pid: int) -> None:
-        self.stops += 1
-        if pid in self.workers:
-            self.workers[pid].is_stopped = not self.workers[pid].resists
-
-    def cont(self, pid: int) -> None:
-        if pid in self.workers:
-            self.workers[pid].is_stopped = False
+    def send(self, pids: Iterable[int], number: int) -> list[int]:
+        own = [pid for pid in pids if pid in self.workers]
+        for pid in own:
+            self.stops += number == SIGSTOP
+            self.workers[pid].is_stopped = number == SIGSTOP and not self.workers[pid].resists
+        return own
 
     def is_stopped(self, pid: int) -> bool:
         return self.workers[pid].is_stopped
@@ -57,11 +60,11 @@ class Host(Processes):
     def takes_jobs(self, pid: int) -> bool:
         return pid in self.workers and self.workers[pid].takes_jobs
 
-    def now(self) -> float:
-        return self.seconds
+    @property
+    def seconds(self) -> float:
+        return self.clock.seconds
 
-    def sleep(self, seconds: float) -> None:
-        self.seconds += seconds
+    def _finish_jobs(self) -> None:
         for worker in self.workers.values():
             if worker.done_at and self.seconds >= worker.done_at:
                 worker.has_child, worker.is_waiting, worker.done_at = False, True, 0.0
@@ -78,7 +81,7 @@ class Watching(Redis):
         self._redis, self._host, self._refuses = redis, host, refuses
         self.unblocked: list[int] = []
         self.is_socket = False
-        self.error: type[RedisError] = RedisError
+        self.error: type[HostError] = RedisError
 
     def command(self, *words: Word) -> Reply:
         if {str(word) for word in words[:2]} & set(self._refuses):
@@ -109,10 +112,14 @@ def host() -> Host:
     return Host(Worker(1), Worker(2))
 
 
-def freeze(new: Backend, host: Host, *refuses: str, where: Where = TCP) -> Frozen:
+def freeze(new: Backend, host: Host, *refuses: str, place: Place = TCP) -> Frozen:
     watching = Watching(new.redis, host, refuses)
-    watching.is_socket = where.is_socket
-    return idle.freeze_idle(new._replace(redis=watching), where, [1, 2], host)
+    watching.is_socket = place.is_socket
+    return freeze_at(new._replace(redis=watching), host, place)
+
+
+def freeze_at(new: Backend, host: Host, place: Place = TCP) -> Frozen:
+    return idle.freeze_idle(new, place, [1, 2], host, host.clock)
 
 
 def test_workers_that_wait_are_frozen(new: Backend, host: Host) -> None:
@@ -159,14 +166,14 @@ def test_jobs_are_aside_meanwhile_and_back_afterwards(new: Backend, host: Host) 
                 seen.append(new.redis.command("LLEN", new.key("default")))
             return super().command(*words)
 
-    idle.freeze_idle(new._replace(redis=Looking(new.redis, host)), TCP, [1, 2], host)
+    freeze_at(new._replace(redis=Looking(new.redis, host)), host)
     assert seen == [0, 0]
     assert new.redis.command("LRANGE", new.key("default"), 0, -1) == [b"1", b"2"]
 
 
 def test_without_pids_jobs_are_taken_back(new: Backend, host: Host) -> None:
     new.redis.command("RPUSH", new.key("misp-workers-aside:prio"), 1)
-    assert idle.freeze_idle(new, TCP, [], host) == Frozen([])
+    assert idle.freeze_idle(new, TCP, [], host, host.clock) == Frozen([])
     assert new.redis.command("LLEN", new.key("prio")) == 1
 
 
@@ -200,13 +207,13 @@ def test_misps_scheduler_asks_for_no_job(new: Backend, host: Host) -> None:
 
 
 def test_through_a_socket_file_all_have_to_wait(new: Backend, host: Host) -> None:
-    assert freeze(new, host, where=SOCKET).pids == [1, 2]
+    assert freeze(new, host, place=SOCKET).pids == [1, 2]
     again = Host(Worker(1), Worker(2))
     again.workers[2].is_waiting = False
-    assert freeze(new, again, where=SOCKET).pids == []
+    assert freeze(new, again, place=SOCKET).pids == []
     assert again.stopped == []
     elsewhere = Host(Worker(1), Worker(2))
-    assert freeze(new, elsewhere, where=Where(True, 13)).pids == []
+    assert freeze(new, elsewhere, place=SOCKET._replace(database=13)).pids == []
 
 
 def test_a_process_that_does_not_stop_is_not_frozen(new: Backend, host: Host) -> None:
@@ -222,7 +229,7 @@ def test_a_process_that_has_gone_is_left_out(new: Backend, host: Host) -> None:
 def test_none_stays_frozen_when_redis_goes_away(new: Backend, host: Host) -> None:
     watching = Watching(new.redis, host, ("UNBLOCK", "EXISTS"))
     watching.error = RedisGoneError
-    frozen = idle.freeze_idle(new._replace(redis=watching), TCP, [1, 2], host)
+    frozen = freeze_at(new._replace(redis=watching), host)
     assert frozen.pids == []
     assert frozen.problem == ("Redis does not take back the jobs that were set aside: refused")
     assert host.stopped == []
@@ -245,19 +252,11 @@ def test_none_stays_frozen_after_a_fault_of_ours(new: Backend, host: Host) -> No
 def test_no_lie_of_redis_freezes_anybody_who_may_have_a_job(
     new: Backend, host: Host, lie: Reply
 ) -> None:
-    frozen = idle.freeze_idle(Backend(LyingRedis(lie), "x:"), TCP, [1, 2], host)
+    frozen = freeze_at(Backend(LyingRedis(lie), "x:"), host)
     assert sorted(host.stopped) == sorted(frozen.pids)
-
-
-def test_what_a_killed_call_left_is_undone(new: Backend, host: Host) -> None:
-    host.workers[2].is_stopped = True
-    new.redis.command("RPUSH", new.key("misp-workers-aside:prio"), 1)
-    assert idle.heal(new, [1, 2], host) == ""
-    assert host.stopped == []
-    assert new.redis.command("LLEN", new.key("prio")) == 1
 
 
 def test_without_any_redis_the_child_decides(host: Host) -> None:
     host.workers[2].has_child = True
-    assert idle.freeze_without_redis([1, 2], host) == Frozen([1])
+    assert idle.freeze_without_redis([1, 2], host, host.clock) == Frozen([1])
     assert host.stopped == [1]

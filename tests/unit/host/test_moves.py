@@ -83,7 +83,10 @@ def test_what_waits_is_converted_and_a_copy_of_it_stays(
     assert old.redis.command("LLEN", old.key("queue:prio")) == 1
     [copy] = copies(site)
     assert files.mode_of(str(copy)) == "0:0 600"
-    assert json.loads(copy.read_text())["lists"]["queue:prio"][0] == old_record(1)
+    kept = json.loads(copy.read_text())
+    assert kept["lists"]["queue:prio"][0] == old_record(1)
+    assert kept["namespace"] == "resque"
+    assert kept["taken"].endswith("Z")
 
 
 def test_a_conversion_without_jobs_moves_none_and_may_be_finished(
@@ -164,6 +167,25 @@ def test_a_link_in_the_folders_place_takes_root_nowhere(misp: FakeMisp, site: Si
     with Misp(site, Desired()) as one, pytest.raises(WebUserError, match="Permission denied"):
         moves._store(one)("ingest_1", b"x")
     assert list((misp.folder / "roots").iterdir()) == []
+
+
+def test_rows_are_renamed_a_page_at_a_time_and_trouble_is_told_once(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs = [(f"a{number}", f"b{number}") for number in range(1100)]
+    messages: list[str] = []
+    seen: list[dict[str, str]] = []
+
+    def rename(names: dict[str, str]) -> str:
+        seen.append(names)
+        return "no database"
+
+    with Misp(site, Desired()) as one:
+        monkeypatch.setattr(one.bridge, "rename", rename)
+        moves._rename(one, messages)(pairs)
+    assert [len(names) for names in seen] == [500, 500, 100]
+    assert {**seen[0], **seen[1], **seen[2]} == dict(pairs)
+    assert len(messages) == 1
 
 
 # --- what the old backend has --------------------------------------------------------------------

@@ -21,7 +21,7 @@ def listed(new: Backend, name: str) -> list[bytes]:
 class Refusing(Redis):
     """An ACL forbids some commands."""
 
-    def __init__(self, redis: Redis, *forbidden: str, error: type[RedisError] = RedisError) -> None:
+    def __init__(self, redis: Redis, *forbidden: str, error: type[HostError] = RedisError) -> None:
         self._redis, self._forbidden, self._error = redis, forbidden, error
 
     def command(self, *words: Word) -> Reply:
@@ -37,7 +37,7 @@ def test_what_waits_is_aside_or_moves_is_counted(new: Backend) -> None:
     new.redis.command("SET", P + "misp-workers-moving:lock", "t")
     found = new_backend.look(new, 1)
     assert found.waiting == {**dict.fromkeys(NEW_QUEUES, 0), "prio": 2, "scheduler": 1}
-    assert (found.aside, found.moving, found.foreign_keys) == (3, 1, [])
+    assert (found.aside, found.foreign_keys) == (3, [])
     assert (found.blocked_clients, found.eviction) == (0, "noeviction")
 
 
@@ -51,7 +51,8 @@ def test_keys_of_somebody_else_are_named(new: Backend) -> None:
 
 def test_clients_that_wait_in_the_database_are_counted(new: Backend) -> None:
     text = b"id=1 addr=a:1 db=1 cmd=blpop\nid=2 addr=a:2 db=11 cmd=blpop\nid=3 db=1 cmd=get\n"
-    assert new_backend.blocked_clients(Backend(LyingRedis(text), P), 1) == 1
+    found = new_backend.clients(Backend(LyingRedis(text), P))
+    assert [one.id for one in new_backend.waiting_clients(found or [], 1)] == [1]
 
 
 @pytest.mark.parametrize(("command", "ask"), [("CLIENT", "blocked"), ("INFO", "eviction")])
@@ -111,12 +112,12 @@ def test_no_lie_of_redis_does_harm(lie: Reply) -> None:
 
 def test_the_lock_is_held_by_one(new: Backend) -> None:
     clock = FakeClock()
-    with Lock(new, "a", clock):
-        assert new.redis.command("GET", P + "misp-workers-moving:lock") == b"a"
+    with Lock(new, clock):
+        assert new.redis.command("EXISTS", P + "misp-workers-moving:lock") == 1
         ttl = new.redis.command("TTL", P + "misp-workers-moving:lock")
         assert isinstance(ttl, int) and 25 <= ttl <= 30
         with pytest.raises(BusyError, match="for ten minutes"):
-            Lock(new, "b", clock).__enter__()
+            Lock(new, clock).__enter__()
         assert clock.seconds >= 600
     assert new.redis.command("EXISTS", P + "misp-workers-moving:lock") == 0
 
@@ -130,14 +131,14 @@ def test_the_lock_of_one_who_was_killed_is_waited_for(new: Backend) -> None:
             new.redis.command("DEL", P + "misp-workers-moving:lock")
 
     clock.on_sleep = expire
-    with Lock(new, "b", clock):
+    with Lock(new, clock):
         assert 29 < clock.seconds < 31
 
 
 def test_the_lock_is_renewed_now_and_then_and_not_taken_from_another(new: Backend) -> None:
     clock = FakeClock()
     key = P + "misp-workers-moving:lock"
-    with pytest.raises(HostError, match="as well"), Lock(new, "a", clock) as lock:
+    with pytest.raises(HostError, match="as well"), Lock(new, clock) as lock:
         new.redis.command("EXPIRE", key, 3)
         lock.renew()
         assert new.redis.command("TTL", key) == 3

@@ -16,7 +16,7 @@ EMPTY = OldBackend(dict.fromkeys(QUEUES, 0), {})
 
 
 def look(old: Backend, *living: int) -> OldBackend:
-    return old_backend.look(old, lambda pid: pid in living, "here", NOW)
+    return old_backend.look(old, living, "here", NOW)
 
 
 def delay(old: Backend, when: int, *records: str) -> None:
@@ -102,7 +102,7 @@ def test_what_dead_workers_left_is_counted_and_removed(old: Backend) -> None:
     for words in (*STALE, *FINE):
         old.redis.command(*words)
     assert look(old, 7).stale == 5
-    assert old_backend.forget_dead_workers(old, lambda pid: pid == 7, "here") == 5
+    assert old_backend.forget_dead_workers(old, [7], "here") == 5
     left = old.redis.command("KEYS", "*")
     assert isinstance(left, list)
     assert sorted(left) == [
@@ -113,7 +113,7 @@ def test_what_dead_workers_left_is_counted_and_removed(old: Backend) -> None:
     ]
     assert old.redis.command("HLEN", "resque:ResqueWorker") == 2
     assert look(old, 7).stale == 0
-    assert old_backend.forget_dead_workers(old, lambda pid: pid == 7, "here") == 0
+    assert old_backend.forget_dead_workers(old, [7], "here") == 0
 
 
 def test_without_a_prefix_each_entry_is_there_once(old: Backend) -> None:
@@ -127,7 +127,7 @@ def test_no_lie_of_redis_does_harm(lie: Reply) -> None:
     redis = Backend(LyingRedis(lie), "resque:")
     for ask in (
         lambda: look(redis, 7),
-        lambda: old_backend.forget_dead_workers(redis, lambda _pid: False, "here"),
+        lambda: old_backend.forget_dead_workers(redis, [], "here"),
         lambda: old_backend.old_lists(redis),
     ):
         try:

@@ -36,12 +36,12 @@ def evidence(site: Site) -> str:
 
 @pytest.fixture
 def outcomes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
-    """What becomes of the test jobs; afterwards how they were asked for."""
+    """What goes wrong with further test jobs; afterwards how they were asked for."""
     found: list[Any] = []
 
-    def prove(_new: Any, queues: dict[str, int], *rest: Any) -> list[Any]:
+    def prove(_new: Any, queues: dict[str, int], *rest: Any) -> dict[str, str]:
         found[:0] = [rest]
-        return [proof_jobs.Outcome(queue, "", 0.1) for queue in queues] + found[1:]
+        return {**dict.fromkeys(queues, ""), **dict(found[1:])}
 
     monkeypatch.setattr(proof_jobs, "prove", prove)
     yield found
@@ -118,7 +118,7 @@ def test_each_queue_gets_a_job_and_an_older_proof_counts_no_more(
 def test_a_job_that_does_not_come_through_is_named_with_the_logs(
     site: Site, outcomes: list[Any]
 ) -> None:
-    outcomes.append(proof_jobs.Outcome("cache", "it failed", 0.1))
+    outcomes.append(("cache", "it failed"))
     with pytest.raises(ProofError) as caught:
         proof.prove(site, Desired(), {"prio": 1}, 3)
     words = str(caught.value)

@@ -8,8 +8,8 @@ from tasks.host.queues import OldBackend
 
 
 def test_there_is_one_list_of_queues() -> None:
-    assert queues.QUEUES == settings.QUEUES
-    assert (*settings.QUEUES, "scheduler") == queues.NEW_QUEUES
+    assert tuple(settings.DEFAULT_WORKERS) == queues.QUEUES
+    assert (*queues.QUEUES, "scheduler") == queues.NEW_QUEUES
 
 
 def old(**fields: int) -> OldBackend:

@@ -16,7 +16,9 @@ from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.parts import Launcher, Unit
 from tasks.host.queues import OldBackend
 from tasks.host.site import Desired, Site
+from tasks.host.waiting import wait_until
 from tests.unit.host import old_side
+from tests.unit.host.fakes import FakeClock
 from tests.unit.host.old_side import WEB, Records
 
 UNIT = Unit("misp-workers.service", "active", "enabled", 10, True)
@@ -27,17 +29,8 @@ SILENT = QUIET._replace(error="no Redis")
 BY_HAND = Unit("misp-old-workers.service", "active", "transient", 0, True)
 
 
-class Clock:
-    """Passes as somebody waits."""
-
-    def __init__(self) -> None:
-        self._now = 0.0
-
-    def now(self) -> float:
-        return self._now
-
-    def sleep(self, seconds: float) -> None:
-        self._now += seconds
+def _wait_until(condition: Callable[[], bool], seconds: float, **_: object) -> bool:
+    return wait_until(condition, seconds, clock=FakeClock())
 
 
 class Host:
@@ -59,8 +52,7 @@ class Host:
         self.records = Records()
         patch.setattr(module, "originals", self.records)
         patch.setattr(module, "Table", lambda: [*self.workers, *self.strangers])
-        patch.setattr(module, "wait_until", lambda condition, _: condition())
-        patch.setattr(module, "Clock", Clock)
+        patch.setattr(module, "wait_until", _wait_until)
         patch.setattr(module, "Misp", self.misp)
         self.answers: list[OldBackend] = []
         patch.setattr(moves, "old_state", self.old_state)

@@ -43,7 +43,7 @@ def with_data(new: Backend, number: int, data: str | bytes = '[{"value":"x"}]') 
     return new_record(number, "processFreeTextData", str(number), "redis:" + DATA, "7")
 
 
-def back(old: Backend, new: Backend, misp: Misp | None = None) -> way_back.WayBack:
+def back(old: Backend, new: Backend, misp: Misp | None = None) -> conversion.Moved:
     misp = misp or Misp()
     return way_back.move_back(old, new, misp.store, misp.rename, FakeClock())
 
@@ -161,7 +161,7 @@ def test_a_job_that_another_hosts_worker_took_meanwhile_does_not_move(
     taken: list[Reply] = []
 
     def pop(words: tuple[Word, ...]) -> None:
-        if words[:2] == ("EVAL", way_back._TAKE) and not taken:
+        if words[:2] == ("EVAL", way_back._MOVE) and not taken:
             taken.append(new.redis.command("LPOP", new.key("prio")))
 
     assert back(old, new._replace(redis=Hooked(new.redis, pop))).moved == 1
@@ -173,7 +173,7 @@ def test_jobs_that_come_meanwhile_move_too(old: Backend, new: Backend) -> None:
     late = iter([new_record(2), new_record(3)])
 
     def push(words: tuple[Word, ...]) -> None:
-        if words[:2] == ("EVAL", way_back._TAKE) and (record := next(late, None)):
+        if words[:2] == ("EVAL", way_back._MOVE) and (record := next(late, None)):
             enqueue(new, "prio", record)
 
     assert back(old, new._replace(redis=Hooked(new.redis, push))).moved == 3
@@ -282,12 +282,22 @@ def test_cut_off_anywhere_and_settled_each_job_is_there_once(old: Backend, new: 
             assert not any(name.startswith("misp-workers-moving:") for name in keys(new))
 
 
+def test_jobs_that_return_come_to_the_head_of_their_queue_in_order(
+    old: Backend, new: Backend
+) -> None:
+    enqueue(new, "misp-workers-moving:prio", new_record(1), new_record(2))
+    enqueue(new, "prio", new_record(3))
+    misp = Misp()
+    assert way_back.settle(old, new, misp.discard, misp.rename, FakeClock()) == 2
+    assert [job["id"] for job in jobs_in(new, "prio")] == [new_id(1), new_id(2), new_id(3)]
+
+
 def test_rows_follow_in_both_directions(old: Backend, new: Backend) -> None:
     """A deploy after a rollback after a deploy: the row names the job each time."""
     misp = Misp()
     enqueue(new, "prio", new_record(1))
     back(old, new, misp)
-    copy = conversion.copy_of_old_jobs(old)
+    copy = conversion.lists_of_old_jobs(old)
     conversion.convert(old, new, copy, misp.rename, FakeClock())
     (job,) = jobs_in(new, "prio")
     back(old, new, misp)

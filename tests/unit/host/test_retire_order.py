@@ -6,7 +6,7 @@ import pytest
 
 from tasks.host.errors import DrainLimitError
 from tasks.host.queues import OldBackend
-from tasks.host.retirement import OldWorkers, retire
+from tasks.host.retire import OldWorkers, end_workers
 from tests.unit.host.fakes import FakeClock
 
 QUIET = OldBackend({}, {})
@@ -22,10 +22,9 @@ class Workers(OldWorkers):
     def hold(self) -> None:
         self.did.append("hold")
 
-    def quit(self) -> None:
-        self.did.append("quit")
-
     def left(self) -> list[str]:
+        if self.did[-1] != "quit":
+            self.did.append("quit")
         self._leave_after -= 1
         return ["PID 7 (prio)"] if self._leave_after >= 0 else []
 
@@ -38,7 +37,7 @@ def run(workers: Workers, *looks: OldBackend, converts: bool = False) -> list[st
     seen: Iterator[OldBackend] = iter(looks)
     done: list[str] = []
     convert = (lambda: done.append("converted")) if converts else None
-    retire(lambda: next(seen), convert, workers, 10, FakeClock())
+    end_workers(lambda: next(seen), convert, workers, 10, FakeClock())
     assert next(seen, None) is None
     return done
 
