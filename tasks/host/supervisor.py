@@ -13,7 +13,7 @@ from tasks.host.parts import Worker
 from tasks.host.processes import PROC, process
 from tasks.host.site import GROUP
 from tasks.host.waiting import wait_until
-from tasks.host.web_user import WebUser
+from tasks.host.web_user import WebUser, name_of
 
 ASK = 10.0  # seconds for an answer
 ACT = 150.0  # seconds for one that comes when programs have stopped
@@ -150,7 +150,7 @@ class Supervisord:
 
     def _user(self, pid: int) -> str:
         found = process(self.proc, pid) if pid else None
-        return _user_name(found.uid) if found else ""
+        return name_of(found.uid) if found else ""
 
     def reread(self) -> Changes:
         """Have it read its files and say what they change; nothing is started or stopped.
@@ -251,12 +251,3 @@ def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise NoAnswerError("supervisord's answer is no number")
     return value
-
-
-def _user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

@@ -81,6 +81,14 @@ def web_user(site: Site) -> WebUser:
     return identify(site.misp_root, site.web_user, os.environ.get("SUDO_USER", ""))
 
 
+def name_of(uid: int) -> str:
+    """The name of an account; its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
 def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
     """Each folder on the way to config.php, and that file itself; a link ends the look."""
     names = [name for name in root.split("/") if name] + below.split("/")
