@@ -60,12 +60,10 @@ def _proven_listeners(port: int, main_pid: int, proc: str) -> Set[int]:
     inodes = {row.inode for row in rows}
     if not inodes:
         raise NobodyError("nobody listens on port %d" % port)
-    main = process(proc, main_pid)
-    strangers = inodes - (main.sockets() if main else set())
-    if strangers:
+    others = strangers(inodes, main_pid, proc)
+    if others:
         raise StrangerError(
-            "port %d is taken by %s, not by supervisord (PID %d)"
-            % (port, in_words(holders(strangers, proc)), main_pid)
+            "port %d is taken by %s, not by supervisord (PID %d)" % (port, others, main_pid)
         )
     # As long as supervisord has this address nobody else gets it.
     if not any(row.address in _FOR_LOOPBACK for row in rows):
@@ -133,7 +131,20 @@ def listening(port: int, proc: str = PROC) -> Set[int]:
     return {row.inode for row in tcp_rows(proc) if row.is_listening and row.port == port}
 
 
-def holders(inodes: Set[int], proc: str = PROC) -> List[Listener]:
+def strangers(inodes: Set[int], main_pid: int, proc: str = PROC) -> str:
+    """Who but supervisord has some of these sockets, in words; empty: nobody."""
+    main = process(proc, main_pid)
+    others = inodes - (main.sockets() if main else set())
+    if not others:
+        return ""
+    words = [
+        "%s (PID %d%s)" % (one.name, one.pid, ", " + one.unit if one.unit else "")
+        for one in _holders(others, proc)
+    ]
+    return ", ".join(words) or "another system on this machine, such as a container"
+
+
+def _holders(inodes: Set[int], proc: str) -> List[Listener]:
     """Who has these sockets. This looks at every open file; in a container they may be nobody's."""
     return [Listener(one.pid, one.name, one.unit) for one in Table(proc) if one.sockets() & inodes]
 
@@ -141,15 +152,7 @@ def holders(inodes: Set[int], proc: str = PROC) -> List[Listener]:
 def listeners(port: int, main_pid: int, proc: str = PROC) -> List[Listener]:
     """Who listens on a port; quick where it is supervisord alone."""
     inodes = listening(port, proc)
-    main = process(proc, main_pid) if main_pid else None
+    main = process(proc, main_pid)
     if main and inodes and inodes <= main.sockets():
         return [Listener(main.pid, main.name, main.unit)]
-    return holders(inodes, proc) if inodes else []
-
-
-def in_words(found: List[Listener]) -> str:
-    """Listeners for an error's text."""
-    words = [
-        "%s (PID %d%s)" % (one.name, one.pid, ", " + one.unit if one.unit else "") for one in found
-    ]
-    return ", ".join(words) or "another system on this machine, such as a container"
+    return _holders(inodes, proc) if inodes else []

@@ -12,10 +12,9 @@ from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Rpc
-from tasks.host.processes import PROC, process
 from tasks.host.site import Desired, Site
 from tasks.host.supervisor import Door, FaultyFilesError, answers_as_misp
-from tasks.host.supervisor_access import files_now, known_password, read_files
+from tasks.host.supervisor_access import known_password, read_files
 from tasks.host.supervisor_files import SupervisorFiles
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
@@ -60,7 +59,8 @@ def password(one: Misp) -> Optional[str]:
         stored = _stored_password(one)
     except HostError:
         stored = ""
-    return known(one.site, files_now(one.site), one.desired.supervisor_password, stored)
+    found = read_files(one.site, Daemon(one.site.unit).main_pid())
+    return known(one.site, found, one.desired.supervisor_password, stored)
 
 
 def known(site: Site, found: SupervisorFiles, operators: str, misps: str) -> Optional[str]:
@@ -92,7 +92,7 @@ def look(site: Site, right: Optional[str], text: str, web: Optional[WebUser] = N
     is_current = files.mode_of(site.rpc_file) == "0:0 600"
     is_current = is_current and files.read(site.rpc_file) == with_hash(text, right)
     main_pid = Daemon(site.unit).main_pid()
-    found = read_files(site, process(PROC, main_pid) if main_pid else None)
+    found = read_files(site, main_pid)
     return Rpc(True, is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
 
 
@@ -123,20 +123,12 @@ def configure(site: Site, desired: Desired, text: str, rotate: bool) -> List[str
         stored = _stored_password(one)
         operators = desired.supervisor_password
         wanted = Wanted(text, rotate, one.stored().is_on, operators, stored)
-        return configure_for(crew_of(one, operators or stored), wanted)
+        return Configuration(crew_of(one, operators or stored), wanted).run()
 
 
-def configure_for(crew: Crew, wanted: Wanted) -> List[str]:
-    """As `configure`."""
-    return _Configuration(crew, wanted).run()
+class Configuration:
+    """What `configure` does, and takes back where it fails."""
 
-
-def restart(site: Site) -> None:
-    """Restart supervisord without a file of ours."""
-    Daemon(site.unit).restart()
-
-
-class _Configuration:
     def __init__(self, crew: Crew, wanted: Wanted) -> None:
         self.crew, self.site, self.wanted = crew, crew.site, wanted
         self.was_touched = False  # supervisord: started, or stopped and started
@@ -144,10 +136,10 @@ class _Configuration:
         self.is_held = False
         self.is_new = False  # the password
         self.answer = ""
-        main = process(crew.proc, crew.daemon.main_pid())
-        self.ran = main is not None
+        main_pid = crew.daemon.main_pid()
+        self.ran = main_pid > 0
         self.was_enabled = crew.daemon.is_enabled()
-        self.found = read_files(self.site, main)
+        self.found = read_files(self.site, main_pid, crew.proc)
 
     def run(self) -> List[str]:
         """See `configure`."""
@@ -179,16 +171,15 @@ class _Configuration:
         door = door_of(self.site, self.found, "")
         if not door.port:
             return
-        main = process(self.crew.proc, self.crew.daemon.main_pid())
-        strangers = peer.listening(door.port, self.crew.proc)
-        strangers -= main.sockets() if main else set()
+        proc = self.crew.proc
+        inodes = peer.listening(door.port, proc)
+        strangers = peer.strangers(inodes, self.crew.daemon.main_pid(), proc)
         if strangers:
-            holders = peer.in_words(peer.holders(strangers, self.crew.proc))
             self._throw_away()
             raise RefusedError(
                 "port %d is taken by %s, not by supervisord: set supervisor_port to a free one, "
                 "or supervisor_transport to unix. MISP may have sent the RPC's password there, so "
-                "a made one is not used again; if it was yours, change it" % (door.port, holders)
+                "a made one is not used again; if it was yours, change it" % (door.port, strangers)
             )
 
     def _throw_away(self) -> None:

@@ -1,7 +1,7 @@
 """How root reaches supervisord: which files it runs with, and which of its servers lets root in."""
 
 import os
-from typing import List, Optional, Sequence
+from typing import List, Sequence
 
 from tasks.host.daemon import Daemon
 from tasks.host.errors import HostError
@@ -68,34 +68,24 @@ def known_password(server: Server, candidates: Sequence[str]) -> str:
     return ""
 
 
-def read_files(site: Site, main: Optional[Process]) -> SupervisorFiles:
-    """The files that supervisord runs with; those it would start with while it does not run."""
+def read_files(site: Site, main_pid: int, proc: str = PROC) -> SupervisorFiles:
+    """The files that supervisord runs with; with the PID 0 those it would start with."""
+    main = process(proc, main_pid)
     path = conf_of(main) if main else ""
     packaged = "%s/*%s" % (site.include_dir, site.include_suffix)
     return SupervisorFiles(path or site.supervisor_conf, main.environ if main else None, packaged)
 
 
-def files_now(site: Site) -> SupervisorFiles:
-    """As `read_files`, by what the service runs now."""
-    pid = Daemon(site.unit).main_pid()
-    return read_files(site, process(PROC, pid) if pid else None)
-
-
-def connected(site: Site, password: str = "") -> Supervisord:
+def connected_to(daemon: Daemon, site: Site, password: str = "", proc: str = PROC) -> Supervisord:
     """The service's supervisord, for root.
 
     Raises:
         NoAnswerError: it does not run, or does not let root in.
     """
-    return connected_to(Daemon(site.unit), site, password, PROC)
-
-
-def connected_to(daemon: Daemon, site: Site, password: str, proc: str) -> Supervisord:
-    """As `connected`."""
     pid = daemon.main_pid()
     if not pid:
         raise NoAnswerError("%s does not run: see systemctl status %s" % (site.unit, site.unit))
-    return control(read_files(site, process(proc, pid)), pid, password, proc)
+    return control(read_files(site, pid, proc), pid, password, proc)
 
 
 def conf_of(one: Process) -> str:
