@@ -183,11 +183,16 @@ def unpack(folder: str, names: List[str]) -> None:
 
     _remove_new(folder)
     new = tempfile.mkdtemp(prefix=_NEW, dir=folder)
+    folders: List[Tuple[str, Any]] = []
     try:
         with os.fdopen(0, "rb") as source, tarfile.open(fileobj=source, mode="r|") as tar:
             for member in tar:
-                _extract(tar, member, new, names)
-        _set_times(new)
+                path = _extract(tar, member, new, names)
+                if member.isdir():
+                    folders.append((path, member))
+        # Last, since writing into a folder needs its mode and sets its time.
+        for path, member in reversed(folders):
+            _finish(path, member)
         for name in names:
             _exchange(new + "/" + name, folder + "/" + name)
     finally:
@@ -203,44 +208,30 @@ def _remove_new(folder: str) -> None:
                 pass
 
 
-def _extract(tar: Any, member: Any, new: str, names: List[str]) -> None:
+def _extract(tar: Any, member: Any, new: str, names: List[str]) -> str:
     if member.name.split("/")[0] not in names or ".." in member.name.split("/"):
         raise OSError("the copy holds %r" % member.name)
-    path = new + "/" + member.name
+    path = "%s/%s" % (new, member.name)
     if member.isdir():
         os.mkdir(path, 0o700)
     elif member.issym():
         os.symlink(member.linkname, path)
-        return
     else:
         source = tar.extractfile(member)
         with open(path, "xb") as target:
             for chunk in iter(lambda: source.read(1 << 18), b""):
                 target.write(chunk)
-        _own(path, member)
-        os.chmod(path, member.mode)
-        os.utime(path, (member.mtime, member.mtime))
-        return
-    _pending.append((path, member))
+        _finish(path, member)
+    return path
 
 
-_pending: List[Tuple[str, Any]] = []
-
-
-def _set_times(new: str) -> None:
-    """Modes and times of folders come last: writing into one needs the mode and sets the time."""
-    for path, member in reversed(_pending):
-        _own(path, member)
-        os.chmod(path, member.mode)
-        os.utime(path, (member.mtime, member.mtime))
-    del _pending[:]
-
-
-def _own(path: str, member: Any) -> None:
+def _finish(path: str, member: Any) -> None:
     try:
         os.chown(path, -1, member.gid)
     except OSError:
         pass  # the web user is not in that group
+    os.chmod(path, member.mode)
+    os.utime(path, (member.mtime, member.mtime))
 
 
 def _exchange(new: str, old: str) -> None:
