@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.checks.seen import Seen
 from tasks.errors import RefusedError
 from tasks.host.parts import Supervisor
 from tasks.parse import version
-from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
-from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
+from tasks.platforms import Platform, detect, parse_os_release
+from tasks.settings import Settings
 from tasks.target import Target
 
 OLDEST_PYTHON = (3, 6, 0)  # RHEL 8's own
@@ -20,19 +19,6 @@ NO_ROOT = (
     "sudo (or log in as root), set _sudo = True in the inventory, and use --same-sudo-password or "
     "--use-sudo-password if sudo asks for one"
 )
-
-
-def operator_data(data: Mapping[str, Any]) -> tuple[Settings, Secrets]:
-    """Return one host's checked data and its resolved secrets.
-
-    Raises:
-        RefusedError: with every fault in the data.
-    """
-    try:
-        settings = from_host_data(data)
-        return settings, resolve_secrets(settings)
-    except SettingsError as error:
-        raise RefusedError(*error.problems) from None
 
 
 def system_of(lines: list[str] | None) -> tuple[Platform, str]:
@@ -52,10 +38,7 @@ def system_of(lines: list[str] | None) -> tuple[Platform, str]:
         said.setdefault(key, []).append(value)
     if said.get("user") != ["0"]:
         raise RefusedError("the login is not root: set _sudo = True in the inventory")
-    try:
-        platform = detect(parse_os_release(said.get("os-release", [])))
-    except UnsupportedPlatformError as error:
-        raise RefusedError(str(error)) from None
+    platform = detect(parse_os_release(said.get("os-release", [])))
     return platform, _python(said.get("python", []))
 
 

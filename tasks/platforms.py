@@ -11,14 +11,10 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tasks.errors import MigrationError
+from tasks.errors import RefusedError
 
 DEBIAN = "debian"
 RHEL = "rhel"
-
-
-class UnsupportedPlatformError(MigrationError):
-    """The host's os-release names a system that this deploy was not made for."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +85,17 @@ def detect(os_release: Mapping[str, str]) -> Platform:
     """The `Platform` of a host.
 
     Raises:
-        UnsupportedPlatformError: naming the system and what is supported.
+        RefusedError: the deploy was not made for it; the text says what for.
     """
     identity = os_release.get("ID", "").lower()
     pretty = os_release.get("PRETTY_NAME") or f"{identity} {os_release.get('VERSION_ID', '')}"
     if not identity:
-        raise UnsupportedPlatformError("/etc/os-release has no ID: this system cannot be told")
+        raise RefusedError("/etc/os-release has no ID: this system cannot be told")
     if identity in _REFUSED:
-        raise UnsupportedPlatformError(f"{pretty} is not supported: {_REFUSED[identity]}")
+        raise RefusedError(f"{pretty} is not supported: {_REFUSED[identity]}")
     family = _family(identity, os_release.get("ID_LIKE", "").lower().split())
     if family is None:
-        raise UnsupportedPlatformError(
+        raise RefusedError(
             f"{pretty} (ID={identity}) is not supported: the migration guide covers Debian, "
             "Ubuntu and the RHEL family (RHEL, Rocky, Alma, Oracle, CentOS Stream, Fedora)"
         )
@@ -125,7 +121,7 @@ def _refuse_old(identity: str, pretty: str, version: str) -> None:
     except ValueError:
         return  # Debian testing/sid carry no VERSION_ID
     if number < oldest:
-        raise UnsupportedPlatformError(
+        raise RefusedError(
             f"{pretty} is too old: {identity} {oldest:g} is the oldest release supported"
         )
 

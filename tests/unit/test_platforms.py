@@ -6,7 +6,8 @@ import dataclasses
 
 import pytest
 
-from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
+from tasks.errors import RefusedError
+from tasks.platforms import Platform, detect, parse_os_release
 from tests.unit.samples import OS_RELEASES, os_release, platform
 
 EPEL = ("epel-release",)
@@ -75,13 +76,13 @@ def test_systems_of_one_family_differ_in_name_and_epel_only(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
 def test_another_system_is_refused_by_name(name: str, reason: str) -> None:
-    with pytest.raises(UnsupportedPlatformError) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         platform(name)
     assert reason in str(refusal.value)
 
 
 def test_a_refusal_says_what_is_supported() -> None:
-    with pytest.raises(UnsupportedPlatformError, match=r"Debian, Ubuntu and the RHEL family"):
+    with pytest.raises(RefusedError, match=r"Debian, Ubuntu and the RHEL family"):
         platform("arch")
 
 
@@ -162,13 +163,13 @@ def test_the_oldest_release_is_let_through_and_the_one_before_is_not(
     identity: str, oldest: str, too_old: str
 ) -> None:
     assert _detected(ID=identity, VERSION_ID=oldest).pretty_name == f"{identity} {oldest}"
-    with pytest.raises(UnsupportedPlatformError, match=f"{identity} {too_old} is too old"):
+    with pytest.raises(RefusedError, match=f"{identity} {too_old} is too old"):
         _detected(ID=identity, VERSION_ID=too_old)
 
 
 @pytest.mark.parametrize("keys", [{}, {"ID": ""}, {"ID_LIKE": "debian", "NAME": "Debian"}])
 def test_a_system_without_id_is_refused(keys: dict[str, str]) -> None:
-    with pytest.raises(UnsupportedPlatformError, match="no ID"):
+    with pytest.raises(RefusedError, match="no ID"):
         detect(keys)
 
 
