@@ -9,7 +9,7 @@ from tasks.backlog import Look, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
 from tasks.host.parts import Worker
-from tasks.render import GROUP, LOG_DIR
+from tasks.host.site import GROUP, LOG_DIR
 from tasks.target import Target
 
 DISK_KB = 100_000  # a worker that cannot write its log or a job's file is of no use

@@ -174,6 +174,28 @@ def write(path: str, data: bytes, mode: int = 0o600, uid: int = 0, gid: int = 0)
     label(path)
 
 
+def exchange(path: str, data: bytes, before: str, mode: int = 0o600) -> None:
+    """Write a file of root's, and keep in the file `before` what was there until now.
+
+    Whoever sees the change through removes `before`. A run that was cut off has left it, and then
+    it counts, not what that run wrote.
+    """
+    old = read(real_path(path))
+    if old is not None and read(before) is None:
+        write(before, old)
+    write(path, data, mode)
+
+
+def take_back(path: str, before: str, mode: int = 0o600) -> None:
+    """Undo `exchange`."""
+    old = read(before)
+    if old is None:
+        remove(real_path(path))
+    else:
+        write(path, old, mode)
+        remove(before)
+
+
 def drop_unfinished(folder: str) -> None:
     """Remove what a loss of power left of `write`; only who has the lock writes."""
     for name in os.listdir(folder):

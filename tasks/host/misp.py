@@ -98,7 +98,7 @@ class Misp:
     def wanted(self) -> Place:
         """Where the new backend shall be."""
         stored = self.stored()
-        return places.wanted_place(desired_redis(self.desired), stored.block, stored.misp)
+        return places.wanted_place(self.desired._asdict(), stored.block, stored.misp)
 
     def new(self) -> Backend:
         """The new backend at `new_at`."""
@@ -142,21 +142,6 @@ class Misp:
             "password": place.password,
         }
         return Backend(BridgeRedis(self.bridge, at), place.prefix, place.history_ttl)
-
-
-def desired_redis(desired: Desired) -> Dict[str, Any]:
-    """What the operator's data gives of Redis, by the names of MISP's settings."""
-    given = {
-        "redis_host": desired.redis_host or None,
-        "redis_port": desired.redis_port if desired.redis_port >= 0 else None,
-        "redis_database": desired.redis_database if desired.redis_database >= 0 else None,
-        "redis_namespace": desired.redis_namespace or None,
-        "redis_password": desired.redis_password if desired.has_redis_password else None,
-        "max_job_history_ttl": desired.max_job_history_ttl
-        if desired.max_job_history_ttl >= 0
-        else None,
-    }
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _are_settings(found: Any) -> bool:

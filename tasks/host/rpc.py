@@ -12,14 +12,13 @@ from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Rpc
-from tasks.host.site import Desired, Site
+from tasks.host.site import PASSWORD_SHA1_TOKEN, Desired, Site
 from tasks.host.supervisor import Door, FaultyFilesError, answers_as_misp
 from tasks.host.supervisor_access import known_password, read_files
 from tasks.host.supervisor_files import SupervisorFiles
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
-TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - stands in the text for the hash
 _STRONG = re.compile(r"[A-Za-z0-9]{32,}\Z")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _LENGTH = 48
@@ -33,7 +32,7 @@ class RpcError(HostError):
 class Wanted(NamedTuple):
     """What is to be done about the RPC, and the passwords that may be right."""
 
-    text: str  # of our file, with TOKEN; empty: the [inet_http_server] of somebody else is used
+    text: str  # of our file, with the token; empty: the [inet_http_server] of somebody else is used
     rotates: bool  # a new password
     is_on: bool  # MISP uses the new backend
     operators: str = ""  # supervisor_password of the operator's data
@@ -148,7 +147,10 @@ class Configuration:
         password = self._password()
         self.door = door_of(self.site, self.found, password)
         if self.wanted.text:
-            self._write(password)
+            originals.keep(self.site, self.site.rpc_file)
+            files.exchange(
+                self.site.rpc_file, with_hash(self.wanted.text, password), _previous(self.site)
+            )
         try:
             self.crew.daemon.enable()
             self._have_it_run()
@@ -209,15 +211,6 @@ class Configuration:
     def _makes_one(self) -> bool:
         return self.wanted.rotates and not self.wanted.operators
 
-    def _write(self, password: str) -> None:
-        site = self.site
-        originals.keep(site, site.rpc_file)
-        before = files.read(files.real_path(site.rpc_file))
-        # A run that was cut off has left what was before, which counts.
-        if before is not None and files.read(_previous(site)) is None:
-            files.write(_previous(site), before)
-        files.write(site.rpc_file, with_hash(self.wanted.text, password))
-
     def _have_it_run(self) -> None:
         daemon = self.crew.daemon
         if not daemon.main_pid():
@@ -260,12 +253,7 @@ class Configuration:
         if self.is_held:
             originals.restore(site, site.group_file)
         if self.wanted.text:
-            before = files.read(_previous(site))
-            if before is None:
-                files.remove(files.real_path(site.rpc_file))
-            else:
-                files.write(site.rpc_file, before)
-                files.remove(_previous(site))
+            files.take_back(site.rpc_file, _previous(site))
         if self.is_new and self.wanted.rotates:
             files.remove(pending_file(site))
         try:
@@ -302,7 +290,7 @@ class Configuration:
 def with_hash(text: str, right: str) -> bytes:
     """Our file as it should be."""
     digest = hashlib.sha1(right.encode("utf-8")).hexdigest()  # noqa: S324 - supervisor's own
-    return text.replace(TOKEN, digest).encode("utf-8")
+    return text.replace(PASSWORD_SHA1_TOKEN, digest).encode("utf-8")
 
 
 def _stored_password(one: Misp) -> str:

@@ -5,6 +5,7 @@ of two values for one key the later one counts.
 """
 
 import configparser
+import fnmatch
 import glob
 import os
 import re
@@ -118,10 +119,6 @@ class SupervisorFiles:
                 return server
         return None
 
-    def matches(self, file: str) -> bool:
-        """Whether a file of that name is or would be included."""
-        return any(_is_like(file, os.path.normpath(pattern)) for pattern in self.patterns)
-
     def group_elsewhere(self, group_file: str) -> List[str]:
         """Other files that have MISP's group, or a program of a name that it needs.
 
@@ -225,12 +222,13 @@ def _stripped(section: str) -> str:
     return kind + colon + name.strip()
 
 
-def _is_like(path: str, pattern: str) -> bool:
-    """Whether a glob pattern would match a path, folder by folder."""
-    import fnmatch
-
-    names, wanted = path.split("/"), pattern.split("/")
-    return len(names) == len(wanted) and all(map(fnmatch.fnmatchcase, names, wanted))
+def is_included(file: str, patterns: Sequence[str]) -> bool:
+    """Whether [include] with these patterns has a file of that name; `*` stays in its folder."""
+    names = file.split("/")
+    wanted = [os.path.normpath(pattern).split("/") for pattern in patterns]
+    return any(
+        len(one) == len(names) and all(map(fnmatch.fnmatchcase, names, one)) for one in wanted
+    )
 
 
 def _parser() -> Any:

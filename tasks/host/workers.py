@@ -64,7 +64,7 @@ def apply_group(crew: Crew, text: str, settle: Callable[[], None]) -> None:
     control = crew.control()
     originals.keep(site, site.group_file)
     files.make_folder(site.log_dir, 0o750, crew.web.gid)
-    _write(site, text)
+    files.exchange(site.group_file, text.encode("utf-8"), _previous(site), 0o644)
     changes = _reread(site, control)
     settle()
     if GROUP in changes.changed:
@@ -89,24 +89,11 @@ def take_jobs_back(site: Site, desired: Desired) -> List[str]:
     return []
 
 
-def _write(site: Site, text: str) -> None:
-    before = files.read(files.real_path(site.group_file))
-    # A run that was cut off has left what was before, which counts.
-    if before is not None and files.read(_previous(site)) is None:
-        files.write(_previous(site), before)
-    files.write(site.group_file, text.encode("utf-8"), 0o644)
-
-
 def _reread(site: Site, control: Supervisord) -> Changes:
     try:
         return control.reread()
     except HostError as error:
-        before = files.read(_previous(site))
-        if before is None:
-            files.remove(files.real_path(site.group_file))
-        else:
-            files.write(site.group_file, before, 0o644)
-            files.remove(_previous(site))
+        files.take_back(site.group_file, _previous(site), 0o644)
         if not isinstance(error, FaultyFilesError):
             raise
         raise RefusedError(

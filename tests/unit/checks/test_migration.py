@@ -109,6 +109,10 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
         {"supervisor": {"conf": "/etc/x.conf", "include": ["/etc/other.d/*"]}},
         "/etc/x.conf does not include /etc/supervisor/conf.d/misp-workers.conf",
     ),
+    (
+        {"supervisor": {"conf": "/etc/x.conf", "include": ["/etc/supervisor/*.conf"]}},
+        "/etc/x.conf does not include /etc/supervisor/conf.d/misp-workers.conf",
+    ),
     ({"supervisor": {"group_elsewhere": ["/etc/a.conf"]}}, "/etc/a.conf has a group misp-workers"),
     ({"supervisor": {"group_extra": ["[program:mail]"]}}, "conf also has [program:mail]"),
     ({"supervisor": {"group_root": "/srv/misp"}}, "belongs to the MISP in /srv/misp"),

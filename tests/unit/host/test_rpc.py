@@ -18,6 +18,7 @@ from tasks.host.drain import Crew
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.processes import Table
 from tasks.host.rpc import Wanted
+from tasks.host.site import PASSWORD_SHA1_TOKEN
 from tasks.host.supervisor import Door, answers_as_misp
 from tasks.host.supervisor_files import SupervisorFiles
 from tests.unit.host.crew import WEB, crew, real, wait_for_exec
@@ -37,7 +38,7 @@ def _one(tmp_path: Path) -> Iterator[Crew]:
 def _wanted(one: Crew, **changes: object) -> Wanted:
     text = (
         f"[inet_http_server]\nport=127.0.0.1:{one.site.rpc_port}\n"
-        f"username=supervisor\npassword={{SHA}}{rpc.TOKEN}\n"
+        f"username=supervisor\npassword={{SHA}}{PASSWORD_SHA1_TOKEN}\n"
     )
     wanted = Wanted(text, rotates=False, is_on=False, misps=MISPS)
     return wanted._replace(**changes)  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from supervisor import datatypes, options
 
-from tasks.host.supervisor_files import SupervisorFiles, expanded
+from tasks.host.supervisor_files import SupervisorFiles, expanded, is_included
 from tests.unit import samples
 
 MAIN = """\
@@ -205,9 +205,9 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_which_names_are_included(etc: Path) -> None:
     found = _read(etc)
     assert found.patterns == [f"{etc}/conf.d/*.conf", f"{etc}/more/*.ini", f"{etc}/absolute/*.conf"]
-    assert found.matches(f"{etc}/conf.d/new.conf")
-    assert not found.matches(f"{etc}/conf.d/new.ini")
-    assert not found.matches(f"{etc}/conf.d/deeper/new.conf")
+    assert is_included(f"{etc}/conf.d/new.conf", found.patterns)
+    assert not is_included(f"{etc}/conf.d/new.ini", found.patterns)
+    assert not is_included(f"{etc}/conf.d/deeper/new.conf", found.patterns)
 
 
 def test_our_own_group_is_ours(etc: Path) -> None:
