@@ -7,8 +7,8 @@ from typing import Literal
 
 from tasks.checks.seen import Seen
 from tasks.errors import RefusedError
-from tasks.host.parts import Supervisor
-from tasks.parse import version
+from tasks.host.parts import Supervisor, version_of
+from tasks.host.supervisor_files import port_of
 from tasks.platforms import Platform, detect, parse_os_release
 from tasks.settings import Settings
 from tasks.target import Target
@@ -44,7 +44,7 @@ def system_of(lines: list[str] | None) -> tuple[Platform, str]:
 
 def _python(lines: list[str]) -> str:
     """Return the path of the first Python that is new enough; each line is "PATH X.Y"."""
-    found = [(path, version(text)) for path, _, text in (line.partition(" ") for line in lines)]
+    found = [(path, version_of(text)) for path, _, text in (line.partition(" ") for line in lines)]
     for path, number in found:
         if number >= OLDEST_PYTHON:
             return path
@@ -58,6 +58,7 @@ def _python(lines: list[str]) -> str:
 
 def with_answers(target: Target, seen: Seen) -> Target:
     """Return the target completed with what the host says of itself."""
+    mode, reason = _selinux(target.settings, seen.selinux.mode)
     changed = dataclasses.replace(
         target,
         web_user=seen.tree.web_user,
@@ -67,10 +68,10 @@ def with_answers(target: Target, seen: Seen) -> Target:
         redis=seen.settings.wanted,
         database_mode=seen.settings.is_in_database,
         is_on=seen.settings.is_on,
+        selinux=mode,
+        selinux_reason=reason,
     )
-    changed = _with_rpc(changed, seen.supervisor)
-    mode, reason = _selinux(target.settings, seen.selinux.mode)
-    return dataclasses.replace(changed, selinux=mode, selinux_reason=reason)
+    return _with_rpc(changed, seen.supervisor)
 
 
 def _with_rpc(target: Target, supervisor: Supervisor) -> Target:
@@ -81,11 +82,10 @@ def _with_rpc(target: Target, supervisor: Supervisor) -> Target:
         return dataclasses.replace(target, rpc_socket=socket)
     if not supervisor.inet_file:
         return target
-    port = supervisor.inet_address.rpartition(":")[2]
     return dataclasses.replace(
         target,
         rpc_elsewhere=supervisor.inet_file,
-        rpc_port=int(port) if port.isdecimal() and len(port) <= 5 else 0,
+        rpc_port=port_of(supervisor.inet_address),
         rpc_user=supervisor.inet_user,
     )
 

@@ -97,9 +97,5 @@ def _clipped(problem: str) -> str:
 
 def _refuse(problems: list[str]) -> None:
     problems = [_clipped(problem) for problem in problems]
-    logger.error(f"{host.print_prefix}refused before any change:")
-    for number, problem in enumerate(problems, 1):
-        logger.error(f"{host.print_prefix}  {number}. {problem}")
     reporting.refused(state, host, problems)
-    # pyinfra's own way for a host whose fact cannot be loaded: out of this run, exit status 1.
-    state.fail_hosts({state.inventory.get_host(host.name)})
+    reporting.out_of_the_run(state, host, "refused before any change", problems)

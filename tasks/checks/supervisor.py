@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tasks import parse
 from tasks.checks.seen import Seen
-from tasks.host.parts import Supervisor
+from tasks.host.parts import Supervisor, version_of
 from tasks.host.site import GROUP
 from tasks.host.supervisor_files import is_included
 from tasks.target import Target
@@ -18,7 +18,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 def check(target: Target, seen: Seen) -> Iterator[str]:
     """Check everything about supervisord."""
     version = seen.packages.supervisor_version
-    if version and parse.version(version) < OLDEST:
+    if version and version_of(version) < OLDEST:
         yield (
             f"supervisor is {version}, where an RPC client can run code as root (CVE-2017-11610): "
             f"update it to {parse.dotted(OLDEST)} or newer"

@@ -18,8 +18,8 @@ from tasks.host.parts import (
     Proof,
     System,
     Tree,
-    Version,
     View,
+    version_of,
 )
 from tasks.host.processes import Table
 from tasks.host.site import Desired, Site
@@ -250,16 +250,6 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "View": _Looker.view,
     "Libraries": _Looker.libraries,  # last: a class file with a fatal error ends PHP
 }
-
-
-def version_of(text: str) -> Version:
-    """The first dotted number in a text; (0, 0, 0) without one."""
-    import re
-
-    match = re.search(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,5}))?", text[:200])
-    return (
-        (int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)) if match else (0, 0, 0)
-    )
 
 
 def _tree(site: Site, misp: Misp, found: Any) -> Tree:

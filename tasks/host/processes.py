@@ -73,11 +73,6 @@ class Process:
         return [_text(word) for word in data.rstrip(b"\0").split(b"\0")] if data else []
 
     @property
-    def command_line(self) -> str:
-        """Its arguments with blanks between them."""
-        return " ".join(self.argv)
-
-    @property
     def environ(self) -> Dict[str, str]:
         """The environment it was started with, as far as that is not huge."""
         pairs = (one.partition(b"=") for one in self._read("environ", _LIMIT).split(b"\0"))

@@ -192,7 +192,8 @@ class Configuration:
     def _password(self) -> str:
         wanted = self.wanted
         password = known(self.site, self.found, wanted.operators, wanted.misps)
-        if self.site.transport != "tcp" or (password is not None and not self._makes_one()):
+        makes_one = password is None or (wanted.rotates and not wanted.operators)
+        if self.site.transport != "tcp" or not makes_one:
             return password or ""
         if not wanted.text:
             raise RefusedError(
@@ -207,9 +208,6 @@ class Configuration:
         files.make_folder(self.site.state_dir)
         files.write(pending_file(self.site), (password + "\n").encode("ascii"))
         return password
-
-    def _makes_one(self) -> bool:
-        return self.wanted.rotates and not self.wanted.operators
 
     def _have_it_run(self) -> None:
         daemon = self.crew.daemon

@@ -48,7 +48,7 @@ def control(
 def _doors(found: SupervisorFiles, password: str) -> List[Door]:
     candidates = [found.get("supervisorctl", "password"), password]
     doors = []
-    for server in found.unix_servers() + found.inet_servers():
+    for server in [*found.servers("unix_http_server"), *found.servers("inet_http_server")]:
         right = known_password(server, candidates)
         if (server.password and not right) or not (server.path or server.port):
             continue

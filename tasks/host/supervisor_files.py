@@ -42,13 +42,18 @@ class Server(NamedTuple):
     @property
     def port(self) -> int:
         """The TCP port, 0 where there is none."""
-        port = self.address.rpartition(":")[2]
-        return int(port) if port.isdigit() and len(port) <= 5 else 0
+        return port_of(self.address)
 
     @property
     def clear_password(self) -> str:
         """The password, empty where there is none or only its hash."""
         return "" if self.password.startswith(HASHED) else self.password
+
+
+def port_of(address: str) -> int:
+    """The port of an [inet_http_server]'s address, 0 where it has none."""
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() and len(port) <= 5 else 0
 
 
 class SupervisorFiles:
@@ -104,18 +109,10 @@ class SupervisorFiles:
                     value = found.get(name, {}).get(key, value)
         return expanded(value, dict(self._names, **_names_in(section)))
 
-    def inet_servers(self) -> List[Server]:
-        """The TCP servers."""
-        return list(self._servers("inet_http_server"))
-
-    def unix_servers(self) -> List[Server]:
-        """The servers on socket files."""
-        return list(self._servers("unix_http_server"))
-
     def foreign_inet(self, but: str) -> Optional[Server]:
         """The first TCP server of a file other than that one, with what that file says of it."""
         for file in self.by_file:
-            for server in self._servers("inet_http_server", file) if file != but else ():
+            for server in self.servers("inet_http_server", file) if file != but else ():
                 return server
         return None
 
@@ -157,7 +154,8 @@ class SupervisorFiles:
                 found.append("%s in %s" % (name.partition(":")[2].strip(), file))
         return sorted(found)
 
-    def _servers(self, kind: str, file: str = "") -> Iterator[Server]:
+    def servers(self, kind: str, file: str = "") -> Iterator[Server]:
+        """The servers of a kind, inet_http_server or unix_http_server, in one file or in all."""
         for name in self.sections(file):
             if name != kind and not name.startswith(kind + ":"):
                 continue

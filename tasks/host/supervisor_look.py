@@ -26,7 +26,7 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
     foreign = found.foreign_inet(site.rpc_file)
     answer = _inet_answer(main_pid, foreign, password, table.proc)
     workers, error = _programs(found, main_pid, password, table.proc)
-    socket = next(iter(found.unix_servers()), None)
+    socket = next(found.servers("unix_http_server"), None)
     holders = _listeners(site, foreign, main_pid, table.proc)
     return Supervisor(
         conf=found.path if found.exists else "",

@@ -7,7 +7,7 @@ import hashlib
 from pyinfra.context import host
 
 from tasks import facts, parse
-from tasks.commands import guarded, run
+from tasks.commands import Guarded, run
 from tasks.host import parts, workers
 from tasks.host.site import LOG_DIR
 from tasks.remote import call
@@ -31,7 +31,7 @@ def running(target: Target) -> Commands:
         yield run(call(workers.take_jobs_back, site=site, desired=desired), target)
     if faults:
         apply = call(workers.apply, site=site, desired=desired, text=target.group_text())
-        yield guarded(run(apply, target), target)
+        yield Guarded(run(apply, target), target)
 
 
 def _faults(target: Target, seen: parts.Workers) -> list[str]:
