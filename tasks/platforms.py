@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from tasks.errors import RefusedError
+from tasks.host.packages import Manager
 
 DEBIAN = "debian"
 RHEL = "rhel"
@@ -21,25 +22,20 @@ RHEL = "rhel"
 class Platform:
     """What differs between the two families, as plain values.
 
-    Paths are absolute; unit names carry no suffix. `package_*` are words with blanks between them,
-    to put package names behind: `query` prints "NAME installed VERSION" for each that is there,
-    `offered` ends with status 0 when a repository has the package. Empty: no need for it.
+    Paths are absolute; unit names carry no suffix. `package_query` is words with blanks between
+    them, to put package names behind; it prints "NAME installed VERSION" for each that is there.
     """
 
     family: str
     pretty_name: str
     package_query: str
-    package_repair: str
-    package_refresh: str
-    package_install: str
-    package_offered: str
+    manager: Manager
     supervisor_package: str
     supervisor_unit: str
     supervisor_conf: str
     supervisor_include_dir: str
     supervisor_include_suffix: str
     supervisor_socket: str
-    epel_packages: tuple[str, ...]
     selinux_packages: tuple[str, ...]
 
     def include_file(self, name: str) -> str:
@@ -138,20 +134,22 @@ def _debian(pretty: str) -> Platform:
         family=DEBIAN,
         pretty_name=pretty,
         package_query="dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n",
-        package_repair="dpkg --force-confold --configure -a",
-        package_refresh=f"apt-get -qq {_APT_LIMITS} update",
-        package_install=(
-            f"apt-get -y -qq --no-install-recommends {_APT_LIMITS} "
-            "-o Dpkg::Options::=--force-confold install"
+        manager=Manager(
+            install=(
+                f"apt-get -y -qq --no-install-recommends {_APT_LIMITS} "
+                "-o Dpkg::Options::=--force-confold install"
+            ).split(),
+            repair=["dpkg", "--force-confold", "--configure", "-a"],
+            refresh=f"apt-get -qq {_APT_LIMITS} update".split(),
+            offered=[],
+            epel=[],
         ),
-        package_offered="",
         supervisor_package="supervisor",
         supervisor_unit="supervisor",
         supervisor_conf="/etc/supervisor/supervisord.conf",
         supervisor_include_dir="/etc/supervisor/conf.d",
         supervisor_include_suffix=".conf",
         supervisor_socket="/var/run/supervisor.sock",
-        epel_packages=(),
         selinux_packages=("selinux-policy-dev", "policycoreutils-python-utils", "setools"),
     )
 
@@ -161,22 +159,24 @@ _DNF_LIMITS = "--setopt=timeout=30 --setopt=retries=3"
 
 def _rhel(identity: str, pretty: str, major: str) -> Platform:
     # Oracle ships EPEL's key and repository under a name of its own; Fedora needs no EPEL.
-    epel = {"ol": (f"oracle-epel-release-el{major}",), "fedora": ()}
+    epel = {"ol": [f"oracle-epel-release-el{major}"], "fedora": []}
     return Platform(
         family=RHEL,
         pretty_name=pretty,
         package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
-        package_repair="",
-        package_refresh="",  # dnf looks for itself whether its lists are old
-        package_install=f"dnf -y -q {_DNF_LIMITS} install",
-        package_offered=f"dnf -q {_DNF_LIMITS} info",
+        manager=Manager(
+            install=f"dnf -y -q {_DNF_LIMITS} install".split(),
+            repair=[],
+            refresh=[],  # dnf looks for itself whether its lists are old
+            offered=f"dnf -q {_DNF_LIMITS} info".split(),
+            epel=epel.get(identity, ["epel-release"]),
+        ),
         supervisor_package="supervisor",
         supervisor_unit="supervisord",
         supervisor_conf="/etc/supervisord.conf",
         supervisor_include_dir="/etc/supervisord.d",
         supervisor_include_suffix=".ini",
         supervisor_socket="/run/supervisor/supervisor.sock",
-        epel_packages=epel.get(identity, ("epel-release",)),
         selinux_packages=(
             "selinux-policy-devel",
             "setools-console",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -61,7 +62,7 @@ def test_family_and_epel_of_a_supported_system(
     name: str, family: str, epel: tuple[str, ...]
 ) -> None:
     found = platform(name)
-    assert (found.family, found.epel_packages) == (family, epel)
+    assert (found.family, found.manager.epel) == (family, list(epel))
     assert found.pretty_name == os_release(name)["PRETTY_NAME"]
 
 
@@ -70,7 +71,9 @@ def test_systems_of_one_family_differ_in_name_and_epel_only(name: str) -> None:
     found = platform(name)
     first = platform({"debian": "debian-11", "rhel": "rhel-8"}[found.family])
     assert found == dataclasses.replace(
-        first, pretty_name=found.pretty_name, epel_packages=found.epel_packages
+        first,
+        pretty_name=found.pretty_name,
+        manager=first.manager._replace(epel=found.manager.epel),
     )
 
 
@@ -95,7 +98,7 @@ def test_a_refusal_says_what_is_supported() -> None:
                 "supervisor_unit": "supervisor",
                 "supervisor_conf": "/etc/supervisor/supervisord.conf",
                 "include_file": "/etc/supervisor/conf.d/misp-workers.conf",
-                "package_offered": "",
+                "offered": [],
                 "supervisor_socket": "/var/run/supervisor.sock",
             },
         ),
@@ -105,24 +108,26 @@ def test_a_refusal_says_what_is_supported() -> None:
                 "supervisor_unit": "supervisord",
                 "supervisor_conf": "/etc/supervisord.conf",
                 "include_file": "/etc/supervisord.d/misp-workers.ini",
-                "package_offered": "dnf -q --setopt=timeout=30 --setopt=retries=3 info",
+                "offered": ["dnf", "-q", "--setopt=timeout=30", "--setopt=retries=3", "info"],
                 "supervisor_socket": "/run/supervisor/supervisor.sock",
             },
         ),
     ],
 )
-def test_supervisor_is_where_the_family_packages_it(name: str, expected: dict[str, str]) -> None:
+def test_supervisor_is_where_the_family_packages_it(name: str, expected: dict[str, Any]) -> None:
     found = platform(name)
     assert {
         **dataclasses.asdict(found),
+        "offered": found.manager.offered,
         "include_file": found.include_file("misp-workers"),
     }.items() >= expected.items()
 
 
 @pytest.mark.parametrize("name", ["debian-12", "rocky-9"])
 def test_package_commands_never_ask(name: str) -> None:
-    assert {"-y", "install"} <= set(platform(name).package_install.split())
-    assert "imeout=30" in platform(name).package_install  # of a mirror that does not answer
+    assert {"-y", "install"} <= set(platform(name).manager.install)
+    # Of a mirror that does not answer.
+    assert "imeout=30" in " ".join(platform(name).manager.install)
 
 
 def _detected(**keys: str) -> Platform:
