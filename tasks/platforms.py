@@ -27,7 +27,6 @@ class Platform:
     """
 
     family: str
-    pretty_name: str
     package_query: str
     manager: Manager
     supervisor_package: str
@@ -97,8 +96,8 @@ def detect(os_release: Mapping[str, str]) -> Platform:
         )
     _refuse_old(identity, pretty, os_release.get("VERSION_ID", ""))
     if family == DEBIAN:
-        return _debian(pretty)
-    return _rhel(identity, pretty, os_release.get("VERSION_ID", "").partition(".")[0])
+        return _debian()
+    return _rhel(identity, os_release.get("VERSION_ID", "").partition(".")[0])
 
 
 def _family(identity: str, like: list[str]) -> str | None:
@@ -129,10 +128,9 @@ _APT_LIMITS = (
 )
 
 
-def _debian(pretty: str) -> Platform:
+def _debian() -> Platform:
     return Platform(
         family=DEBIAN,
-        pretty_name=pretty,
         package_query="dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n",
         manager=Manager(
             install=(
@@ -157,12 +155,11 @@ def _debian(pretty: str) -> Platform:
 _DNF_LIMITS = "--setopt=timeout=30 --setopt=retries=3"
 
 
-def _rhel(identity: str, pretty: str, major: str) -> Platform:
+def _rhel(identity: str, major: str) -> Platform:
     # Oracle ships EPEL's key and repository under a name of its own; Fedora needs no EPEL.
     epel = {"ol": [f"oracle-epel-release-el{major}"], "fedora": []}
     return Platform(
         family=RHEL,
-        pretty_name=pretty,
         package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
         manager=Manager(
             install=f"dnf -y -q {_DNF_LIMITS} install".split(),

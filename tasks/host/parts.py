@@ -228,7 +228,6 @@ class Supervisor(NamedTuple):
 class Rpc(NamedTuple):
     """Our own RPC file and whether supervisord answers as MISP will ask it."""
 
-    is_known: bool  # a password is known
     is_current: bool  # the file is as it should be, with its mode and owner
     answer: str  # "ok", "401", or a reason
 

@@ -87,12 +87,12 @@ def look(site: Site, right: Optional[str], text: str, web: Optional[WebUser] = N
         web: who MISP is, for the right to use a socket file.
     """
     if right is None:
-        return Rpc(False, False, "no password is known")
+        return Rpc(False, "no password is known")
     is_current = files.mode_of(site.rpc_file) == "0:0 600"
     is_current = is_current and files.read(site.rpc_file) == with_hash(text, right)
     main_pid = Daemon(site.unit).main_pid()
     found = read_files(site, main_pid)
-    return Rpc(True, is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
+    return Rpc(is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
 
 
 def door_of(site: Site, found: SupervisorFiles, password: str) -> Door:

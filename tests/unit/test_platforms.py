@@ -9,7 +9,7 @@ import pytest
 
 from tasks.errors import RefusedError
 from tasks.platforms import Platform, detect, parse_os_release
-from tests.unit.samples import OS_RELEASES, os_release, platform
+from tests.unit.samples import OS_RELEASES, platform
 
 EPEL = ("epel-release",)
 SUPPORTED = {
@@ -63,7 +63,6 @@ def test_family_and_epel_of_a_supported_system(
 ) -> None:
     found = platform(name)
     assert (found.family, found.manager.epel) == (family, list(epel))
-    assert found.pretty_name == os_release(name)["PRETTY_NAME"]
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
@@ -72,7 +71,6 @@ def test_systems_of_one_family_differ_in_name_and_epel_only(name: str) -> None:
     first = platform({"debian": "debian-11", "rhel": "rhel-8"}[found.family])
     assert found == dataclasses.replace(
         first,
-        pretty_name=found.pretty_name,
         manager=first.manager._replace(epel=found.manager.epel),
     )
 
@@ -167,7 +165,7 @@ def test_a_derivative_or_newer_release_goes_with_its_family(
 def test_the_oldest_release_is_let_through_and_the_one_before_is_not(
     identity: str, oldest: str, too_old: str
 ) -> None:
-    assert _detected(ID=identity, VERSION_ID=oldest).pretty_name == f"{identity} {oldest}"
+    assert _detected(ID=identity, VERSION_ID=oldest).family
     with pytest.raises(RefusedError, match=f"{identity} {too_old} is too old"):
         _detected(ID=identity, VERSION_ID=too_old)
 
