@@ -64,7 +64,7 @@ class Target:
             include_suffix=system.supervisor_include_suffix,
             package_query=system.package_query,
             is_on=self.is_on,
-            packages=" ".join(self.possible_packages),
+            packages=" ".join((system.supervisor_package, *system.selinux_packages)),
         )
 
     def desired(self) -> Desired:
@@ -104,11 +104,6 @@ class Target:
         """Packages that the host needs; SELinux's tools only where there is use for them."""
         tools = self.platform.selinux_packages if self.selinux != "none" else ()
         return (self.platform.supervisor_package, *tools)
-
-    @property
-    def possible_packages(self) -> tuple[str, ...]:
-        """All that any host of this platform may need."""
-        return (self.platform.supervisor_package, *self.platform.selinux_packages)
 
     def rpc_text(self) -> str:
         """The RPC include file, with a token where the host puts the password's hash."""

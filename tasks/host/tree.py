@@ -5,10 +5,11 @@ no more by it than he can anyway, and a child that takes too long is ended. What
 is the web user's word.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
@@ -273,19 +274,25 @@ def remove(paths: List[str]) -> None:
 
 def write(path: str, text: str, mode: int, gid: int) -> None:
     """Make a file have this content (latin-1, one character a byte), whole or not at all."""
-    new = "%s/.misp-workers-%d" % (os.path.dirname(path), os.getpid())
-    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(number, "wb") as file:
+    with _exchanged(path, "%s/.misp-workers-%d" % (os.path.dirname(path), os.getpid())) as file:
         file.write(text.encode("latin-1"))
         try:
-            os.fchown(number, -1, gid)
+            os.fchown(file.fileno(), -1, gid)
         except OSError:
             pass  # the web user is not in that group
-        os.fchmod(number, mode)
+        os.fchmod(file.fileno(), mode)
+    _label(path)
+
+
+@contextlib.contextmanager
+def _exchanged(path: str, new: str) -> Iterator[BinaryIO]:
+    """A new file to be written, which takes the place of `path` once it is whole and on disk."""
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(number, "wb") as file:
+        yield file
         file.flush()
         os.fsync(number)
     os.rename(new, path)
-    _label(path)
 
 
 def _label(path: str) -> None:
@@ -303,13 +310,8 @@ def store(folder: str, name: str) -> str:
     if not os.path.isdir(folder):
         os.makedirs(folder, 0o770)
     path = folder + "/" + name
-    new = path + ".new"
-    _remove(new)
-    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(number, "wb") as file, os.fdopen(0, "rb") as source:
+    _remove(path + ".new")
+    with _exchanged(path, path + ".new") as file, os.fdopen(0, "rb") as source:
         for chunk in iter(lambda: source.read(1 << 18), b""):
             file.write(chunk)
-        file.flush()
-        os.fsync(number)
-    os.rename(new, path)
     return path
