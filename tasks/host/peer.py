@@ -71,14 +71,14 @@ def _proven_listeners(port: int, main_pid: int, proc: str) -> Set[int]:
     return inodes
 
 
-def connect_unix(path: str, main_pid: int, timeout: float, proc: str = PROC) -> Any:
+def connect_unix(path: str, main_pid: int, timeout: float) -> Any:
     """A connection to supervisord's socket file.
 
     Raises:
         NobodyError: nobody listens there.
         StrangerError: it is somebody else.
     """
-    main = process(proc, main_pid)
+    main = process(PROC, main_pid)
     if main is None:
         raise NobodyError("supervisord does not run")
     try:
@@ -89,7 +89,7 @@ def connect_unix(path: str, main_pid: int, timeout: float, proc: str = PROC) -> 
     try:
         connection.settimeout(timeout)
         connection.connect(path)
-        _prove_unix(connection, path, main, proc)
+        _prove_unix(connection, path, main)
     except OSError as error:
         connection.close()
         raise NobodyError("nobody listens on %s: %s" % (path, error.strerror or error)) from None
@@ -99,22 +99,22 @@ def connect_unix(path: str, main_pid: int, timeout: float, proc: str = PROC) -> 
     return connection
 
 
-def _prove_unix(connection: Any, path: str, main: Process, proc: str) -> None:
+def _prove_unix(connection: Any, path: str, main: Process) -> None:
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, _ = struct.unpack("3i", data)
     # A supervisord that puts itself into the background listens before it forks, so its socket is
     # known by the PID of a parent that has ended.
-    if uid != main.uid or (pid != main.pid and not _listens_on(main, path, proc)):
+    if uid != main.uid or (pid != main.pid and not _listens_on(main, path)):
         raise StrangerError(
             "%s is held by PID %d of user %d, not by supervisord (PID %d)"
             % (path, pid, uid, main.pid)
         )
 
 
-def _listens_on(main: Process, path: str, proc: str) -> bool:
+def _listens_on(main: Process, path: str) -> bool:
     """Whether it has a socket of that name. Supervisor binds NAME.PID and links NAME to it."""
     own = main.sockets()
-    for line in start_of(proc + "/net/unix", _TABLE).splitlines()[1:]:
+    for line in start_of(PROC + "/net/unix", _TABLE).splitlines()[1:]:
         fields = line.decode("utf-8", "replace").split(None, 7)
         if len(fields) < 8 or int(fields[6]) not in own or not int(fields[3], 16) & _ACCEPTS:
             continue

@@ -138,7 +138,7 @@ class Configuration:
         main_pid = crew.daemon.main_pid()
         self.ran = main_pid > 0
         self.was_enabled = crew.daemon.is_enabled()
-        self.found = read_files(self.site, main_pid, crew.proc)
+        self.found = read_files(self.site, main_pid)
 
     def run(self) -> List[str]:
         """See `configure`."""
@@ -173,9 +173,8 @@ class Configuration:
         door = door_of(self.site, self.found, "")
         if not door.port:
             return
-        proc = self.crew.proc
-        inodes = peer.listening(door.port, proc)
-        strangers = peer.strangers(inodes, self.crew.daemon.main_pid(), proc)
+        inodes = peer.listening(door.port)
+        strangers = peer.strangers(inodes, self.crew.daemon.main_pid())
         if strangers:
             self._throw_away()
             raise RefusedError(
@@ -243,7 +242,7 @@ class Configuration:
 
     def _answers(self) -> bool:
         main_pid = self.crew.daemon.main_pid()
-        self.answer = answers_as_misp(self.door, main_pid, self.crew.web, self.crew.proc)
+        self.answer = answers_as_misp(self.door, main_pid, self.crew.web)
         return self.answer == "ok"
 
     def _put_back(self) -> None:

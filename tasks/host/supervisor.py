@@ -64,10 +64,9 @@ class Changes(NamedTuple):
 class Supervisord:
     """One supervisord, which is proven to be the one of `main_pid` at each call."""
 
-    def __init__(self, door: Door, main_pid: int, proc: str = PROC) -> None:
+    def __init__(self, door: Door, main_pid: int) -> None:
         self.door = door
         self.main_pid = main_pid
-        self.proc = proc
 
     def call(self, method: str, *arguments: Any, timeout: float = ASK) -> Any:
         """Call a method of its RPC.
@@ -96,9 +95,9 @@ class Supervisord:
 
         door = self.door
         if door.path:
-            connection = peer.connect_unix(door.path, self.main_pid, timeout, self.proc)
+            connection = peer.connect_unix(door.path, self.main_pid, timeout)
         else:
-            connection = peer.connect_tcp(door.port, self.main_pid, timeout, self.proc)
+            connection = peer.connect_tcp(door.port, self.main_pid, timeout)
         client = http.client.HTTPConnection("localhost")
         client.sock = connection
         headers = {"Content-Type": "text/xml", "Connection": "close"}
@@ -149,7 +148,7 @@ class Supervisord:
             raise NoAnswerError("supervisord's list of programs cannot be read") from None
 
     def _user(self, pid: int) -> str:
-        found = process(self.proc, pid) if pid else None
+        found = process(PROC, pid) if pid else None
         return name_of(found.uid) if found else ""
 
     def reread(self) -> Changes:
@@ -207,9 +206,7 @@ class Supervisord:
         )
 
 
-def answers_as_misp(
-    door: Door, main_pid: int, web: Optional[WebUser] = None, proc: str = PROC
-) -> str:
+def answers_as_misp(door: Door, main_pid: int, web: Optional[WebUser] = None) -> str:
     """What MISP hears at its door: "ok", "401", or a reason.
 
     Args:
@@ -220,7 +217,7 @@ def answers_as_misp(
     if door.path and web is not None and not may_connect(door.path, web):
         return "the web user %s may not write to %s" % (web.name, door.path)
     try:
-        pid = Supervisord(door, main_pid, proc).pid()
+        pid = Supervisord(door, main_pid).pid()
     except PasswordError:
         return "401"
     except HostError as error:

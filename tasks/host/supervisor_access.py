@@ -14,9 +14,7 @@ from tasks.host.supervisor_files import HASHED, Server, SupervisorFiles
 _DEFAULT_FILES = ("/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
 
 
-def control(
-    found: SupervisorFiles, main_pid: int, password: str = "", proc: str = PROC
-) -> Supervisord:
+def control(found: SupervisorFiles, main_pid: int, password: str = "") -> Supervisord:
     """A `Supervisord` that answers root, by whichever of its servers.
 
     Args:
@@ -28,7 +26,7 @@ def control(
     reasons = []
     doors = _doors(found, password)
     for door in doors:
-        daemon = Supervisord(door, main_pid, proc)
+        daemon = Supervisord(door, main_pid)
         try:
             pid = daemon.pid()
         except HostError as error:
@@ -85,7 +83,7 @@ def connected_to(daemon: Daemon, site: Site, password: str = "", proc: str = PRO
     pid = daemon.main_pid()
     if not pid:
         raise NoAnswerError("%s does not run: see systemctl status %s" % (site.unit, site.unit))
-    return control(read_files(site, pid, proc), pid, password, proc)
+    return control(read_files(site, pid, proc), pid, password)
 
 
 def conf_of(one: Process) -> str:
