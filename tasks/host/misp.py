@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from tasks.host import files, gate, places, web_user
 from tasks.host.bridge import Bridge, BridgeRedis, whole
@@ -94,6 +94,22 @@ class Misp:
                 "config.php is overruled by the database, and `cake Admin getSetting all` failed"
             )
         return dict(settings)
+
+    def status_of(self, path: str) -> Tuple[Any, str]:
+        """`((mode, uid, gid) or None, SHA-256)` of a file or folder of the web user's.
+
+        Raises:
+            WebUserError: it cannot be looked at, or the web user's word is no such thing.
+        """
+        from tasks.host import tree
+
+        answer = gate.ask(self.user, tree.status_and_digest, path, timeout=300.0)
+        if isinstance(answer, list) and len(answer) == 2 and isinstance(answer[1], str):
+            status = answer[0]
+            is_whole = isinstance(status, list) and [type(part) for part in status] == [int] * 3
+            if status is None or is_whole:
+                return (tuple(status) if status else None), answer[1][:64]
+        raise WebUserError("%s cannot be looked at" % path)
 
     def wanted(self) -> Place:
         """Where the new backend shall be."""
