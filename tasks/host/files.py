@@ -6,6 +6,7 @@ there, but not exchange those of root or of a third user.
 """
 
 import contextlib
+import grp
 import hashlib
 import os
 import stat
@@ -71,8 +72,6 @@ def _check_folder(folder: str, path: str) -> None:
 
 def _is_systems(gid: int) -> bool:
     """Whether a group has no people in it: root's, and that of Ubuntu's rsyslog, for /var/log."""
-    import grp
-
     try:
         return gid == 0 or grp.getgrgid(gid).gr_name == "syslog"
     except KeyError:

@@ -1,6 +1,7 @@
 """The host itself: room, memory, and whether its sudo keeps what is secret."""
 
 import os
+import re
 from typing import Optional
 
 from tasks.host import files, lock, programs
@@ -40,8 +41,6 @@ def _file_system(folder: str) -> Optional[os.statvfs_result]:
 
 def _logs_input(login: str) -> bool:
     """Whether sudo records standard input for this login, as sudo itself says it."""
-    import re
-
     if not login or not programs.find("sudo"):
         return False
     said = programs.run("sudo", "-l", "-U", login, timeout=20.0).text[:65536]

@@ -4,6 +4,7 @@ The RPC is spoken directly: supervisorctl is a Python to be started, and it take
 password from a section of its own, which may say something else than supervisord's.
 """
 
+import base64
 import os
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -102,8 +103,6 @@ class Supervisord:
         client.sock = connection
         headers = {"Content-Type": "text/xml", "Connection": "close"}
         if door.user or door.password:
-            import base64
-
             pair = ("%s:%s" % (door.user, door.password)).encode("utf-8")
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
         try:

@@ -1,5 +1,6 @@
 """How root reaches supervisord: which files it runs with, and which of its servers lets root in."""
 
+import hashlib
 import os
 from typing import List, Sequence
 
@@ -56,8 +57,6 @@ def _doors(found: SupervisorFiles, password: str) -> List[Door]:
 
 def known_password(server: Server, candidates: Sequence[str]) -> str:
     """A server's password: it stands there in clear, or is the one of these that has its hash."""
-    import hashlib
-
     if server.clear_password:
         return server.clear_password
     for one in candidates:

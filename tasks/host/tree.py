@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import subprocess
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
@@ -297,8 +298,6 @@ def _exchanged(path: str, new: str) -> Iterator[BinaryIO]:
 
 def _label(path: str) -> None:
     """SELinux gives a new file the label of its folder; MISP's own rule may differ."""
-    import subprocess
-
     for program in ("/usr/sbin/restorecon", "/sbin/restorecon"):
         if os.path.exists("/sys/fs/selinux/enforce") and os.path.exists(program):
             subprocess.call([program, path], stderr=subprocess.DEVNULL)
