@@ -72,7 +72,7 @@ def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> 
 
 
 class Guarded(PyinfraCommand):
-    """A command, and the way back when it fails: the host returns to its old workers."""
+    """A command, and the way back when it fails: to the old workers, if these still live."""
 
     def __init__(self, command: Action | str, target: Target) -> None:
         super().__init__()
@@ -103,11 +103,6 @@ class Guarded(PyinfraCommand):
         if isinstance(self.command, str):
             return failed(state, host, self.command)
         return self.command.execute(state, host, arguments)[0]
-
-
-def guarded(command: Action, target: Target) -> Guarded:
-    """`command`; when it fails the host goes back to its old workers, if these still live."""
-    return Guarded(command, target)
 
 
 def give_up(reason: str, target: Target) -> Guarded:

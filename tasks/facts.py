@@ -60,7 +60,6 @@ sed 's/^/os-release\t/' /etc/os-release"""
 
 
 _remembered: dict[str, dict[type, tuple[float, Any]]] = {}  # by host, by kind of part
-_views: dict[str, tuple[float, misp_rest.View | None]] = {}  # by host
 
 
 def ask(target: Target, kind: type[Part], *, fresh: bool = False) -> Part:
@@ -69,11 +68,9 @@ def ask(target: Target, kind: type[Part], *, fresh: bool = False) -> Part:
     A round trip is saved where an earlier look (the first is preflight's, at everything) is still
     true: seconds ago, and this run has changed nothing since that it is about.
     """
-    known = _remembered.get(host.name, {}).get(kind)
-    if fresh or known is None or time.monotonic() - known[0] >= REMEMBERED_SECONDS:
+    if fresh or age(kind) >= REMEMBERED_SECONDS:
         see(target, kind)
-        known = _remembered[host.name][kind]
-    part: Part = known[1]
+    part: Part = _remembered[host.name][kind][1]
     return part
 
 
@@ -121,12 +118,11 @@ def age(kind: type) -> float:
 
 def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
     """What MISP's web tier says of its workers, remembered for as long as a look."""
-    at, seen = _views.get(host.name, (-math.inf, None))
-    now = time.monotonic()
-    if fresh or now - at > REMEMBERED_SECONDS:
-        seen = misp_rest.view(target)
-        _views[host.name] = now, seen
-    return seen
+    if fresh or age(misp_rest.View) >= REMEMBERED_SECONDS:
+        at = time.monotonic()
+        _remembered.setdefault(host.name, {})[misp_rest.View] = at, misp_rest.view(target)
+    view: misp_rest.View | None = _remembered[host.name][misp_rest.View][1]
+    return view
 
 
 def forget(keeps: Collection[type] = ()) -> None:
@@ -137,4 +133,3 @@ def forget(keeps: Collection[type] = ()) -> None:
     if state.is_executing:
         known = _remembered.get(host.name, {})
         _remembered[host.name] = {kind: part for kind, part in known.items() if kind in keeps}
-        _views.pop(host.name, None)

@@ -6,6 +6,7 @@ from pyinfra.context import host
 
 from tasks import connection, facts, identity
 from tasks.checks.seen import AnySeen, gathered, kinds
+from tasks.settings import from_host_data, resolve_secrets
 from tasks.target import Target
 
 
@@ -15,7 +16,8 @@ def asked_host() -> Target:
     Raises:
         RefusedError: the data is wrong, or this deploy cannot work on the host.
     """
-    settings, secrets = identity.operator_data(host.data.dict())
+    settings = from_host_data(host.data.dict())
+    secrets = resolve_secrets(settings)
     connection.send_at_once(host)
     platform, python = identity.system_of(_identity())
     return Target(

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 from tasks.checks.seen import Seen
 from tasks.errors import RefusedError
-from tasks.host.parts import Supervisor
-from tasks.parse import version
-from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
-from tasks.settings import Secrets, Settings, SettingsError, from_host_data, resolve_secrets
+from tasks.host.parts import Supervisor, version_of
+from tasks.host.supervisor_files import port_of
+from tasks.platforms import Platform, detect, parse_os_release
+from tasks.settings import Settings
 from tasks.target import Target
 
 OLDEST_PYTHON = (3, 6, 0)  # RHEL 8's own
@@ -20,19 +19,6 @@ NO_ROOT = (
     "sudo (or log in as root), set _sudo = True in the inventory, and use --same-sudo-password or "
     "--use-sudo-password if sudo asks for one"
 )
-
-
-def operator_data(data: Mapping[str, Any]) -> tuple[Settings, Secrets]:
-    """Return one host's checked data and its resolved secrets.
-
-    Raises:
-        RefusedError: with every fault in the data.
-    """
-    try:
-        settings = from_host_data(data)
-        return settings, resolve_secrets(settings)
-    except SettingsError as error:
-        raise RefusedError(*error.problems) from None
 
 
 def system_of(lines: list[str] | None) -> tuple[Platform, str]:
@@ -52,16 +38,13 @@ def system_of(lines: list[str] | None) -> tuple[Platform, str]:
         said.setdefault(key, []).append(value)
     if said.get("user") != ["0"]:
         raise RefusedError("the login is not root: set _sudo = True in the inventory")
-    try:
-        platform = detect(parse_os_release(said.get("os-release", [])))
-    except UnsupportedPlatformError as error:
-        raise RefusedError(str(error)) from None
+    platform = detect(parse_os_release(said.get("os-release", [])))
     return platform, _python(said.get("python", []))
 
 
 def _python(lines: list[str]) -> str:
     """Return the path of the first Python that is new enough; each line is "PATH X.Y"."""
-    found = [(path, version(text)) for path, _, text in (line.partition(" ") for line in lines)]
+    found = [(path, version_of(text)) for path, _, text in (line.partition(" ") for line in lines)]
     for path, number in found:
         if number >= OLDEST_PYTHON:
             return path
@@ -75,6 +58,7 @@ def _python(lines: list[str]) -> str:
 
 def with_answers(target: Target, seen: Seen) -> Target:
     """Return the target completed with what the host says of itself."""
+    mode, reason = _selinux(target.settings, seen.selinux.mode)
     changed = dataclasses.replace(
         target,
         web_user=seen.tree.web_user,
@@ -84,10 +68,10 @@ def with_answers(target: Target, seen: Seen) -> Target:
         redis=seen.settings.wanted,
         database_mode=seen.settings.is_in_database,
         is_on=seen.settings.is_on,
+        selinux=mode,
+        selinux_reason=reason,
     )
-    changed = _with_rpc(changed, seen.supervisor)
-    mode, reason = _selinux(target.settings, seen.selinux.mode)
-    return dataclasses.replace(changed, selinux=mode, selinux_reason=reason)
+    return _with_rpc(changed, seen.supervisor)
 
 
 def _with_rpc(target: Target, supervisor: Supervisor) -> Target:
@@ -98,11 +82,10 @@ def _with_rpc(target: Target, supervisor: Supervisor) -> Target:
         return dataclasses.replace(target, rpc_socket=socket)
     if not supervisor.inet_file:
         return target
-    port = supervisor.inet_address.rpartition(":")[2]
     return dataclasses.replace(
         target,
         rpc_elsewhere=supervisor.inet_file,
-        rpc_port=int(port) if port.isdecimal() and len(port) <= 5 else 0,
+        rpc_port=port_of(supervisor.inet_address),
         rpc_user=supervisor.inet_user,
     )
 

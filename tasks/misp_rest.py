@@ -25,7 +25,6 @@ MAX_BYTES = 4 << 20
 class View:
     """What `GET /servers/getWorkers` showed, or why it showed nothing."""
 
-    url: str
     workers: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
     is_server_error: bool = False
@@ -42,9 +41,9 @@ def view(target: Target) -> View | None:
         return None
     url = f"{settings.misp_url.rstrip('/')}/servers/getWorkers"
     try:
-        return View(url, _get(url, key, settings.misp_ca_bundle))
+        return View(_get(url, key, settings.misp_ca_bundle))
     except _NoViewError as error:
-        return View(url, problem=f"{url} {error}", is_server_error=error.is_server_error)
+        return View(problem=f"{url} {error}", is_server_error=error.is_server_error)
 
 
 def faults(target: Target, seen: View | None) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -12,12 +11,6 @@ from tasks.host.site import GROUP
 
 _POP_SECONDS = 30
 _SHOWN_NAMES = 6
-
-
-def version(text: str) -> Version:
-    """Return the first dotted number in a text; (0, 0, 0) without one."""
-    match = re.search(r"(\d{1,9})\.(\d{1,9})(?:\.(\d{1,9}))?", text)
-    return (int(match[1]), int(match[2]), int(match[3] or 0)) if match else (0, 0, 0)
 
 
 def dotted(version: Version) -> str:
@@ -62,9 +55,14 @@ def listed(names: list[str]) -> str:
     """Return the workers' names, or how many of each program where they are many."""
     if len(names) <= _SHOWN_NAMES:
         return ", ".join(names)
-    counts = Counter(name.partition(":")[2].rpartition("_")[0] for name in names)
+    counts = Counter(map(program_of, names))
     programs = ", ".join(f"{count} {program}" for program, count in sorted(counts.items()))
     return f"{len(names)} workers ({programs})"
+
+
+def program_of(name: str) -> str:
+    """Return `default` of `misp-workers:default_00`."""
+    return name.partition(":")[2].rpartition("_")[0]
 
 
 def are(names: list[str]) -> str:

@@ -11,39 +11,30 @@ import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from tasks.errors import MigrationError
+from tasks.errors import RefusedError
+from tasks.host.packages import Manager
 
 DEBIAN = "debian"
 RHEL = "rhel"
-
-
-class UnsupportedPlatformError(MigrationError):
-    """The host's os-release names a system that this deploy was not made for."""
 
 
 @dataclass(frozen=True)
 class Platform:
     """What differs between the two families, as plain values.
 
-    Paths are absolute; unit names carry no suffix. `package_*` are words with blanks between them,
-    to put package names behind: `query` prints "NAME installed VERSION" for each that is there,
-    `offered` ends with status 0 when a repository has the package. Empty: no need for it.
+    Paths are absolute; unit names carry no suffix. `package_query` is words with blanks between
+    them, to put package names behind; it prints "NAME installed VERSION" for each that is there.
     """
 
     family: str
-    pretty_name: str
     package_query: str
-    package_repair: str
-    package_refresh: str
-    package_install: str
-    package_offered: str
+    manager: Manager
     supervisor_package: str
     supervisor_unit: str
     supervisor_conf: str
     supervisor_include_dir: str
     supervisor_include_suffix: str
     supervisor_socket: str
-    epel_packages: tuple[str, ...]
     selinux_packages: tuple[str, ...]
 
     def include_file(self, name: str) -> str:
@@ -89,24 +80,24 @@ def detect(os_release: Mapping[str, str]) -> Platform:
     """The `Platform` of a host.
 
     Raises:
-        UnsupportedPlatformError: naming the system and what is supported.
+        RefusedError: the deploy was not made for it; the text says what for.
     """
     identity = os_release.get("ID", "").lower()
     pretty = os_release.get("PRETTY_NAME") or f"{identity} {os_release.get('VERSION_ID', '')}"
     if not identity:
-        raise UnsupportedPlatformError("/etc/os-release has no ID: this system cannot be told")
+        raise RefusedError("/etc/os-release has no ID: this system cannot be told")
     if identity in _REFUSED:
-        raise UnsupportedPlatformError(f"{pretty} is not supported: {_REFUSED[identity]}")
+        raise RefusedError(f"{pretty} is not supported: {_REFUSED[identity]}")
     family = _family(identity, os_release.get("ID_LIKE", "").lower().split())
     if family is None:
-        raise UnsupportedPlatformError(
+        raise RefusedError(
             f"{pretty} (ID={identity}) is not supported: the migration guide covers Debian, "
             "Ubuntu and the RHEL family (RHEL, Rocky, Alma, Oracle, CentOS Stream, Fedora)"
         )
     _refuse_old(identity, pretty, os_release.get("VERSION_ID", ""))
     if family == DEBIAN:
-        return _debian(pretty)
-    return _rhel(identity, pretty, os_release.get("VERSION_ID", "").partition(".")[0])
+        return _debian()
+    return _rhel(identity, os_release.get("VERSION_ID", "").partition(".")[0])
 
 
 def _family(identity: str, like: list[str]) -> str | None:
@@ -125,7 +116,7 @@ def _refuse_old(identity: str, pretty: str, version: str) -> None:
     except ValueError:
         return  # Debian testing/sid carry no VERSION_ID
     if number < oldest:
-        raise UnsupportedPlatformError(
+        raise RefusedError(
             f"{pretty} is too old: {identity} {oldest:g} is the oldest release supported"
         )
 
@@ -137,25 +128,26 @@ _APT_LIMITS = (
 )
 
 
-def _debian(pretty: str) -> Platform:
+def _debian() -> Platform:
     return Platform(
         family=DEBIAN,
-        pretty_name=pretty,
         package_query="dpkg-query -W -f=${Package}\\t${db:Status-Status}\\t${Version}\\n",
-        package_repair="dpkg --force-confold --configure -a",
-        package_refresh=f"apt-get -qq {_APT_LIMITS} update",
-        package_install=(
-            f"apt-get -y -qq --no-install-recommends {_APT_LIMITS} "
-            "-o Dpkg::Options::=--force-confold install"
+        manager=Manager(
+            install=(
+                f"apt-get -y -qq --no-install-recommends {_APT_LIMITS} "
+                "-o Dpkg::Options::=--force-confold install"
+            ).split(),
+            repair=["dpkg", "--force-confold", "--configure", "-a"],
+            refresh=f"apt-get -qq {_APT_LIMITS} update".split(),
+            offered=[],
+            epel=[],
         ),
-        package_offered="",
         supervisor_package="supervisor",
         supervisor_unit="supervisor",
         supervisor_conf="/etc/supervisor/supervisord.conf",
         supervisor_include_dir="/etc/supervisor/conf.d",
         supervisor_include_suffix=".conf",
         supervisor_socket="/var/run/supervisor.sock",
-        epel_packages=(),
         selinux_packages=("selinux-policy-dev", "policycoreutils-python-utils", "setools"),
     )
 
@@ -163,24 +155,25 @@ def _debian(pretty: str) -> Platform:
 _DNF_LIMITS = "--setopt=timeout=30 --setopt=retries=3"
 
 
-def _rhel(identity: str, pretty: str, major: str) -> Platform:
+def _rhel(identity: str, major: str) -> Platform:
     # Oracle ships EPEL's key and repository under a name of its own; Fedora needs no EPEL.
-    epel = {"ol": (f"oracle-epel-release-el{major}",), "fedora": ()}
+    epel = {"ol": [f"oracle-epel-release-el{major}"], "fedora": []}
     return Platform(
         family=RHEL,
-        pretty_name=pretty,
         package_query="rpm -q --qf %{NAME}\\tinstalled\\t%{VERSION}\\n",
-        package_repair="",
-        package_refresh="",  # dnf looks for itself whether its lists are old
-        package_install=f"dnf -y -q {_DNF_LIMITS} install",
-        package_offered=f"dnf -q {_DNF_LIMITS} info",
+        manager=Manager(
+            install=f"dnf -y -q {_DNF_LIMITS} install".split(),
+            repair=[],
+            refresh=[],  # dnf looks for itself whether its lists are old
+            offered=f"dnf -q {_DNF_LIMITS} info".split(),
+            epel=epel.get(identity, ["epel-release"]),
+        ),
         supervisor_package="supervisor",
         supervisor_unit="supervisord",
         supervisor_conf="/etc/supervisord.conf",
         supervisor_include_dir="/etc/supervisord.d",
         supervisor_include_suffix=".ini",
         supervisor_socket="/run/supervisor/supervisor.sock",
-        epel_packages=epel.get(identity, ("epel-release",)),
         selinux_packages=(
             "selinux-policy-devel",
             "setools-console",

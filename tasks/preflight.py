@@ -10,11 +10,11 @@ from pyinfra.context import host, state
 
 from tasks import facts, first_look, misp_rest, parse, reporting
 from tasks.checks import migration, notes, rollback
-from tasks.checks.seen import Seen, SeenToMigrate, SeenToReturn
+from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.target import Target
 
-_LONGEST = 4000  # characters of one reason
+_LONGEST = 4000  # characters of a reason, which may quote the host
 
 # All that is imported by now stays until this process ends, so the garbage collector need not go
 # through it again and again, nor at the end: 0.1 s of a run.
@@ -50,8 +50,7 @@ def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Targe
 
 
 def _examine() -> Target:
-    target, seen = first_look.look(_asked(), SeenToMigrate)
-    _report_versions(target, seen)
+    target, seen = _seen(SeenToMigrate)
     for note in notes.of(target, seen):
         logger.warning(f"{host.print_prefix}note: {note}")
     problems = list(migration.of(target, seen))
@@ -63,8 +62,7 @@ def _examine() -> Target:
 
 
 def _examine_for_rollback() -> Target | None:
-    target, seen = first_look.look(_asked(), SeenToReturn)
-    _report_versions(target, seen)
+    target, seen = _seen(SeenToReturn)
     if not seen.originals.is_kept and not target.is_on:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
@@ -73,14 +71,11 @@ def _examine_for_rollback() -> Target | None:
     return target
 
 
-def _asked() -> Target:
+def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
+    """Look at the host, and report what runs there."""
     asked = first_look.asked_host()
-    secrets = (getattr(asked.secrets, name) for name in type(asked.secrets).model_fields)
-    reporting.hide(state, host, [secret.unmask() for secret in secrets if secret])
-    return asked
-
-
-def _report_versions(target: Target, seen: Seen) -> None:
+    reporting.hide(state, host, [secret.unmask() for _, secret in asked.secrets if secret])
+    target, seen = first_look.look(asked, parts)
     reporting.versions(
         state,
         host,
@@ -88,18 +83,10 @@ def _report_versions(target: Target, seen: Seen) -> None:
         php=seen.php.version_text,
         supervisor=seen.packages.supervisor_version,
     )
-
-
-def _clipped(problem: str) -> str:
-    """A reason may quote the host, which may name its Redis with a megabyte."""
-    return problem if len(problem) <= _LONGEST else problem[:_LONGEST] + "..."
+    return target, seen
 
 
 def _refuse(problems: list[str]) -> None:
-    problems = [_clipped(problem) for problem in problems]
-    logger.error(f"{host.print_prefix}refused before any change:")
-    for number, problem in enumerate(problems, 1):
-        logger.error(f"{host.print_prefix}  {number}. {problem}")
+    problems = [one if len(one) <= _LONGEST else one[:_LONGEST] + "..." for one in problems]
     reporting.refused(state, host, problems)
-    # pyinfra's own way for a host whose fact cannot be loaded: out of this run, exit status 1.
-    state.fail_hosts({state.inventory.get_host(host.name)})
+    reporting.out_of_the_run(state, host, "refused before any change", problems)

@@ -10,16 +10,12 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks.host.queues import QUEUES
+from tasks.host.site import GROUP, LOG_DIR, PASSWORD_SHA1_TOKEN
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
-GROUP = "misp-workers"
-LOG_DIR = "/var/log/misp-workers"
 STARTSECS = 5  # seconds alive before supervisord calls a worker RUNNING
 STARTRETRIES = 100  # the waits 1 + 2 + ... + 100 s make 84 minutes
 SCHEDULER = "scheduler"
-
-# Stands in a rendered file for the hash of a password that only the host knows.
-PASSWORD_SHA1_TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - a placeholder
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,17 @@ def refused(state: State, host: Host, problems: list[str]) -> None:
         _runs[id(state.inventory)].save(report)
 
 
+def out_of_the_run(state: State, host: Host, heading: str, problems: list[str]) -> None:
+    """Print the problems, and end this host's run: pyinfra ends with status 1, for a dry run too.
+
+    It is pyinfra's own way for a host whose fact cannot be loaded.
+    """
+    logger.error(f"{host.print_prefix}{heading}:")
+    for number, problem in enumerate(problems, 1):
+        logger.error(f"{host.print_prefix}  {number}. {problem}")
+    state.fail_hosts({state.inventory.get_host(host.name)})
+
+
 def hide(state: State, host: Host, secrets: list[str]) -> None:
     """Values that no report may have, whoever printed them. They stay in this process."""
     if run := _runs.get(id(state.inventory)):

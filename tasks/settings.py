@@ -23,7 +23,7 @@ from pydantic import (
     model_validator,
 )
 
-from tasks.errors import MigrationError
+from tasks.errors import RefusedError
 from tasks.host.queues import QUEUES
 from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password
 
@@ -45,14 +45,6 @@ _PREFIXES = (
     "show_calls",
 )
 _LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
-
-
-class SettingsError(MigrationError):
-    """What is wrong with a host's data; `problems` has one sentence for each fault."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__("; ".join(problems))
-        self.problems = problems
 
 
 def _plain_path(value: str) -> str:
@@ -188,16 +180,16 @@ def from_host_data(data: Mapping[str, Any]) -> Settings:
     """Check one host's data; keys that belong to pyinfra or to the operator are left alone.
 
     Raises:
-        SettingsError: with every fault, not just the first.
+        RefusedError: with every fault, not just the first.
     """
     problems = [message for key in data if (message := _unknown_key(key))]
     try:
         settings = Settings(**{key: value for key, value in data.items() if key in known_keys()})
     except ValidationError as error:
         problems += [_sentence(fault) for fault in error.errors(include_url=False)]
-        raise SettingsError(problems) from None
+        raise RefusedError(*problems) from None
     if problems:
-        raise SettingsError(problems)
+        raise RefusedError(*problems)
     return settings
 
 
@@ -205,7 +197,7 @@ def resolve_secrets(settings: Settings) -> Secrets:
     """Fetch every secret that the settings refer to.
 
     Raises:
-        SettingsError: naming the key and the reference, never the value.
+        RefusedError: naming the key and the reference, never the value.
     """
     problems: list[str] = []
     values: dict[str, Secret | None] = {}
@@ -217,12 +209,8 @@ def resolve_secrets(settings: Settings) -> Secrets:
         except SecretError as error:
             problems.append(f"{key}: {error}")
     if problems:
-        raise SettingsError(problems)
-    return Secrets(
-        supervisor_password=values["supervisor_password"],
-        redis_password=values["misp_redis_password"],
-        api_key=values["misp_api_key"],
-    )
+        raise RefusedError(*problems)
+    return Secrets(**{key.removeprefix("misp_"): value for key, value in values.items()})
 
 
 def _check_secret(key: str, secret: Secret | None) -> None:

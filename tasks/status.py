@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, first_look, misp_rest
+from tasks import facts, first_look, misp_rest, reporting
 from tasks.checks import faults
 from tasks.checks.seen import SeenForStatus
 from tasks.errors import problems_of
@@ -33,7 +33,5 @@ def _print(lines: list[str], found: list[str]) -> None:
     if not found:
         logger.info(f"{host.print_prefix}healthy")
         return
-    logger.error(f"{host.print_prefix}{len(found)} fault{'s' if len(found) > 1 else ''}:")
-    for number, fault in enumerate(found, 1):
-        logger.error(f"{host.print_prefix}  {number}. {fault}")
-    state.fail_hosts({state.inventory.get_host(host.name)})
+    heading = f"{len(found)} fault{'s' if len(found) > 1 else ''}"
+    reporting.out_of_the_run(state, host, heading, found)

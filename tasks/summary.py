@@ -92,9 +92,9 @@ def base() -> Path:
     return Path(os.environ.get(VARIABLE) or DEFAULT)
 
 
-def new_directory(deploy: str, place: Path | None = None) -> Path:
+def new_directory(deploy: str) -> Path:
     """Make a directory for a run that begins; two runs in one second get two."""
-    place = place or base()
+    place = base()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     stem = f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}-{deploy}"
     number = 1

@@ -64,7 +64,7 @@ class Target:
             include_suffix=system.supervisor_include_suffix,
             package_query=system.package_query,
             is_on=self.is_on,
-            packages=" ".join(self.possible_packages),
+            packages=" ".join((system.supervisor_package, *system.selinux_packages)),
         )
 
     def desired(self) -> Desired:
@@ -72,19 +72,12 @@ class Target:
         settings, secrets = self.settings, self.secrets
         redis_password, rpc_password = secrets.redis_password, secrets.supervisor_password
         return Desired(
-            redis_host=settings.misp_redis_host or "",
-            redis_port=-1 if settings.misp_redis_port is None else settings.misp_redis_port,
-            redis_database=(
-                -1 if settings.misp_redis_database is None else settings.misp_redis_database
-            ),
-            redis_namespace=settings.misp_redis_namespace or "",
-            redis_password=redis_password.unmask() if redis_password else "",
-            has_redis_password=redis_password is not None,
-            max_job_history_ttl=(
-                -1
-                if settings.misp_max_job_history_ttl is None
-                else settings.misp_max_job_history_ttl
-            ),
+            redis_host=settings.misp_redis_host,
+            redis_port=settings.misp_redis_port,
+            redis_database=settings.misp_redis_database,
+            redis_namespace=settings.misp_redis_namespace,
+            redis_password=redis_password.unmask() if redis_password else None,
+            max_job_history_ttl=settings.misp_max_job_history_ttl,
             supervisor_password=rpc_password.unmask() if rpc_password else "",
         )
 
@@ -111,11 +104,6 @@ class Target:
         """Packages that the host needs; SELinux's tools only where there is use for them."""
         tools = self.platform.selinux_packages if self.selinux != "none" else ()
         return (self.platform.supervisor_package, *tools)
-
-    @property
-    def possible_packages(self) -> tuple[str, ...]:
-        """All that any host of this platform may need."""
-        return (self.platform.supervisor_package, *self.platform.selinux_packages)
 
     def rpc_text(self) -> str:
         """The RPC include file, with a token where the host puts the password's hash."""

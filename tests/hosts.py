@@ -141,7 +141,7 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
             "group_root": ROOT,
             "workers": running(user),
         },
-        "rpc": {"is_known": True, "is_current": True, "answer": "ok"},
+        "rpc": {"is_current": True, "answer": "ok"},
         "workers": {"digest": digest, "has_log_dir": True, "applied": digest},
         "proof": {"proven": "e", "evidence": "e"},
         "view": {"error": "", "workers": get_workers()},
@@ -254,7 +254,7 @@ def _nothing_new(family: str) -> Parts:
             error="",
             workers=[],
         ),
-        "rpc": parts.Rpc(is_known=False, is_current=False, answer=""),
+        "rpc": parts.Rpc(is_current=False, answer=""),
         "workers": parts.Workers(
             digest="", has_log_dir=False, applied="", strays=[], root_strays=[], busy=[]
         ),

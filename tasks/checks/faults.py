@@ -9,12 +9,11 @@ from tasks.backlog import Look, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
 from tasks.host.parts import Worker
-from tasks.render import GROUP, LOG_DIR
+from tasks.host.site import GROUP, LOG_DIR
 from tasks.target import Target
 
 DISK_KB = 100_000  # a worker that cannot write its log or a job's file is of no use
 _LIVING = ("active", "activating", "reloading")
-_STARTED_AT_BOOT = ("enabled", "enabled-runtime", "linked")
 _VIEW_REMEDY = (
     "If the workers themselves are well, the password, the libraries or the view on /proc are "
     "wrong: run deploy.py again"
@@ -128,7 +127,7 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
             f"supervisord is {unit.active or 'absent'}: run `systemctl start {name}`. `journalctl "
             f"-u {name}` says why it ended"
         )
-    if unit.enabled not in _STARTED_AT_BOOT:
+    if not unit.starts_at_boot:
         yield (
             f"supervisord does not start at boot ({unit.enabled or 'no unit'}): run `systemctl "
             f"enable {name}`"
@@ -192,7 +191,7 @@ def _by_state(target: Target, seen: SeenForStatus, group: dict[str, Worker]) -> 
 
 
 def _remedy(state: str, names: list[str]) -> str:
-    programs = {name.partition(":")[2].rpartition("_")[0] for name in names}
+    programs = {parse.program_of(name) for name in names}
     log = f"{LOG_DIR}/{programs.pop() if len(programs) == 1 else ''}*.log"
     start = (
         f"supervisorctl start {names[0]}"
@@ -212,7 +211,7 @@ def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> It
     # MISP cannot see as good what is not: that is the workers' fault, reported as such.
     group = parse.group_workers(seen.supervisor.workers)
     bad = {
-        name.partition(":")[2].rpartition("_")[0]
+        parse.program_of(name)
         for name in {*target.process_names, *group}
         if name not in group or group[name].state != "RUNNING" or name not in target.process_names
     }
@@ -237,11 +236,7 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
         return
     programs = list(old_workers.programs(target, seen))
     yield from programs
-    units = [
-        unit.name
-        for unit in old.units
-        if unit.active in _LIVING or unit.enabled in _STARTED_AT_BOOT
-    ]
+    units = [unit.name for unit in old.units if unit.active in _LIVING or unit.starts_at_boot]
     back = [*units, *(launcher.path for launcher in old.launchers)]
     alive = len(old.processes)
     if back or (alive and not programs):

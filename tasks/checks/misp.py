@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from tasks import parse
 from tasks.checks.seen import Seen, SeenToMigrate
-from tasks.host.parts import Libraries
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)
@@ -73,14 +72,9 @@ def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         )
 
 
-def has_libraries(libraries: Libraries) -> bool:
-    """Whether all classes load, and no run of Composer's has to be finished first."""
-    return libraries.is_complete and not libraries.missing and not libraries.is_unfinished
-
-
 def libraries(target: Target, seen: Seen) -> Iterator[str]:
     """Check that missing PHP libraries can be installed."""
-    if not seen.tree.composer and not has_libraries(seen.libraries):
+    if not seen.tree.composer and not seen.libraries.are_in_place:
         yield (
             f"Composer is neither at {target.settings.misp_root}/app/composer.phar nor on the "
             "PATH: MISP ships it, so check MISP's installation"

@@ -28,13 +28,9 @@ def programs(target: Target, seen: Seen) -> Iterator[str]:
     )
     for program in seen.old_workers.programs:
         yield f"supervisord's program {program} runs the old workers: {remedy}"
-    is_in_supervisord = _supervisor_unit(target) in seen.old_workers.started_in
+    is_in_supervisord = target.site().unit in seen.old_workers.started_in
     if is_in_supervisord and not seen.old_workers.programs:
         yield f"a program of supervisord's runs the old workers: {remedy}"
-
-
-def _supervisor_unit(target: Target) -> str:
-    return f"{target.platform.supervisor_unit}.service"
 
 
 def _launchers(target: Target, seen: Seen) -> Iterator[str]:
@@ -47,7 +43,7 @@ def _launchers(target: Target, seen: Seen) -> Iterator[str]:
             )
     named = target.settings.legacy_service
     service = f"{named.removesuffix('.service')}.service" if named else ""
-    if service == _supervisor_unit(target):
+    if service == target.site().unit:
         yield "legacy_service is supervisord's own unit, which the new workers need: leave it out"
     elif any(unit.name == service and not unit.is_there for unit in seen.old_workers.units):
         yield f"there is no unit {service}: correct legacy_service, or leave it out"
@@ -95,7 +91,7 @@ def _unknown_units(target: Target, seen: SeenToMigrate) -> list[str]:
     A unit of the web tier is known: MISP's page starts old workers there.
     """
     known = {unit.name for unit in seen.old_workers.units}
-    known.update(seen.web.units, {_supervisor_unit(target)})
+    known.update(seen.web.units, {target.site().unit})
     return [
         unit
         for unit in seen.old_workers.started_in

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from fnmatch import fnmatch
 
 from tasks import parse
 from tasks.checks.seen import Seen
-from tasks.host.parts import Supervisor
-from tasks.render import GROUP
+from tasks.host.parts import Supervisor, version_of
+from tasks.host.site import GROUP
+from tasks.host.supervisor_files import is_included
 from tasks.target import Target
 
 OLDEST = (3, 3, 3)  # CVE-2017-11610
@@ -18,7 +18,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 def check(target: Target, seen: Seen) -> Iterator[str]:
     """Check everything about supervisord."""
     version = seen.packages.supervisor_version
-    if version and parse.version(version) < OLDEST:
+    if version and version_of(version) < OLDEST:
         yield (
             f"supervisor is {version}, where an RPC client can run code as root (CVE-2017-11610): "
             f"update it to {parse.dotted(OLDEST)} or newer"
@@ -68,7 +68,7 @@ def _files(target: Target, supervisor: Supervisor) -> Iterator[str]:
     """Check that supervisord will read our files, and no others with the same names."""
     platform, root = target.platform, target.settings.misp_root
     ours = platform.include_file(GROUP)
-    if supervisor.conf and not any(fnmatch(ours, pattern) for pattern in supervisor.include):
+    if supervisor.conf and not is_included(ours, supervisor.include):
         yield (
             f"{supervisor.conf} does not include {ours}: add {platform.include_file('*')} to the "
             "line `files` of its [include] section"

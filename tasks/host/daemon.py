@@ -1,7 +1,5 @@
 """Supervisord's service, as systemd has it."""
 
-from typing import Dict
-
 from tasks.host import programs, systemd
 from tasks.host.errors import HostError
 
@@ -20,9 +18,7 @@ class Daemon:
 
     def main_pid(self) -> int:
         """PID of the supervisord that the service runs, 0 while it does not."""
-        known = self._show()
-        pid = known.get("MainPID", "")
-        return int(pid) if pid.isdigit() and known.get("ActiveState") == "active" else 0
+        return systemd.main_pid(self.unit)
 
     def is_enabled(self) -> bool:
         """Whether it starts at boot."""
@@ -61,13 +57,6 @@ class Daemon:
             return " / ".join(programs.run("journalctl", *words, timeout=10.0).lines)
         except HostError:
             return ""
-
-    def _show(self) -> Dict[str, str]:
-        if not programs.find("systemctl"):  # as in a plain container; that is told elsewhere
-            return {}
-        words = ("-p", "ActiveState", "-p", "MainPID", self.unit)
-        pairs = (line.partition("=") for line in programs.run("systemctl", "show", *words).lines)
-        return {name: value for name, _, value in pairs}
 
     def _run(self, *words: str, skips_sysv: bool = False) -> None:
         environment = {"SYSTEMCTL_SKIP_SYSV": "1"} if skips_sysv else None

@@ -6,6 +6,7 @@ there, but not exchange those of root or of a third user.
 """
 
 import contextlib
+import grp
 import hashlib
 import os
 import stat
@@ -71,8 +72,6 @@ def _check_folder(folder: str, path: str) -> None:
 
 def _is_systems(gid: int) -> bool:
     """Whether a group has no people in it: root's, and that of Ubuntu's rsyslog, for /var/log."""
-    import grp
-
     try:
         return gid == 0 or grp.getgrgid(gid).gr_name == "syslog"
     except KeyError:
@@ -172,6 +171,28 @@ def write(path: str, data: bytes, mode: int = 0o600, uid: int = 0, gid: int = 0)
             pass  # as on a disk that is read-only
         raise FileError("%s could not be written: %s" % (path, error.strerror)) from None
     label(path)
+
+
+def exchange(path: str, data: bytes, before: str, mode: int = 0o600) -> None:
+    """Write a file of root's, and keep in the file `before` what was there until now.
+
+    Whoever sees the change through removes `before`. A run that was cut off has left it, and then
+    it counts, not what that run wrote.
+    """
+    old = read(real_path(path))
+    if old is not None and read(before) is None:
+        write(before, old)
+    write(path, data, mode)
+
+
+def take_back(path: str, before: str, mode: int = 0o600) -> None:
+    """Undo `exchange`."""
+    old = read(before)
+    if old is None:
+        remove(real_path(path))
+    else:
+        write(path, old, mode)
+        remove(before)
 
 
 def drop_unfinished(folder: str) -> None:

@@ -18,7 +18,7 @@ from tasks.host.errors import WebUserError
 from tasks.host.programs import Finished, ProgramError
 from tasks.host.web_user import WebUser
 
-_PATH = "/usr/local/bin:/usr/bin:/bin"  # bash's own default: a job of MISP's has no PATH
+PATH = "/usr/local/bin:/usr/bin:/bin"  # bash's own default: a job of MISP's has no PATH
 _MEMORY = 4 << 30  # bytes of address space; Composer takes 1.5 GB of it
 _NO_NEW_PRIVS = 38  # PR_SET_NO_NEW_PRIVS, linux/prctl.h
 
@@ -50,7 +50,7 @@ def start(
     """Start a program as the web user; its three streams are pipes (a `subprocess.Popen`)."""
     libc = _libc()
     base = {
-        "PATH": _PATH,
+        "PATH": PATH,
         "LC_ALL": "C",
         "HOME": user.home,
         "USER": user.name,

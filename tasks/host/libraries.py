@@ -32,10 +32,9 @@ class LibrariesError(HostError):
 def look(one: Misp) -> Libraries:
     """The classes as a part of a look; to be asked last, as a fatal error in one ends PHP."""
     try:
-        missing, is_complete = one.bridge.classes(), True
+        return Libraries(one.bridge.classes(), True, os.path.exists(_mark(one.site)))
     except HostError:
-        missing, is_complete = list(bridge.CLASSES), False
-    return Libraries(missing, is_complete, os.path.exists(_mark(one.site)))
+        return unknown(one.site)
 
 
 def unknown(site: Site) -> Libraries:
@@ -115,32 +114,23 @@ def _save(one: Misp) -> None:
     gate.save(one.user, tree.pack, _copy(site), paths)
     files.write(_mark(site), b"")
     if not originals.is_kept(site, paths[0]):
-        for path in [*paths[:2], paths[2]]:
+        for path in paths:
             _keep(one, path)
     for path in paths:
-        originals.note_change(site, path, _digest(one, path))
+        originals.note_change(site, path, one.status_of(path)[1])
 
 
 def _keep(one: Misp, path: str) -> None:
-    answer = gate.ask(one.user, tree.status_and_digest, path, timeout=300.0)
-    status, digest = answer[0], str(answer[1])[:64]
+    status, digest = one.status_of(path)
     originals.keep_stream(
-        one.site,
-        path,
-        tuple(int(part) for part in status) if status else None,
-        digest,
-        lambda copy: gate.save(one.user, tree.pack, copy, [path]),
+        one.site, path, status, digest, lambda copy: gate.save(one.user, tree.pack, copy, [path])
     )
-
-
-def _digest(one: Misp, path: str) -> str:
-    return str(gate.ask(one.user, tree.digest, path, timeout=300.0))[:64]
 
 
 def _note_left(one: Misp) -> None:
     for name in NAMES:
         path = one.site.app + "/" + name
-        originals.note_left(one.site, path, _digest(one, path))
+        originals.note_left(one.site, path, one.status_of(path)[1])
 
 
 def put_back(one: Misp) -> None:
@@ -167,9 +157,10 @@ def restore(one: Misp) -> List[str]:
     paths = [site.app + "/" + name for name in NAMES]
     if not all(originals.is_kept(site, path) for path in paths):
         return []
-    if all(originals.is_as_it_was(site, path, _digest(one, path)) for path in paths):
+    now = [(path, one.status_of(path)[1]) for path in paths]
+    if all(originals.is_as_it_was(site, path, digest) for path, digest in now):
         return []
-    if not all(originals.is_as_we_left_it(site, path, _digest(one, path)) for path in paths):
+    if not all(originals.is_as_we_left_it(site, path, digest) for path, digest in now):
         kept = originals.set_apart(site, paths)
         return [
             "composer.json, composer.lock or Vendor was changed by others since the migration, so "

@@ -7,7 +7,7 @@ its workers, which boots all of MISP, is fetched last.
 import os
 from typing import Any, Callable, Dict, List, Optional
 
-from tasks.host import gate, lock, machine, programs, systemd, tree
+from tasks.host import gate, lock, machine, programs, systemd, tree, web_user
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp, first_json, misp_version
 from tasks.host.parts import (
@@ -18,8 +18,8 @@ from tasks.host.parts import (
     Proof,
     System,
     Tree,
-    Version,
     View,
+    version_of,
 )
 from tasks.host.processes import Table
 from tasks.host.site import Desired, Site
@@ -55,7 +55,7 @@ class _Looker:
         self._view: Any = None
 
     def take(self, kinds: List[str]) -> Dict[str, Any]:
-        if self.misp is not None and _php_path():
+        if self.misp is not None and programs.find("php", gate.PATH):
             self.misp.bridge.start()
         if "View" in kinds and self.misp is not None:
             self._view = self._start_view()
@@ -88,7 +88,7 @@ class _Looker:
         return _tree(site, misp, found)
 
     def php(self) -> Php:
-        path = _php_path()
+        path = programs.find("php", gate.PATH)  # the one that a job finds
         try:
             found = self.misp.bridge.once("php") if self.misp and path else {}
         except HostError:
@@ -143,8 +143,9 @@ class _Looker:
             if self.misp is None:
                 return OldWorkers([], [], [], [], [], False, [])
             found = launchers.found(self.site, self.misp.user)
-            programs_ = supervisor_access.files_now(self.site).old_programs(self.site.roots)
-            self._old_workers = old_workers.look(self.site, self.misp.user, found, programs_)
+            files = supervisor_access.read_files(self.site, systemd.main_pid(self.site.unit))
+            supervised = files.old_programs(self.site.roots)
+            self._old_workers = old_workers.look(self.site, self.misp.user, found, supervised)
         return self._old_workers
 
     def packages(self) -> Any:
@@ -256,24 +257,6 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
 }
 
 
-def version_of(text: str) -> Version:
-    """The first dotted number in a text; (0, 0, 0) without one."""
-    import re
-
-    match = re.search(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,5}))?", text[:200])
-    return (
-        (int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)) if match else (0, 0, 0)
-    )
-
-
-def _php_path() -> str:
-    """The php that a job finds: it gets no PATH from its worker, so bash's own default decides."""
-    for folder in ("/usr/local/bin", "/usr/bin", "/bin"):
-        if os.access(folder + "/php", os.X_OK):
-            return folder + "/php"
-    return ""
-
-
 def _tree(site: Site, misp: Misp, found: Any) -> Tree:
     if not isinstance(found, dict):
         raise WebUserError("MISP's files cannot be looked at")
@@ -287,27 +270,11 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         misp.user.group,
         text[:80],
         misp_version(text),
-        _name_of(config[0]) if is_whole else "",
+        web_user.name_of(config[0]) if is_whole else "",
         config[1] & 0o7777 if is_whole else -1,
         found.get("savable") is True,
         found.get("cake") is True,
         found.get("cake_php") is True,
-        "php composer.phar" if found.get("phar") is True else _composer(),
+        "php composer.phar" if found.get("phar") is True else programs.find("composer", gate.PATH),
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
     )
-
-
-def _name_of(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except (KeyError, OverflowError):
-        return str(uid)
-
-
-def _composer() -> str:
-    for folder in ("/usr/local/bin", "/usr/bin", "/bin"):
-        if os.access(folder + "/composer", os.X_OK):
-            return folder + "/composer"
-    return ""

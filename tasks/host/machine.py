@@ -1,6 +1,8 @@
 """The host itself: room, memory, and whether its sudo keeps what is secret."""
 
 import os
+import re
+from typing import Optional
 
 from tasks.host import files, lock, programs
 from tasks.host.parts import System
@@ -9,12 +11,14 @@ from tasks.host.parts import System
 def look() -> System:
     """The host as a part of a look."""
     login = os.environ.get("SUDO_USER", "")
+    logs, state = _file_system("/var/log"), _file_system("/var/lib")
+    free = [one.f_bavail * one.f_frsize // 1024 for one in (logs, state) if one]
     return System(
         files.first_line("/proc/1/comm"),
         _memory_kb(),
-        _free_kb("/var/log", "/var/lib"),
-        _inodes("/var/lib"),
-        _is_writable("/var/lib"),
+        min(free, default=-1),
+        state.f_favail if state and state.f_files else -1,  # btrfs counts none
+        state is not None and not state.f_flag & os.ST_RDONLY,
         lock.holder(""),
         _logs_input(login),
         login,
@@ -28,36 +32,15 @@ def _memory_kb() -> int:
     return -1
 
 
-def _free_kb(*folders: str) -> int:
-    found = []
-    for folder in folders:
-        try:
-            status = os.statvfs(folder)
-            found.append(status.f_bavail * status.f_frsize // 1024)
-        except OSError:
-            pass
-    return min(found) if found else -1
-
-
-def _inodes(folder: str) -> int:
+def _file_system(folder: str) -> Optional[os.statvfs_result]:
     try:
-        status = os.statvfs(folder)
+        return os.statvfs(folder)
     except OSError:
-        return -1
-    return status.f_favail if status.f_files else -1  # btrfs counts none
-
-
-def _is_writable(folder: str) -> bool:
-    try:
-        return not os.statvfs(folder).f_flag & os.ST_RDONLY
-    except OSError:
-        return False
+        return None
 
 
 def _logs_input(login: str) -> bool:
     """Whether sudo records standard input for this login, as sudo itself says it."""
-    import re
-
     if not login or not programs.find("sudo"):
         return False
     said = programs.run("sudo", "-l", "-U", login, timeout=20.0).text[:65536]

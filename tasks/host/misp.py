@@ -3,7 +3,7 @@
 import itertools
 import json
 import re
-from typing import Any, Dict, List, NamedTuple, Optional
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from tasks.host import files, gate, places, web_user
 from tasks.host.bridge import Bridge, BridgeRedis, whole
@@ -95,10 +95,26 @@ class Misp:
             )
         return dict(settings)
 
+    def status_of(self, path: str) -> Tuple[Any, str]:
+        """`((mode, uid, gid) or None, SHA-256)` of a file or folder of the web user's.
+
+        Raises:
+            WebUserError: it cannot be looked at, or the web user's word is no such thing.
+        """
+        from tasks.host import tree
+
+        answer = gate.ask(self.user, tree.status_and_digest, path, timeout=300.0)
+        if isinstance(answer, list) and len(answer) == 2 and isinstance(answer[1], str):
+            status = answer[0]
+            is_whole = isinstance(status, list) and [type(part) for part in status] == [int] * 3
+            if status is None or is_whole:
+                return (tuple(status) if status else None), answer[1][:64]
+        raise WebUserError("%s cannot be looked at" % path)
+
     def wanted(self) -> Place:
         """Where the new backend shall be."""
         stored = self.stored()
-        return places.wanted_place(desired_redis(self.desired), stored.block, stored.misp)
+        return places.wanted_place(self.desired._asdict(), stored.block, stored.misp)
 
     def new(self) -> Backend:
         """The new backend at `new_at`."""
@@ -142,21 +158,6 @@ class Misp:
             "password": place.password,
         }
         return Backend(BridgeRedis(self.bridge, at), place.prefix, place.history_ttl)
-
-
-def desired_redis(desired: Desired) -> Dict[str, Any]:
-    """What the operator's data gives of Redis, by the names of MISP's settings."""
-    given = {
-        "redis_host": desired.redis_host or None,
-        "redis_port": desired.redis_port if desired.redis_port >= 0 else None,
-        "redis_database": desired.redis_database if desired.redis_database >= 0 else None,
-        "redis_namespace": desired.redis_namespace or None,
-        "redis_password": desired.redis_password if desired.has_redis_password else None,
-        "max_job_history_ttl": desired.max_job_history_ttl
-        if desired.max_job_history_ttl >= 0
-        else None,
-    }
-    return {key: value for key, value in given.items() if value is not None}
 
 
 def _are_settings(found: Any) -> bool:

@@ -72,8 +72,17 @@ def keep(site: Site, path: str) -> None:
     begin(site)
     real = files.real_path(path)
     data = files.read(real)
-    status = os.lstat(real) if data is not None else None
-    _keep(site, path, data, status)
+    if is_kept(site, path):
+        return
+    if data is None:
+        _note(site, path, Kept(False))
+        return
+    status = os.lstat(real)
+    copy = saved(site, path)
+    _make_folders(os.path.dirname(copy))
+    files.write(copy, data)
+    mode = stat.S_IMODE(status.st_mode)
+    _note(site, path, Kept(True, mode, status.st_uid, status.st_gid, files.digest(copy)))
 
 
 def keep_stream(
@@ -94,19 +103,6 @@ def keep_stream(
         write(copy)
     mode, uid, gid = status or (0, 0, 0)
     _note(site, path, Kept(status is not None, mode, uid, gid, digest))
-
-
-def _keep(site: Site, path: str, data: Optional[bytes], status: Any) -> None:
-    if is_kept(site, path):
-        return
-    if data is None:
-        _note(site, path, Kept(False))
-        return
-    copy = saved(site, path)
-    _make_folders(os.path.dirname(copy))
-    files.write(copy, data)
-    mode = stat.S_IMODE(status.st_mode)
-    _note(site, path, Kept(True, mode, status.st_uid, status.st_gid, files.digest(copy)))
 
 
 def _make_folders(path: str) -> None:

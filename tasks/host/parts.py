@@ -5,6 +5,7 @@ against these types, strictly, where it arrives. What was not found is empty, 0,
 part that could not be found out says why in `error`.
 """
 
+import re
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from tasks.host.queues import NewBackend, OldBackend
@@ -13,6 +14,14 @@ from tasks.host.site import is_on
 __all__ = ["NewBackend", "OldBackend"]  # the queues' own words on what they have
 
 Version = Tuple[int, int, int]  # (0, 0, 0): unknown
+
+
+def version_of(text: str) -> Version:
+    """The first dotted number in a text; (0, 0, 0) without one."""
+    match = re.search(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,5}))?", text[:200])
+    if not match:
+        return (0, 0, 0)
+    return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
 
 
 class Unit(NamedTuple):
@@ -24,6 +33,11 @@ class Unit(NamedTuple):
     main_pid: int
     is_there: bool
     is_held: bool = False  # a retirement that was cut off has taken its reflexes away
+
+    @property
+    def starts_at_boot(self) -> bool:
+        """Whether systemd starts it by itself."""
+        return self.enabled in ("enabled", "enabled-runtime", "linked")
 
 
 class System(NamedTuple):
@@ -141,7 +155,7 @@ class OldWorkers(NamedTuple):
         return any(
             unit.is_held
             or unit.active not in ("inactive", "failed", "unknown", "")
-            or unit.enabled in ("enabled", "enabled-runtime", "linked")
+            or unit.starts_at_boot
             for unit in self.units
         )
 
@@ -160,6 +174,11 @@ class Libraries(NamedTuple):
     missing: List[str]
     is_complete: bool  # the look at them came to its end
     is_unfinished: bool  # a run of Composer's was cut off
+
+    @property
+    def are_in_place(self) -> bool:
+        """Whether all classes load, and no run of Composer's has to be finished first."""
+        return self.is_complete and not self.missing and not self.is_unfinished
 
 
 class Worker(NamedTuple):
@@ -209,7 +228,6 @@ class Supervisor(NamedTuple):
 class Rpc(NamedTuple):
     """Our own RPC file and whether supervisord answers as MISP will ask it."""
 
-    is_known: bool  # a password is known
     is_current: bool  # the file is as it should be, with its mode and owner
     answer: str  # "ok", "401", or a reason
 

@@ -60,12 +60,10 @@ def _proven_listeners(port: int, main_pid: int, proc: str) -> Set[int]:
     inodes = {row.inode for row in rows}
     if not inodes:
         raise NobodyError("nobody listens on port %d" % port)
-    main = process(proc, main_pid)
-    strangers = inodes - (main.sockets() if main else set())
-    if strangers:
+    others = strangers(inodes, main_pid, proc)
+    if others:
         raise StrangerError(
-            "port %d is taken by %s, not by supervisord (PID %d)"
-            % (port, in_words(holders(strangers, proc)), main_pid)
+            "port %d is taken by %s, not by supervisord (PID %d)" % (port, others, main_pid)
         )
     # As long as supervisord has this address nobody else gets it.
     if not any(row.address in _FOR_LOOPBACK for row in rows):
@@ -73,14 +71,14 @@ def _proven_listeners(port: int, main_pid: int, proc: str) -> Set[int]:
     return inodes
 
 
-def connect_unix(path: str, main_pid: int, timeout: float, proc: str = PROC) -> Any:
+def connect_unix(path: str, main_pid: int, timeout: float) -> Any:
     """A connection to supervisord's socket file.
 
     Raises:
         NobodyError: nobody listens there.
         StrangerError: it is somebody else.
     """
-    main = process(proc, main_pid)
+    main = process(PROC, main_pid)
     if main is None:
         raise NobodyError("supervisord does not run")
     try:
@@ -91,7 +89,7 @@ def connect_unix(path: str, main_pid: int, timeout: float, proc: str = PROC) -> 
     try:
         connection.settimeout(timeout)
         connection.connect(path)
-        _prove_unix(connection, path, main, proc)
+        _prove_unix(connection, path, main)
     except OSError as error:
         connection.close()
         raise NobodyError("nobody listens on %s: %s" % (path, error.strerror or error)) from None
@@ -101,22 +99,22 @@ def connect_unix(path: str, main_pid: int, timeout: float, proc: str = PROC) -> 
     return connection
 
 
-def _prove_unix(connection: Any, path: str, main: Process, proc: str) -> None:
+def _prove_unix(connection: Any, path: str, main: Process) -> None:
     data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
     pid, uid, _ = struct.unpack("3i", data)
     # A supervisord that puts itself into the background listens before it forks, so its socket is
     # known by the PID of a parent that has ended.
-    if uid != main.uid or (pid != main.pid and not _listens_on(main, path, proc)):
+    if uid != main.uid or (pid != main.pid and not _listens_on(main, path)):
         raise StrangerError(
             "%s is held by PID %d of user %d, not by supervisord (PID %d)"
             % (path, pid, uid, main.pid)
         )
 
 
-def _listens_on(main: Process, path: str, proc: str) -> bool:
+def _listens_on(main: Process, path: str) -> bool:
     """Whether it has a socket of that name. Supervisor binds NAME.PID and links NAME to it."""
     own = main.sockets()
-    for line in start_of(proc + "/net/unix", _TABLE).splitlines()[1:]:
+    for line in start_of(PROC + "/net/unix", _TABLE).splitlines()[1:]:
         fields = line.decode("utf-8", "replace").split(None, 7)
         if len(fields) < 8 or int(fields[6]) not in own or not int(fields[3], 16) & _ACCEPTS:
             continue
@@ -133,7 +131,20 @@ def listening(port: int, proc: str = PROC) -> Set[int]:
     return {row.inode for row in tcp_rows(proc) if row.is_listening and row.port == port}
 
 
-def holders(inodes: Set[int], proc: str = PROC) -> List[Listener]:
+def strangers(inodes: Set[int], main_pid: int, proc: str = PROC) -> str:
+    """Who but supervisord has some of these sockets, in words; empty: nobody."""
+    main = process(proc, main_pid)
+    others = inodes - (main.sockets() if main else set())
+    if not others:
+        return ""
+    words = [
+        "%s (PID %d%s)" % (one.name, one.pid, ", " + one.unit if one.unit else "")
+        for one in _holders(others, proc)
+    ]
+    return ", ".join(words) or "another system on this machine, such as a container"
+
+
+def _holders(inodes: Set[int], proc: str) -> List[Listener]:
     """Who has these sockets. This looks at every open file; in a container they may be nobody's."""
     return [Listener(one.pid, one.name, one.unit) for one in Table(proc) if one.sockets() & inodes]
 
@@ -141,15 +152,7 @@ def holders(inodes: Set[int], proc: str = PROC) -> List[Listener]:
 def listeners(port: int, main_pid: int, proc: str = PROC) -> List[Listener]:
     """Who listens on a port; quick where it is supervisord alone."""
     inodes = listening(port, proc)
-    main = process(proc, main_pid) if main_pid else None
+    main = process(proc, main_pid)
     if main and inodes and inodes <= main.sockets():
         return [Listener(main.pid, main.name, main.unit)]
-    return holders(inodes, proc) if inodes else []
-
-
-def in_words(found: List[Listener]) -> str:
-    """Listeners for an error's text."""
-    words = [
-        "%s (PID %d%s)" % (one.name, one.pid, ", " + one.unit if one.unit else "") for one in found
-    ]
-    return ", ".join(words) or "another system on this machine, such as a container"
+    return _holders(inodes, proc) if inodes else []

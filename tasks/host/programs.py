@@ -46,9 +46,9 @@ class Finished(NamedTuple):
         return " ".join(said[-400:].split())
 
 
-def find(name: str) -> str:
-    """The program's path, empty when it is not there."""
-    for folder in PATH.split(":"):
+def find(name: str, places: str = PATH) -> str:
+    """The program's path, empty when it is in none of these places."""
+    for folder in places.split(":"):
         path = folder + "/" + name
         if os.access(path, os.X_OK) and os.path.isfile(path):
             return path

@@ -11,7 +11,6 @@ from tasks.host import (
     old_workers,
     originals,
     retire,
-    rpc,
     selinux,
     settings,
     supervisor_access,
@@ -19,6 +18,7 @@ from tasks.host import (
     web,
     workers,
 )
+from tasks.host.daemon import Daemon
 from tasks.host.misp import Misp
 from tasks.host.site import GROUP, Desired, Site
 
@@ -109,7 +109,7 @@ def _remove_workers(one: Misp) -> List[str]:
     else:
         originals.restore(site, site.group_file)
     if systemd.is_active(site.unit):
-        supervisor_access.connected(site).update()
+        supervisor_access.connected_to(Daemon(site.unit), site).update()
     for name in ("workers-applied", "proven", "workers-previous"):
         files.remove(site.state_dir + "/" + name)
     return messages
@@ -137,7 +137,7 @@ def _restore_supervisor(one: Misp) -> List[str]:
     messages: List[str] = []
     if before[0].active == "active":
         if was_kept:  # without a file of ours it never had to read anything anew
-            rpc.restart(site)
+            Daemon(site.unit).restart()
     else:
         others = _programs_of_others(site)
         if others:  # which somebody has put there since
@@ -155,7 +155,7 @@ def _restore_supervisor(one: Misp) -> List[str]:
 def _programs_of_others(site: Site) -> List[str]:
     if not systemd.is_active(site.unit):
         return []
-    status = supervisor_access.connected(site).status()
+    status = supervisor_access.connected_to(Daemon(site.unit), site).status()
     states = ("RUNNING", "STARTING", "BACKOFF")
     return [one.name for one in status if one.group != GROUP and one.state in states]
 

@@ -12,15 +12,13 @@ from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Rpc
-from tasks.host.processes import PROC, process
-from tasks.host.site import Desired, Site
+from tasks.host.site import PASSWORD_SHA1_TOKEN, Desired, Site
 from tasks.host.supervisor import Door, FaultyFilesError, answers_as_misp
-from tasks.host.supervisor_access import files_now, known_password, read_files
+from tasks.host.supervisor_access import known_password, read_files
 from tasks.host.supervisor_files import SupervisorFiles
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
-TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - stands in the text for the hash
 _STRONG = re.compile(r"[A-Za-z0-9]{32,}\Z")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _LENGTH = 48
@@ -34,7 +32,7 @@ class RpcError(HostError):
 class Wanted(NamedTuple):
     """What is to be done about the RPC, and the passwords that may be right."""
 
-    text: str  # of our file, with TOKEN; empty: the [inet_http_server] of somebody else is used
+    text: str  # of our file, with the token; empty: the [inet_http_server] of somebody else is used
     rotates: bool  # a new password
     is_on: bool  # MISP uses the new backend
     operators: str = ""  # supervisor_password of the operator's data
@@ -60,7 +58,8 @@ def password(one: Misp) -> Optional[str]:
         stored = _stored_password(one)
     except HostError:
         stored = ""
-    return known(one.site, files_now(one.site), one.desired.supervisor_password, stored)
+    found = read_files(one.site, Daemon(one.site.unit).main_pid())
+    return known(one.site, found, one.desired.supervisor_password, stored)
 
 
 def known(site: Site, found: SupervisorFiles, operators: str, misps: str) -> Optional[str]:
@@ -88,12 +87,12 @@ def look(site: Site, right: Optional[str], text: str, web: Optional[WebUser] = N
         web: who MISP is, for the right to use a socket file.
     """
     if right is None:
-        return Rpc(False, False, "no password is known")
+        return Rpc(False, "no password is known")
     is_current = files.mode_of(site.rpc_file) == "0:0 600"
     is_current = is_current and files.read(site.rpc_file) == with_hash(text, right)
     main_pid = Daemon(site.unit).main_pid()
-    found = read_files(site, process(PROC, main_pid) if main_pid else None)
-    return Rpc(True, is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
+    found = read_files(site, main_pid)
+    return Rpc(is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
 
 
 def door_of(site: Site, found: SupervisorFiles, password: str) -> Door:
@@ -123,20 +122,12 @@ def configure(site: Site, desired: Desired, text: str, rotate: bool) -> List[str
         stored = _stored_password(one)
         operators = desired.supervisor_password
         wanted = Wanted(text, rotate, one.stored().is_on, operators, stored)
-        return configure_for(crew_of(one, operators or stored), wanted)
+        return Configuration(crew_of(one, operators or stored), wanted).run()
 
 
-def configure_for(crew: Crew, wanted: Wanted) -> List[str]:
-    """As `configure`."""
-    return _Configuration(crew, wanted).run()
+class Configuration:
+    """What `configure` does, and takes back where it fails."""
 
-
-def restart(site: Site) -> None:
-    """Restart supervisord without a file of ours."""
-    Daemon(site.unit).restart()
-
-
-class _Configuration:
     def __init__(self, crew: Crew, wanted: Wanted) -> None:
         self.crew, self.site, self.wanted = crew, crew.site, wanted
         self.was_touched = False  # supervisord: started, or stopped and started
@@ -144,10 +135,10 @@ class _Configuration:
         self.is_held = False
         self.is_new = False  # the password
         self.answer = ""
-        main = process(PROC, crew.daemon.main_pid())
-        self.ran = main is not None
+        main_pid = crew.daemon.main_pid()
+        self.ran = main_pid > 0
         self.was_enabled = crew.daemon.is_enabled()
-        self.found = read_files(self.site, main)
+        self.found = read_files(self.site, main_pid)
 
     def run(self) -> List[str]:
         """See `configure`."""
@@ -156,7 +147,10 @@ class _Configuration:
         password = self._password()
         self.door = door_of(self.site, self.found, password)
         if self.wanted.text:
-            self._write(password)
+            originals.keep(self.site, self.site.rpc_file)
+            files.exchange(
+                self.site.rpc_file, with_hash(self.wanted.text, password), _previous(self.site)
+            )
         try:
             self.crew.daemon.enable()
             self._have_it_run()
@@ -179,16 +173,14 @@ class _Configuration:
         door = door_of(self.site, self.found, "")
         if not door.port:
             return
-        main = process(PROC, self.crew.daemon.main_pid())
-        strangers = peer.listening(door.port)
-        strangers -= main.sockets() if main else set()
+        inodes = peer.listening(door.port)
+        strangers = peer.strangers(inodes, self.crew.daemon.main_pid())
         if strangers:
-            holders = peer.in_words(peer.holders(strangers))
             self._throw_away()
             raise RefusedError(
                 "port %d is taken by %s, not by supervisord: set supervisor_port to a free one, "
                 "or supervisor_transport to unix. MISP may have sent the RPC's password there, so "
-                "a made one is not used again; if it was yours, change it" % (door.port, holders)
+                "a made one is not used again; if it was yours, change it" % (door.port, strangers)
             )
 
     def _throw_away(self) -> None:
@@ -199,7 +191,8 @@ class _Configuration:
     def _password(self) -> str:
         wanted = self.wanted
         password = known(self.site, self.found, wanted.operators, wanted.misps)
-        if self.site.transport != "tcp" or (password is not None and not self._makes_one()):
+        makes_one = password is None or (wanted.rotates and not wanted.operators)
+        if self.site.transport != "tcp" or not makes_one:
             return password or ""
         if not wanted.text:
             raise RefusedError(
@@ -214,18 +207,6 @@ class _Configuration:
         files.make_folder(self.site.state_dir)
         files.write(pending_file(self.site), (password + "\n").encode("ascii"))
         return password
-
-    def _makes_one(self) -> bool:
-        return self.wanted.rotates and not self.wanted.operators
-
-    def _write(self, password: str) -> None:
-        site = self.site
-        originals.keep(site, site.rpc_file)
-        before = files.read(files.real_path(site.rpc_file))
-        # A run that was cut off has left what was before, which counts.
-        if before is not None and files.read(_previous(site)) is None:
-            files.write(_previous(site), before)
-        files.write(site.rpc_file, with_hash(self.wanted.text, password))
 
     def _have_it_run(self) -> None:
         daemon = self.crew.daemon
@@ -269,12 +250,7 @@ class _Configuration:
         if self.is_held:
             originals.restore(site, site.group_file)
         if self.wanted.text:
-            before = files.read(_previous(site))
-            if before is None:
-                files.remove(files.real_path(site.rpc_file))
-            else:
-                files.write(site.rpc_file, before)
-                files.remove(_previous(site))
+            files.take_back(site.rpc_file, _previous(site))
         if self.is_new and self.wanted.rotates:
             files.remove(pending_file(site))
         try:
@@ -311,7 +287,7 @@ class _Configuration:
 def with_hash(text: str, right: str) -> bytes:
     """Our file as it should be."""
     digest = hashlib.sha1(right.encode("utf-8")).hexdigest()  # noqa: S324 - supervisor's own
-    return text.replace(TOKEN, digest).encode("utf-8")
+    return text.replace(PASSWORD_SHA1_TOKEN, digest).encode("utf-8")
 
 
 def _stored_password(one: Misp) -> str:

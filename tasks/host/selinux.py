@@ -5,6 +5,7 @@ does nothing to a path in MISP's folder.
 """
 
 import os
+import shutil
 import stat
 from typing import List, Optional
 
@@ -112,7 +113,6 @@ def install(site: Site, source: str, digest: str, load: bool) -> List[str]:
     Raises:
         SelinuxError: with what did not work.
     """
-    import shutil
     import tempfile
 
     user = web_user.web_user(site)

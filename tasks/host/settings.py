@@ -4,7 +4,7 @@ import os
 from typing import Any, List
 
 from tasks.host import files, gate, originals, rpc, tree, web
-from tasks.host.errors import HostError, WebUserError
+from tasks.host.errors import HostError
 from tasks.host.misp import Misp, Stored
 from tasks.host.parts import Place, Settings
 from tasks.host.processes import now_ticks
@@ -115,25 +115,14 @@ def keep_config(one: Misp) -> None:
     """Keep config.php as it was before the first change."""
     path = one.site.config_php
     if not originals.is_kept(one.site, path):
-        status, digest = _status(one, path)
+        status, digest = one.status_of(path)
         originals.keep_stream(
             one.site, path, status, digest, lambda copy: gate.save(one.user, tree.cat, copy, path)
         )
 
 
-def _status(one: Misp, path: str) -> Any:
-    """`((mode, uid, gid) or None, digest)` of a file of the web user's, checked."""
-    answer = gate.ask(one.user, tree.status_and_digest, path, timeout=300.0)
-    if isinstance(answer, list) and len(answer) == 2 and isinstance(answer[1], str):
-        status = answer[0]
-        is_whole = isinstance(status, list) and [type(part) for part in status] == [int] * 3
-        if status is None or is_whole:
-            return (tuple(status) if status else None), answer[1][:64]
-    raise WebUserError("%s cannot be looked at" % path)
-
-
 def _digest(one: Misp) -> str:
-    return str(_status(one, one.site.config_php)[1])
+    return one.status_of(one.site.config_php)[1]
 
 
 def disable(one: Misp) -> List[str]:

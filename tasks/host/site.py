@@ -1,10 +1,12 @@
 """What a host function is told about its host: the operator's data and the platform's names."""
 
 import os
-from typing import Any, List, Mapping, NamedTuple
+from typing import Any, List, Mapping, NamedTuple, Optional
 
 STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root
 LOG_DIR = "/var/log/misp-workers"
+# Stands in the text of the RPC's file for the hash of a password that only the host knows.
+PASSWORD_SHA1_TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - a placeholder
 GROUP = "misp-workers"  # MISP's code has the group's name as a constant (BackgroundJobsTool.php)
 
 
@@ -72,13 +74,12 @@ class Site(NamedTuple):
 
 
 class Desired(NamedTuple):
-    """What the operator's data says of Redis and of the RPC's password; empty or -1: nothing."""
+    """What the operator's data says of Redis, by MISP's names, and of the RPC's password."""
 
-    redis_host: str = ""
-    redis_port: int = -1
-    redis_database: int = -1
-    redis_namespace: str = ""
-    redis_password: str = ""
-    has_redis_password: bool = False
-    max_job_history_ttl: int = -1
-    supervisor_password: str = ""
+    redis_host: Optional[str] = None
+    redis_port: Optional[int] = None
+    redis_database: Optional[int] = None
+    redis_namespace: Optional[str] = None
+    redis_password: Optional[str] = None
+    max_job_history_ttl: Optional[int] = None
+    supervisor_password: str = ""  # empty: none is given

@@ -4,6 +4,7 @@ The RPC is spoken directly: supervisorctl is a Python to be started, and it take
 password from a section of its own, which may say something else than supervisord's.
 """
 
+import base64
 import os
 from typing import Any, List, NamedTuple, Optional, Sequence, Tuple
 
@@ -13,7 +14,7 @@ from tasks.host.parts import Worker
 from tasks.host.processes import PROC, process
 from tasks.host.site import GROUP
 from tasks.host.waiting import wait_until
-from tasks.host.web_user import WebUser
+from tasks.host.web_user import WebUser, name_of
 
 ASK = 10.0  # seconds for an answer
 ACT = 150.0  # seconds for one that comes when programs have stopped
@@ -64,10 +65,9 @@ class Changes(NamedTuple):
 class Supervisord:
     """One supervisord, which is proven to be the one of `main_pid` at each call."""
 
-    def __init__(self, door: Door, main_pid: int, proc: str = PROC) -> None:
+    def __init__(self, door: Door, main_pid: int) -> None:
         self.door = door
         self.main_pid = main_pid
-        self.proc = proc
 
     def call(self, method: str, *arguments: Any, timeout: float = ASK) -> Any:
         """Call a method of its RPC.
@@ -96,15 +96,13 @@ class Supervisord:
 
         door = self.door
         if door.path:
-            connection = peer.connect_unix(door.path, self.main_pid, timeout, self.proc)
+            connection = peer.connect_unix(door.path, self.main_pid, timeout)
         else:
-            connection = peer.connect_tcp(door.port, self.main_pid, timeout, self.proc)
+            connection = peer.connect_tcp(door.port, self.main_pid, timeout)
         client = http.client.HTTPConnection("localhost")
         client.sock = connection
         headers = {"Content-Type": "text/xml", "Connection": "close"}
         if door.user or door.password:
-            import base64
-
             pair = ("%s:%s" % (door.user, door.password)).encode("utf-8")
             headers["Authorization"] = "Basic " + base64.b64encode(pair).decode("ascii")
         try:
@@ -149,8 +147,8 @@ class Supervisord:
             raise NoAnswerError("supervisord's list of programs cannot be read") from None
 
     def _user(self, pid: int) -> str:
-        found = process(self.proc, pid) if pid else None
-        return _user_name(found.uid) if found else ""
+        found = process(PROC, pid) if pid else None
+        return name_of(found.uid) if found else ""
 
     def reread(self) -> Changes:
         """Have it read its files and say what they change; nothing is started or stopped.
@@ -207,9 +205,7 @@ class Supervisord:
         )
 
 
-def answers_as_misp(
-    door: Door, main_pid: int, web: Optional[WebUser] = None, proc: str = PROC
-) -> str:
+def answers_as_misp(door: Door, main_pid: int, web: Optional[WebUser] = None) -> str:
     """What MISP hears at its door: "ok", "401", or a reason.
 
     Args:
@@ -220,7 +216,7 @@ def answers_as_misp(
     if door.path and web is not None and not may_connect(door.path, web):
         return "the web user %s may not write to %s" % (web.name, door.path)
     try:
-        pid = Supervisord(door, main_pid, proc).pid()
+        pid = Supervisord(door, main_pid).pid()
     except PasswordError:
         return "401"
     except HostError as error:
@@ -251,12 +247,3 @@ def _number(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise NoAnswerError("supervisord's answer is no number")
     return value
-
-
-def _user_name(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)

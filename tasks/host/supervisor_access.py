@@ -1,7 +1,8 @@
 """How root reaches supervisord: which files it runs with, and which of its servers lets root in."""
 
+import hashlib
 import os
-from typing import List, Optional, Sequence
+from typing import List, Sequence
 
 from tasks.host.daemon import Daemon
 from tasks.host.errors import HostError
@@ -14,9 +15,7 @@ from tasks.host.supervisor_files import HASHED, Server, SupervisorFiles
 _DEFAULT_FILES = ("/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
 
 
-def control(
-    found: SupervisorFiles, main_pid: int, password: str = "", proc: str = PROC
-) -> Supervisord:
+def control(found: SupervisorFiles, main_pid: int, password: str = "") -> Supervisord:
     """A `Supervisord` that answers root, by whichever of its servers.
 
     Args:
@@ -28,7 +27,7 @@ def control(
     reasons = []
     doors = _doors(found, password)
     for door in doors:
-        daemon = Supervisord(door, main_pid, proc)
+        daemon = Supervisord(door, main_pid)
         try:
             pid = daemon.pid()
         except HostError as error:
@@ -48,7 +47,7 @@ def control(
 def _doors(found: SupervisorFiles, password: str) -> List[Door]:
     candidates = [found.get("supervisorctl", "password"), password]
     doors = []
-    for server in found.unix_servers() + found.inet_servers():
+    for server in [*found.servers("unix_http_server"), *found.servers("inet_http_server")]:
         right = known_password(server, candidates)
         if (server.password and not right) or not (server.path or server.port):
             continue
@@ -58,8 +57,6 @@ def _doors(found: SupervisorFiles, password: str) -> List[Door]:
 
 def known_password(server: Server, candidates: Sequence[str]) -> str:
     """A server's password: it stands there in clear, or is the one of these that has its hash."""
-    import hashlib
-
     if server.clear_password:
         return server.clear_password
     for one in candidates:
@@ -68,34 +65,24 @@ def known_password(server: Server, candidates: Sequence[str]) -> str:
     return ""
 
 
-def read_files(site: Site, main: Optional[Process]) -> SupervisorFiles:
-    """The files that supervisord runs with; those it would start with while it does not run."""
+def read_files(site: Site, main_pid: int, proc: str = PROC) -> SupervisorFiles:
+    """The files that supervisord runs with; with the PID 0 those it would start with."""
+    main = process(proc, main_pid)
     path = conf_of(main) if main else ""
     packaged = "%s/*%s" % (site.include_dir, site.include_suffix)
     return SupervisorFiles(path or site.supervisor_conf, main.environ if main else None, packaged)
 
 
-def files_now(site: Site) -> SupervisorFiles:
-    """As `read_files`, by what the service runs now."""
-    pid = Daemon(site.unit).main_pid()
-    return read_files(site, process(PROC, pid) if pid else None)
-
-
-def connected(site: Site, password: str = "") -> Supervisord:
+def connected_to(daemon: Daemon, site: Site, password: str = "", proc: str = PROC) -> Supervisord:
     """The service's supervisord, for root.
 
     Raises:
         NoAnswerError: it does not run, or does not let root in.
     """
-    return connected_to(Daemon(site.unit), site, password)
-
-
-def connected_to(daemon: Daemon, site: Site, password: str) -> Supervisord:
-    """As `connected`."""
     pid = daemon.main_pid()
     if not pid:
         raise NoAnswerError("%s does not run: see systemctl status %s" % (site.unit, site.unit))
-    return control(read_files(site, process(PROC, pid)), pid, password)
+    return control(read_files(site, pid, proc), pid, password)
 
 
 def conf_of(one: Process) -> str:

@@ -5,6 +5,7 @@ of two values for one key the later one counts.
 """
 
 import configparser
+import fnmatch
 import glob
 import os
 import re
@@ -40,13 +41,18 @@ class Server(NamedTuple):
     @property
     def port(self) -> int:
         """The TCP port, 0 where there is none."""
-        port = self.address.rpartition(":")[2]
-        return int(port) if port.isdigit() and len(port) <= 5 else 0
+        return port_of(self.address)
 
     @property
     def clear_password(self) -> str:
         """The password, empty where there is none or only its hash."""
         return "" if self.password.startswith(HASHED) else self.password
+
+
+def port_of(address: str) -> int:
+    """The port of an [inet_http_server]'s address, 0 where it has none."""
+    port = address.rpartition(":")[2]
+    return int(port) if port.isdecimal() and len(port) <= 5 else 0
 
 
 class SupervisorFiles:
@@ -102,24 +108,12 @@ class SupervisorFiles:
                     value = found.get(name, {}).get(key, value)
         return expanded(value, dict(self._names, **_names_in(section)))
 
-    def inet_servers(self) -> List[Server]:
-        """The TCP servers."""
-        return list(self._servers("inet_http_server"))
-
-    def unix_servers(self) -> List[Server]:
-        """The servers on socket files."""
-        return list(self._servers("unix_http_server"))
-
     def foreign_inet(self, but: str) -> Optional[Server]:
         """The first TCP server of a file other than that one, with what that file says of it."""
         for file in self.by_file:
-            for server in self._servers("inet_http_server", file) if file != but else ():
+            for server in self.servers("inet_http_server", file) if file != but else ():
                 return server
         return None
-
-    def matches(self, file: str) -> bool:
-        """Whether a file of that name is or would be included."""
-        return any(_is_like(file, os.path.normpath(pattern)) for pattern in self.patterns)
 
     def group_elsewhere(self, group_file: str) -> List[str]:
         """Other files that have MISP's group, or a program of a name that it needs.
@@ -159,7 +153,8 @@ class SupervisorFiles:
                 found.append("%s in %s" % (name.partition(":")[2].strip(), file))
         return sorted(found)
 
-    def _servers(self, kind: str, file: str = "") -> Iterator[Server]:
+    def servers(self, kind: str, file: str = "") -> Iterator[Server]:
+        """The servers of a kind, inet_http_server or unix_http_server, in one file or in all."""
         for name in self.sections(file):
             if name != kind and not name.startswith(kind + ":"):
                 continue
@@ -224,12 +219,13 @@ def _stripped(section: str) -> str:
     return kind + colon + name.strip()
 
 
-def _is_like(path: str, pattern: str) -> bool:
-    """Whether a glob pattern would match a path, folder by folder."""
-    import fnmatch
-
-    names, wanted = path.split("/"), pattern.split("/")
-    return len(names) == len(wanted) and all(map(fnmatch.fnmatchcase, names, wanted))
+def is_included(file: str, patterns: Sequence[str]) -> bool:
+    """Whether [include] with these patterns has a file of that name; `*` stays in its folder."""
+    names = file.split("/")
+    wanted = [os.path.normpath(pattern).split("/") for pattern in patterns]
+    return any(
+        len(one) == len(names) and all(map(fnmatch.fnmatchcase, names, one)) for one in wanted
+    )
 
 
 def _parser() -> Any:

@@ -21,12 +21,13 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
         password: one that may be right where a foreign [inet_http_server] has a hash.
     """
     main = table.get(unit.main_pid) if unit.active == "active" else None
-    found = read_files(site, main)
+    main_pid = main.pid if main else 0
+    found = read_files(site, main_pid)
     foreign = found.foreign_inet(site.rpc_file)
-    answer = _inet_answer(main, foreign, password, table.proc)
-    workers, error = _programs(found, main, password, table)
-    socket = next(iter(found.unix_servers()), None)
-    holders = _listeners(site, foreign, main, table.proc)
+    answer = _inet_answer(main_pid, foreign, password)
+    workers, error = _programs(found, main_pid, password)
+    socket = next(found.servers("unix_http_server"), None)
+    holders = _listeners(site, foreign, main_pid)
     return Supervisor(
         conf=found.path if found.exists else "",
         include=found.patterns,
@@ -46,36 +47,30 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
     )
 
 
-def _inet_answer(
-    main: Optional[Process], foreign: Optional[Server], password: str, proc: str
-) -> str:
-    if main is None or foreign is None:
+def _inet_answer(main_pid: int, foreign: Optional[Server], password: str) -> str:
+    if not main_pid or foreign is None:
         return ""
     right = known_password(foreign, [password])
     if not right:
         return "the password there is hashed, and is not the one that is known" if password else ""
-    return answers_as_misp(Door("", foreign.port, foreign.user, right), main.pid, None, proc)
+    return answers_as_misp(Door("", foreign.port, foreign.user, right), main_pid)
 
 
-def _programs(
-    found: SupervisorFiles, main: Optional[Process], password: str, table: Table
-) -> Tuple[List[Worker], str]:
-    if main is None:
+def _programs(found: SupervisorFiles, main_pid: int, password: str) -> Tuple[List[Worker], str]:
+    if not main_pid:
         return [], ""
     try:
-        return control(found, main.pid, password, table.proc).status(), ""
+        return control(found, main_pid, password).status(), ""
     except HostError as error:
         return [], str(error)
 
 
-def _listeners(
-    site: Site, foreign: Optional[Server], main: Optional[Process], proc: str
-) -> Optional[List[Listener]]:
+def _listeners(site: Site, foreign: Optional[Server], main_pid: int) -> Optional[List[Listener]]:
     """Who listens on the RPC's port; `None`: nobody does."""
     port = foreign.port if foreign else site.rpc_port
-    if site.transport != "tcp" or not port or not peer.listening(port, proc):
+    if site.transport != "tcp" or not port or not peer.listening(port):
         return None
-    return peer.listeners(port, main.pid if main else 0, proc)
+    return peer.listeners(port, main_pid)
 
 
 def _which_one(site: Site, main: Optional[Process], table: Table) -> str:

@@ -45,6 +45,12 @@ def show(names: List[str]) -> List[Unit]:
     ]
 
 
+def main_pid(name: str) -> int:
+    """The PID of a service's main process, 0 while the service is not active."""
+    block = _shown([name], _PROPERTIES)[0]
+    return int(block.get("MainPID") or 0) if block.get("ActiveState") == "active" else 0
+
+
 def exec_start(names: List[str]) -> Dict[str, str]:
     """What these units run as systemd has read it, for files that root does not read itself."""
     blocks = _shown(names, ("ExecStart",))

@@ -5,10 +5,12 @@ no more by it than he can anyway, and a child that takes too long is ended. What
 is the web user's word.
 """
 
+import contextlib
 import hashlib
 import os
 import stat
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+import subprocess
+from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
@@ -183,11 +185,16 @@ def unpack(folder: str, names: List[str]) -> None:
 
     _remove_new(folder)
     new = tempfile.mkdtemp(prefix=_NEW, dir=folder)
+    folders: List[Tuple[str, Any]] = []
     try:
         with os.fdopen(0, "rb") as source, tarfile.open(fileobj=source, mode="r|") as tar:
             for member in tar:
-                _extract(tar, member, new, names)
-        _set_times(new)
+                path = _extract(tar, member, new, names)
+                if member.isdir():
+                    folders.append((path, member))
+        # Last, since writing into a folder needs its mode and sets its time.
+        for path, member in reversed(folders):
+            _finish(path, member)
         for name in names:
             _exchange(new + "/" + name, folder + "/" + name)
     finally:
@@ -203,44 +210,30 @@ def _remove_new(folder: str) -> None:
                 pass
 
 
-def _extract(tar: Any, member: Any, new: str, names: List[str]) -> None:
+def _extract(tar: Any, member: Any, new: str, names: List[str]) -> str:
     if member.name.split("/")[0] not in names or ".." in member.name.split("/"):
         raise OSError("the copy holds %r" % member.name)
-    path = new + "/" + member.name
+    path = "%s/%s" % (new, member.name)
     if member.isdir():
         os.mkdir(path, 0o700)
     elif member.issym():
         os.symlink(member.linkname, path)
-        return
     else:
         source = tar.extractfile(member)
         with open(path, "xb") as target:
             for chunk in iter(lambda: source.read(1 << 18), b""):
                 target.write(chunk)
-        _own(path, member)
-        os.chmod(path, member.mode)
-        os.utime(path, (member.mtime, member.mtime))
-        return
-    _pending.append((path, member))
+        _finish(path, member)
+    return path
 
 
-_pending: List[Tuple[str, Any]] = []
-
-
-def _set_times(new: str) -> None:
-    """Modes and times of folders come last: writing into one needs the mode and sets the time."""
-    for path, member in reversed(_pending):
-        _own(path, member)
-        os.chmod(path, member.mode)
-        os.utime(path, (member.mtime, member.mtime))
-    del _pending[:]
-
-
-def _own(path: str, member: Any) -> None:
+def _finish(path: str, member: Any) -> None:
     try:
         os.chown(path, -1, member.gid)
     except OSError:
         pass  # the web user is not in that group
+    os.chmod(path, member.mode)
+    os.utime(path, (member.mtime, member.mtime))
 
 
 def _exchange(new: str, old: str) -> None:
@@ -282,25 +275,29 @@ def remove(paths: List[str]) -> None:
 
 def write(path: str, text: str, mode: int, gid: int) -> None:
     """Make a file have this content (latin-1, one character a byte), whole or not at all."""
-    new = "%s/.misp-workers-%d" % (os.path.dirname(path), os.getpid())
-    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(number, "wb") as file:
+    with _exchanged(path, "%s/.misp-workers-%d" % (os.path.dirname(path), os.getpid())) as file:
         file.write(text.encode("latin-1"))
         try:
-            os.fchown(number, -1, gid)
+            os.fchown(file.fileno(), -1, gid)
         except OSError:
             pass  # the web user is not in that group
-        os.fchmod(number, mode)
+        os.fchmod(file.fileno(), mode)
+    _label(path)
+
+
+@contextlib.contextmanager
+def _exchanged(path: str, new: str) -> Iterator[BinaryIO]:
+    """A new file to be written, which takes the place of `path` once it is whole and on disk."""
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(number, "wb") as file:
+        yield file
         file.flush()
         os.fsync(number)
     os.rename(new, path)
-    _label(path)
 
 
 def _label(path: str) -> None:
     """SELinux gives a new file the label of its folder; MISP's own rule may differ."""
-    import subprocess
-
     for program in ("/usr/sbin/restorecon", "/sbin/restorecon"):
         if os.path.exists("/sys/fs/selinux/enforce") and os.path.exists(program):
             subprocess.call([program, path], stderr=subprocess.DEVNULL)
@@ -312,13 +309,8 @@ def store(folder: str, name: str) -> str:
     if not os.path.isdir(folder):
         os.makedirs(folder, 0o770)
     path = folder + "/" + name
-    new = path + ".new"
-    _remove(new)
-    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(number, "wb") as file, os.fdopen(0, "rb") as source:
+    _remove(path + ".new")
+    with _exchanged(path, path + ".new") as file, os.fdopen(0, "rb") as source:
         for chunk in iter(lambda: source.read(1 << 18), b""):
             file.write(chunk)
-        file.flush()
-        os.fsync(number)
-    os.rename(new, path)
     return path

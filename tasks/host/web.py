@@ -33,21 +33,12 @@ def note_change(site: Site, ticks: int) -> None:
 def look(site: Site, table: Table) -> Web:
     """The web tier as a part of a look."""
     found = table.web_tier()
-    users = sorted({_name_of(one.uid) for one in found})
+    users = sorted({web_user.name_of(one.uid) for one in found})
     changed = files.first_line(site.state_dir + "/settings-changed")
     reloaded = files.first_line(site.state_dir + "/web-reloaded")
     is_this_boot = changed.split(" ")[0] == files.first_line(_BOOT)
     is_stale = bool(found) and bool(changed) and is_this_boot and changed != reloaded
     return Web(users, sorted({one.unit for one in found if one.unit}), is_stale)
-
-
-def _name_of(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return str(uid)
 
 
 def reload_web(site: Site) -> List[str]:

@@ -4,6 +4,7 @@ MISP's files say it, and the web user may have made them, so a path that he coul
 else's file is no answer.
 """
 
+import grp
 import os
 import pwd
 import stat
@@ -81,6 +82,14 @@ def web_user(site: Site) -> WebUser:
     return identify(site.misp_root, site.web_user, os.environ.get("SUDO_USER", ""))
 
 
+def name_of(uid: int) -> str:
+    """The name of an account; its number where it has none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except (KeyError, OverflowError):
+        return str(uid)
+
+
 def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
     """Each folder on the way to config.php, and that file itself; a link ends the look."""
     names = [name for name in root.split("/") if name] + below.split("/")
@@ -115,8 +124,6 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
 
 
 def _web_user(entry: Any) -> WebUser:
-    import grp
-
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
     try:
         group = grp.getgrgid(entry.pw_gid).gr_name
@@ -126,8 +133,6 @@ def _web_user(entry: Any) -> WebUser:
 
 
 def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, path: str) -> None:
-    import grp
-
     if user.uid == 0:
         raise WebUserError(
             "%s belongs to root, as after a cake command that root ran, or misp_web_user is root. "

@@ -5,6 +5,7 @@ import os
 from typing import Callable, List, Optional, Sequence
 
 from tasks.host import drain, files, originals
+from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
 from tasks.host.misp import Misp
@@ -12,7 +13,7 @@ from tasks.host.parts import Supervisor, Worker, Workers
 from tasks.host.processes import PROC, Table, now_ticks, process, ticks_per_second
 from tasks.host.site import GROUP, Desired, Site
 from tasks.host.supervisor import Changes, FaultyFilesError, Supervisord
-from tasks.host.supervisor_access import connected
+from tasks.host.supervisor_access import connected_to
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
@@ -63,7 +64,7 @@ def apply_group(crew: Crew, text: str, settle: Callable[[], None]) -> None:
     control = crew.control()
     originals.keep(site, site.group_file)
     files.make_folder(site.log_dir, 0o750, crew.web.gid)
-    _write(site, text)
+    files.exchange(site.group_file, text.encode("utf-8"), _previous(site), 0o644)
     changes = _reread(site, control)
     settle()
     if GROUP in changes.changed:
@@ -88,24 +89,11 @@ def take_jobs_back(site: Site, desired: Desired) -> List[str]:
     return []
 
 
-def _write(site: Site, text: str) -> None:
-    before = files.read(files.real_path(site.group_file))
-    # A run that was cut off has left what was before, which counts.
-    if before is not None and files.read(_previous(site)) is None:
-        files.write(_previous(site), before)
-    files.write(site.group_file, text.encode("utf-8"), 0o644)
-
-
 def _reread(site: Site, control: Supervisord) -> Changes:
     try:
         return control.reread()
     except HostError as error:
-        before = files.read(_previous(site))
-        if before is None:
-            files.remove(files.real_path(site.group_file))
-        else:
-            files.write(site.group_file, before, 0o644)
-            files.remove(_previous(site))
+        files.take_back(site.group_file, _previous(site), 0o644)
         if not isinstance(error, FaultyFilesError):
             raise
         raise RefusedError(
@@ -136,15 +124,9 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
         WorkersError: they do not stay.
     """
     try:
-        control = connected(site)
+        control = connected_to(Daemon(site.unit), site)
     except HostError as error:
         raise WorkersError("the workers do not stay: %s" % error) from None
-    wait_for_age(control, site, seconds, _LIMIT + seconds)
-    return []
-
-
-def wait_for_age(control: Supervisord, site: Site, seconds: float, limit: float) -> None:
-    """As `wait_until_stable`."""
     wanted = seconds * ticks_per_second()
     states: List[str] = []
 
@@ -157,8 +139,8 @@ def wait_for_age(control: Supervisord, site: Site, seconds: float, limit: float)
         states[:] = ["%s is %s %s" % (one.name, one.state, one.note) for one in group]
         return youngest(group) >= wanted
 
-    if wait_until(are_old, limit):
-        return
+    if wait_until(are_old, _LIMIT + seconds):
+        return []
     raise WorkersError(
         "the workers do not stay: %s. The ends of their logs: %s"
         % ("; ".join(states) or "supervisord has none", log_ends(site))

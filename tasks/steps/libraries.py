@@ -19,8 +19,7 @@ def present(target: Target) -> Commands:
     The look loads their classes: composer.json names them on MISP 2.5 whether they are installed or
     not, and MISP's own update resets it.
     """
-    seen = facts.ask(target, parts.Libraries)
-    if seen.is_complete and not seen.missing and not seen.is_unfinished:
+    if facts.ask(target, parts.Libraries).are_in_place:
         host.noop("the PHP libraries load")
         return
     require = call(

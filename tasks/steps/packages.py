@@ -7,7 +7,6 @@ from pyinfra.context import host
 from tasks import facts
 from tasks.commands import run
 from tasks.host import packages, parts
-from tasks.platforms import Platform
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
@@ -31,17 +30,7 @@ def installed(target: Target) -> Commands:
         packages.install,
         site=target.site(),
         names=list(target.packages()),
-        manager=_manager(target.platform),
+        manager=target.platform.manager,
         may_use_epel=target.settings.epel,
     )
     yield run(install, target, keeps=(parts.Libraries,))
-
-
-def _manager(platform: Platform) -> packages.Manager:
-    return packages.Manager(
-        install=platform.package_install.split(),
-        repair=platform.package_repair.split(),
-        refresh=platform.package_refresh.split(),
-        offered=platform.package_offered.split(),
-        epel=list(platform.epel_packages),
-    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.context import host, state
 
 from tasks import facts, misp_rest, parse, reporting
-from tasks.commands import give_up, guarded, run
+from tasks.commands import Guarded, give_up, run
 from tasks.host import parts, proof, workers
 from tasks.remote import call
 from tasks.steps.step import Commands, step
@@ -33,7 +33,7 @@ def proven(target: Target) -> Commands:
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
             return
     site, desired = target.site(), target.desired()
-    yield guarded(
+    yield Guarded(
         run(call(workers.wait_until_stable, site=site, seconds=STARTED_SECONDS), target), target
     )
     prove = call(
@@ -43,7 +43,7 @@ def proven(target: Target) -> Commands:
         workers=target.worker_counts,
         seconds=JOB_TIMEOUT,
     )
-    yield guarded(run(prove, target), target)
+    yield Guarded(run(prove, target), target)
     kinds = (parts.Supervisor, parts.View, parts.OldBackend, parts.OldWorkers)
     facts.see(target, *kinds)
     faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target, fresh=True))
@@ -51,7 +51,7 @@ def proven(target: Target) -> Commands:
         yield give_up(f"not proven: {'; '.join(faults)}", target)
         return
     record = call(proof.record, site=site, desired=desired, seconds=STABLE_SECONDS)
-    yield guarded(run(record, target, keeps=(parts.OldBackend, parts.OldWorkers)), target)
+    yield Guarded(run(record, target, keeps=(parts.OldBackend, parts.OldWorkers)), target)
     _report(target)
 
 

@@ -13,8 +13,6 @@ from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
-CAKE_TYPE = "httpd_sys_script_exec_t"
-
 
 @step()
 def module_loaded(target: Target) -> Commands:
@@ -39,6 +37,6 @@ def _faults(target: Target, seen: parts.Selinux, digest: str) -> list[str]:
     faults = [] if seen.built == digest else ["not built"]
     if target.selinux == "load":
         faults += [] if seen.is_loaded else ["not loaded"]
-        faults += [] if seen.cake_label == seen.cake_rule == CAKE_TYPE else ["label"]
+        faults += [] if seen.cake_label == seen.cake_rule == selinux.CAKE_TYPE else ["label"]
         faults += [] if seen.has_network else ["network"]
     return faults

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyinfra.context import host
 
 from tasks import facts, parse
-from tasks.commands import give_up, guarded, run
+from tasks.commands import Guarded, give_up, run
 from tasks.host import parts, settings, web
 from tasks.remote import call
 from tasks.steps.step import Commands, step
@@ -41,7 +41,7 @@ def configured(target: Target) -> Commands:
             yield give_up(reason, target)
             return
     keeps = (parts.Workers, parts.Supervisor, parts.NewBackend)
-    yield guarded(
+    yield Guarded(
         run(call(web.reload_web, site=target.site()), target, keeps),
         target,
     )

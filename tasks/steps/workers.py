@@ -6,9 +6,10 @@ import hashlib
 
 from pyinfra.context import host
 
-from tasks import facts, parse, render
-from tasks.commands import guarded, run
+from tasks import facts, parse
+from tasks.commands import Guarded, run
 from tasks.host import parts, workers
+from tasks.host.site import LOG_DIR
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
@@ -30,7 +31,7 @@ def running(target: Target) -> Commands:
         yield run(call(workers.take_jobs_back, site=site, desired=desired), target)
     if faults:
         apply = call(workers.apply, site=site, desired=desired, text=target.group_text())
-        yield guarded(run(apply, target), target)
+        yield Guarded(run(apply, target), target)
 
 
 def _faults(target: Target, seen: parts.Workers) -> list[str]:
@@ -39,7 +40,7 @@ def _faults(target: Target, seen: parts.Workers) -> list[str]:
     if seen.digest != digest:
         faults.append("the group's file is not current")
     if not seen.has_log_dir:
-        faults.append(f"{render.LOG_DIR} is not as it should be")
+        faults.append(f"{LOG_DIR} is not as it should be")
     if seen.applied != digest:
         faults.append("supervisord has not loaded the current file")
     faults += [f"PID {pid} is a worker of a killed supervisord" for pid in seen.strays]

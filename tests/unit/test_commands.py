@@ -138,7 +138,7 @@ def test_what_root_would_run_is_shown_to_who_asks(
 
 def test_a_command_that_works_is_followed_by_nothing(run: Run) -> None:
     run.host.answers = [hosts.answer([])]
-    guarded = commands.guarded(Action(stop(), TARGET), TARGET)
+    guarded = commands.Guarded(Action(stop(), TARGET), TARGET)
     assert execute(run, guarded) is True
     assert len(run.host.commands) == 1
     assert "workers.apply" in repr(guarded)
@@ -151,7 +151,7 @@ def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
         guarded = commands.give_up("it broke", TARGET)
     else:
         run.host.answers.insert(0, hosts.refusal("HostError", "it broke"))
-        guarded = commands.guarded(Action(stop(), TARGET), TARGET)
+        guarded = commands.Guarded(Action(stop(), TARGET), TARGET)
     assert execute(run, guarded) is False
     assert run.host.commands[-1].endswith("rollback.automatic")
     assert run.report.outcome == NOT_PROVEN_RETURNED
@@ -161,13 +161,13 @@ def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
 
 def test_a_host_without_old_workers_stays(run: Run) -> None:
     run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.answer(["stays"])]
-    assert execute(run, commands.guarded(Action(stop(), TARGET), TARGET)) is False
+    assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
     assert (run.report.outcome, run.report.is_unfinished) == (FAILED, True)
 
 
 def test_a_way_back_that_fails_is_said_loudly(run: Run, caplog: pytest.LogCaptureFixture) -> None:
     run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.refusal("HostError", "so")]
-    assert execute(run, commands.guarded(Action(stop(), TARGET), TARGET)) is False
+    assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
     assert "THE WAY BACK FAILED" in caplog.text
     assert run.report.outcome == RETURN_FAILED
     assert run.report.cause == "it broke; so; THE WAY BACK FAILED"

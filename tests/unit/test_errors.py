@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import misp_rest, platforms, remote, secret, settings
+from tasks import misp_rest, remote, secret
 from tasks.errors import MigrationError, RefusedError, problems_of
 
 
@@ -23,9 +23,7 @@ def test_the_problems_of_an_error(error: Exception, problems: list[str]) -> None
 @pytest.mark.parametrize(
     "error",
     [
-        settings.SettingsError,
         secret.SecretError,
-        platforms.UnsupportedPlatformError,
         misp_rest._NoViewError,
         remote.AnswerError,
         remote.HostRefusal,

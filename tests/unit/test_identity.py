@@ -50,12 +50,6 @@ def test_a_host_that_cannot_be_worked_on_is_refused(lines: list[str], sentence: 
     assert sentence in problem
 
 
-def test_every_fault_in_the_operators_data_is_named() -> None:
-    with pytest.raises(RefusedError) as caught:
-        identity.operator_data({"misp_wrokers": {}, "drain_timeout": "soon"})
-    assert len(caught.value.problems) == 2
-
-
 def completed(data: dict[str, Any] | None = None, **changes: dict[str, Any]) -> Target:
     seen = hosts.seen(Seen, hosts.converged(**changes))
     return identity.with_answers(hosts.target(**(data or {})), seen)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import parse
-from tasks.host.parts import View, Worker
+from tasks.host.parts import View, Worker, version_of
 from tests import hosts
 from tests.hosts import BLOCK, worker
 
@@ -33,16 +33,16 @@ JSON = st.recursive(
     ],
 )
 def test_version_is_the_first_dotted_number(text: str, version: tuple[int, int, int]) -> None:
-    assert parse.version(text) == version
+    assert version_of(text) == version
 
 
 @given(st.text(alphabet="0123456789.") | st.text())
 def test_no_text_breaks_a_version(text: str) -> None:
-    assert len(parse.version(text)) == 3
+    assert len(version_of(text)) == 3
 
 
 def test_a_version_of_many_digits_costs_no_time() -> None:
-    assert parse.dotted(parse.version("9" * 40_000 + ".1"))
+    assert parse.dotted(version_of("9" * 40_000 + ".1"))
 
 
 def group(**states: str) -> list[Worker]:

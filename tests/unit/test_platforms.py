@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from tasks.platforms import Platform, UnsupportedPlatformError, detect, parse_os_release
-from tests.unit.samples import OS_RELEASES, os_release, platform
+from tasks.errors import RefusedError
+from tasks.platforms import Platform, detect, parse_os_release
+from tests.unit.samples import OS_RELEASES, platform
 
 EPEL = ("epel-release",)
 SUPPORTED = {
@@ -60,8 +62,7 @@ def test_family_and_epel_of_a_supported_system(
     name: str, family: str, epel: tuple[str, ...]
 ) -> None:
     found = platform(name)
-    assert (found.family, found.epel_packages) == (family, epel)
-    assert found.pretty_name == os_release(name)["PRETTY_NAME"]
+    assert (found.family, found.manager.epel) == (family, list(epel))
 
 
 @pytest.mark.parametrize("name", SUPPORTED)
@@ -69,19 +70,20 @@ def test_systems_of_one_family_differ_in_name_and_epel_only(name: str) -> None:
     found = platform(name)
     first = platform({"debian": "debian-11", "rhel": "rhel-8"}[found.family])
     assert found == dataclasses.replace(
-        first, pretty_name=found.pretty_name, epel_packages=found.epel_packages
+        first,
+        manager=first.manager._replace(epel=found.manager.epel),
     )
 
 
 @pytest.mark.parametrize(("name", "reason"), REFUSED.items())
 def test_another_system_is_refused_by_name(name: str, reason: str) -> None:
-    with pytest.raises(UnsupportedPlatformError) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         platform(name)
     assert reason in str(refusal.value)
 
 
 def test_a_refusal_says_what_is_supported() -> None:
-    with pytest.raises(UnsupportedPlatformError, match=r"Debian, Ubuntu and the RHEL family"):
+    with pytest.raises(RefusedError, match=r"Debian, Ubuntu and the RHEL family"):
         platform("arch")
 
 
@@ -94,7 +96,7 @@ def test_a_refusal_says_what_is_supported() -> None:
                 "supervisor_unit": "supervisor",
                 "supervisor_conf": "/etc/supervisor/supervisord.conf",
                 "include_file": "/etc/supervisor/conf.d/misp-workers.conf",
-                "package_offered": "",
+                "offered": [],
                 "supervisor_socket": "/var/run/supervisor.sock",
             },
         ),
@@ -104,24 +106,26 @@ def test_a_refusal_says_what_is_supported() -> None:
                 "supervisor_unit": "supervisord",
                 "supervisor_conf": "/etc/supervisord.conf",
                 "include_file": "/etc/supervisord.d/misp-workers.ini",
-                "package_offered": "dnf -q --setopt=timeout=30 --setopt=retries=3 info",
+                "offered": ["dnf", "-q", "--setopt=timeout=30", "--setopt=retries=3", "info"],
                 "supervisor_socket": "/run/supervisor/supervisor.sock",
             },
         ),
     ],
 )
-def test_supervisor_is_where_the_family_packages_it(name: str, expected: dict[str, str]) -> None:
+def test_supervisor_is_where_the_family_packages_it(name: str, expected: dict[str, Any]) -> None:
     found = platform(name)
     assert {
         **dataclasses.asdict(found),
+        "offered": found.manager.offered,
         "include_file": found.include_file("misp-workers"),
     }.items() >= expected.items()
 
 
 @pytest.mark.parametrize("name", ["debian-12", "rocky-9"])
 def test_package_commands_never_ask(name: str) -> None:
-    assert {"-y", "install"} <= set(platform(name).package_install.split())
-    assert "imeout=30" in platform(name).package_install  # of a mirror that does not answer
+    assert {"-y", "install"} <= set(platform(name).manager.install)
+    # Of a mirror that does not answer.
+    assert "imeout=30" in " ".join(platform(name).manager.install)
 
 
 def _detected(**keys: str) -> Platform:
@@ -161,14 +165,14 @@ def test_a_derivative_or_newer_release_goes_with_its_family(
 def test_the_oldest_release_is_let_through_and_the_one_before_is_not(
     identity: str, oldest: str, too_old: str
 ) -> None:
-    assert _detected(ID=identity, VERSION_ID=oldest).pretty_name == f"{identity} {oldest}"
-    with pytest.raises(UnsupportedPlatformError, match=f"{identity} {too_old} is too old"):
+    assert _detected(ID=identity, VERSION_ID=oldest).family
+    with pytest.raises(RefusedError, match=f"{identity} {too_old} is too old"):
         _detected(ID=identity, VERSION_ID=too_old)
 
 
 @pytest.mark.parametrize("keys", [{}, {"ID": ""}, {"ID_LIKE": "debian", "NAME": "Debian"}])
 def test_a_system_without_id_is_refused(keys: dict[str, str]) -> None:
-    with pytest.raises(UnsupportedPlatformError, match="no ID"):
+    with pytest.raises(RefusedError, match="no ID"):
         detect(keys)
 
 

@@ -17,6 +17,7 @@ from supervisor.http import encrypted_dictionary_authorizer
 
 from tasks import render
 from tasks.host.queues import QUEUES
+from tasks.host.site import PASSWORD_SHA1_TOKEN
 from tasks.render import Program
 from tasks.settings import DEFAULT_WORKERS
 from tests.unit.samples import target
@@ -169,9 +170,9 @@ def test_the_rpc_over_tcp_leaves_the_packaged_socket_alone() -> None:
 
 def test_the_rpc_file_holds_a_token_where_the_host_puts_the_hash() -> None:
     text = render.rpc_over_tcp(9001, "supervisor")
-    assert text.count(render.PASSWORD_SHA1_TOKEN) == 1
+    assert text.count(PASSWORD_SHA1_TOKEN) == 1
     sha1 = "0123456789abcdef" * 2 + "01234567"
-    filled = text.replace(render.PASSWORD_SHA1_TOKEN, sha1)
+    filled = text.replace(PASSWORD_SHA1_TOKEN, sha1)
     assert filled == render.rpc_over_tcp(9001, "supervisor", sha1)
     (server,) = servers(read(rpc=filled), socket.AF_INET)
     assert server["password"] == f"{{SHA}}{sha1}"

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from tasks.errors import RefusedError
 from tasks.host.queues import QUEUES
 from tasks.settings import (
     DEFAULT_WORKERS,
-    SettingsError,
     from_host_data,
     known_keys,
     resolve_secrets,
@@ -59,7 +59,7 @@ SECRET_KEYS = ("supervisor_password", "misp_redis_password", "misp_api_key")
 
 
 def _problems(**data: Any) -> list[str]:
-    with pytest.raises(SettingsError) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         from_host_data(data)
     assert str(refusal.value) == "; ".join(refusal.value.problems)
     return refusal.value.problems
@@ -67,6 +67,10 @@ def _problems(**data: Any) -> list[str]:
 
 def test_without_data_everything_is_as_the_guide_has_it() -> None:
     assert from_host_data({}).model_dump() == {**GUIDE, **OWN, **dict.fromkeys(KEPT)}
+
+
+def test_every_fault_in_the_operators_data_is_named() -> None:
+    assert len(_problems(misp_wrokers={}, drain_timeout="soon")) == 2
 
 
 def test_known_keys_are_all_settings() -> None:
@@ -361,7 +365,7 @@ def test_secrets_without_a_reference_are_none() -> None:
 def test_a_secret_unfit_for_use_is_refused_without_being_shown(
     tmp_path: Path, key: str, value: str, reason: str
 ) -> None:
-    with pytest.raises(SettingsError) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         _resolve(tmp_path, **{key: value})
     (problem,) = refusal.value.problems
     assert problem.startswith(f"{key}: {reason}")
@@ -371,6 +375,6 @@ def test_a_secret_unfit_for_use_is_refused_without_being_shown(
 def test_all_secrets_that_cannot_be_had_are_told_at_once(tmp_path: Path) -> None:
     none = {"file": str(tmp_path / "none")}
     data = {"misp_url": "https://misp.example", **dict.fromkeys(SECRET_KEYS, none)}
-    with pytest.raises(SettingsError) as refusal:
+    with pytest.raises(RefusedError) as refusal:
         resolve_secrets(from_host_data(data))
     assert [problem.split(":")[0] for problem in refusal.value.problems] == list(SECRET_KEYS)

@@ -102,7 +102,6 @@ def test_everything_the_operator_said_of_redis_is_asked_for_even_zero() -> None:
         redis_database=0,
         redis_namespace="jobs",
         redis_password=REDIS_PASSWORD,
-        has_redis_password=True,
         max_job_history_ttl=60,
         supervisor_password=SUPERVISOR_PASSWORD,
     )

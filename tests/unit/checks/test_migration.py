@@ -65,6 +65,10 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"has_cake_php": False}}, "app/Console/cake.php is missing: restore it"),
     ({"tree": {"is_savable": False}}, "www-data may not write /var/www/MISP/app/Config"),
     ({"tree": {"composer": ""}}, "Composer is neither at"),
+    (
+        {"tree": {"composer": ""}, "libraries": {"missing": [], "is_unfinished": True}},
+        "Composer is neither at",
+    ),
     ({"web": {"users": ["nginx"]}}, "PHP serves the web as nginx"),
     ({"settings": {"error": "cannot be read by www-data"}}, "config.php cannot be read by www"),
     ({"settings": {"read_timeout": 30.0}}, "gives up on Redis after 30 s, but an idle worker"),
@@ -107,6 +111,10 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
     ({"supervisor": {"workers": [hosts.worker("gunicorn")]}}, "supervisord also runs gunicorn"),
     (
         {"supervisor": {"conf": "/etc/x.conf", "include": ["/etc/other.d/*"]}},
+        "/etc/x.conf does not include /etc/supervisor/conf.d/misp-workers.conf",
+    ),
+    (
+        {"supervisor": {"conf": "/etc/x.conf", "include": ["/etc/supervisor/*"]}},
         "/etc/x.conf does not include /etc/supervisor/conf.d/misp-workers.conf",
     ),
     ({"supervisor": {"group_elsewhere": ["/etc/a.conf"]}}, "/etc/a.conf has a group misp-workers"),

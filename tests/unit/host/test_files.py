@@ -371,6 +371,21 @@ def test_a_write_that_is_killed_leaves_the_file_as_it_was(tmp_path: Path, call: 
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
 
 
+@pytest.mark.parametrize("content", [b"first", None])
+def test_an_exchange_is_taken_back_to_what_was_first(tmp_path: Path, content: bytes | None) -> None:
+    path, before = tmp_path / "file", tmp_path / "before"
+    if content is not None:
+        path.write_bytes(content)
+    files.exchange(str(path), b"half", str(before), 0o644)
+    if content is not None:
+        files.exchange(str(path), b"second", str(before), 0o644)  # after a run that was cut off
+        assert files.mode_of(str(path)) == "0:0 644"
+        assert files.mode_of(str(before)) == "0:0 600"
+    files.take_back(str(path), str(before), 0o644)
+    assert files.read(str(path)) == content
+    assert not before.exists()
+
+
 # --- folders -------------------------------------------------------------------------------------
 
 

@@ -197,9 +197,9 @@ def test_where_the_new_backend_is_and_shall_be(misp: FakeMisp, one: Misp) -> Non
 
 def test_an_empty_password_of_the_operators_is_one(misp: FakeMisp, one: Misp) -> None:
     misp.configure(BLOCK)
-    assert again(one, has_redis_password=True).wanted().password == ""
-    assert again(one, redis_password="q", has_redis_password=True).wanted().password == "q"
-    assert again(one, redis_password="ignored").wanted().password == "p"
+    assert again(one, redis_password="").wanted().password == ""
+    assert again(one, redis_password="q").wanted().password == "q"
+    assert again(one).wanted().password == "p"
 
 
 def test_where_it_was_is_remembered_once_misp_forgets_it(misp: FakeMisp, one: Misp) -> None:

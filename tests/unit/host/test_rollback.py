@@ -19,7 +19,6 @@ from tasks.host import (
     originals,
     retire,
     rollback,
-    rpc,
     selinux,
     settings,
     supervisor_access,
@@ -27,6 +26,7 @@ from tasks.host import (
     web,
     workers,
 )
+from tasks.host.daemon import Daemon
 from tasks.host.parts import Unit, Worker
 from tasks.host.site import Desired, Site
 from tests.unit.host import old_side
@@ -66,7 +66,7 @@ class Host:
         )
         return contextlib.nullcontext(one)
 
-    def control(self, _: Site) -> Any:
+    def control(self, *_: Any) -> Any:
         return SimpleNamespace(update=self.note("update"), status=lambda: self.status)
 
 
@@ -91,13 +91,13 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         (libraries, "restore", one.note("libraries")),
         (selinux, "undo", one.note("selinux")),
         (launchers, "put_back", one.note("launchers")),
-        (rpc, "restart", one.note("restart")),
+        (Daemon, "restart", one.note("restart")),
         (old_workers, "processes", lambda *_: one.old),
         (systemd, "is_active", lambda _: one.is_active),
         (systemd, "stop", one.note("stop")),
         (systemd, "disable", one.note("disable")),
         (systemd, "show", lambda names: [one.unit for _ in names]),
-        (supervisor_access, "connected", one.control),
+        (supervisor_access, "connected_to", one.control),
     ]
     for module, name, value in patches:
         monkeypatch.setattr(module, name, value)

@@ -18,6 +18,7 @@ from tasks.host.drain import Crew
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.processes import Table
 from tasks.host.rpc import Wanted
+from tasks.host.site import PASSWORD_SHA1_TOKEN
 from tasks.host.supervisor import Door, answers_as_misp
 from tasks.host.supervisor_files import SupervisorFiles
 from tests.unit.host.crew import WEB, crew, real, wait_for_exec
@@ -37,10 +38,14 @@ def _one(tmp_path: Path) -> Iterator[Crew]:
 def _wanted(one: Crew, **changes: object) -> Wanted:
     text = (
         f"[inet_http_server]\nport=127.0.0.1:{one.site.rpc_port}\n"
-        f"username=supervisor\npassword={{SHA}}{rpc.TOKEN}\n"
+        f"username=supervisor\npassword={{SHA}}{PASSWORD_SHA1_TOKEN}\n"
     )
     wanted = Wanted(text, rotates=False, is_on=False, misps=MISPS)
     return wanted._replace(**changes)  # type: ignore[arg-type]
+
+
+def _configure(one: Crew, wanted: Wanted) -> list[str]:
+    return rpc.Configuration(one, wanted).run()
 
 
 def _sha(password: str) -> str:
@@ -62,7 +67,7 @@ def _files(one: Crew) -> SupervisorFiles:
 
 
 def test_supervisord_is_started_and_answers_with_misps_own_password(one: Crew) -> None:
-    assert rpc.configure_for(one, _wanted(one)) == []
+    assert _configure(one, _wanted(one)) == []
     assert real(one).enabled
     assert _answer(one, MISPS) == "ok"
     path = Path(one.site.rpc_file)
@@ -70,19 +75,19 @@ def test_supervisord_is_started_and_answers_with_misps_own_password(one: Crew) -
     assert _sha(MISPS) in path.read_text()
     assert MISPS not in path.read_text()
     assert _pending(one) == ""
-    rpc.configure_for(one, _wanted(one))
+    _configure(one, _wanted(one))
     assert real(one).starts == 1
 
 
 @pytest.mark.parametrize("misps", ["", "short", "With%andEnoughLetters0123456789abcdef"])
 def test_a_password_is_made_where_misp_has_no_good_one(one: Crew, misps: str) -> None:
     real(one).start()
-    rpc.configure_for(one, _wanted(one, misps=misps))
+    _configure(one, _wanted(one, misps=misps))
     made = _pending(one)
     assert re.fullmatch("[A-Za-z0-9]{48}", made)
     assert _answer(one, made) == "ok"
     assert real(one).starts == 2
-    rpc.configure_for(one, _wanted(one, misps=misps))
+    _configure(one, _wanted(one, misps=misps))
     assert _pending(one) == made
 
 
@@ -102,26 +107,26 @@ def test_order_of_passwords(one: Crew) -> None:
 
 
 def test_rotation_makes_a_new_one(one: Crew) -> None:
-    rpc.configure_for(one, _wanted(one))
-    rpc.configure_for(one, _wanted(one, rotates=True))
+    _configure(one, _wanted(one))
+    _configure(one, _wanted(one, rotates=True))
     assert _answer(one, MISPS) == "401"
     assert _answer(one, _pending(one)) == "ok"
 
 
 def test_a_foreign_server_is_used_as_it_is(one: Crew) -> None:
     real(one).include("own", FOREIGN.format(port=one.site.rpc_port, password="mine"))
-    rpc.configure_for(one, _wanted(one, text=""))
+    _configure(one, _wanted(one, text=""))
     assert not Path(one.site.rpc_file).exists()
     real(one).include("own", FOREIGN.format(port=one.site.rpc_port, password="{SHA}0a"))
     with pytest.raises(RefusedError, match="give it as supervisor_password"):
-        rpc.configure_for(one, _wanted(one, text=""))
+        _configure(one, _wanted(one, text=""))
 
 
 def test_a_squatter_gets_nothing_and_the_password_is_not_used_again(one: Crew) -> None:
     with socket.create_server(("127.0.0.1", one.site.rpc_port)) as squatter:
         Path(rpc.pending_file(one.site)).write_text("pending\n")
         with pytest.raises(RefusedError, match=rf"is taken by .*\(PID {os.getpid()}") as caught:
-            rpc.configure_for(one, _wanted(one))
+            _configure(one, _wanted(one))
         assert "set supervisor_port to a free one" in str(caught.value)
         squatter.settimeout(0.2)
         with pytest.raises(TimeoutError):
@@ -129,7 +134,7 @@ def test_a_squatter_gets_nothing_and_the_password_is_not_used_again(one: Crew) -
     assert not real(one).enabled
     assert not Path(one.site.rpc_file).exists()
     # MISP has sent its password there when it asked for its workers.
-    rpc.configure_for(one, _wanted(one))
+    _configure(one, _wanted(one))
     assert _answer(one, MISPS) == "401"
     made = _pending(one)
     assert _answer(one, made) == "ok"
@@ -142,7 +147,7 @@ def test_files_that_supervisord_cannot_read_stop_nothing(one: Crew) -> None:
     before = real(one).main_pid()
     real(one).include("faulty", "[program:x]\ndirectory=/\n")
     with pytest.raises(RefusedError, match=r"so it was not restarted: .*program:x") as caught:
-        rpc.configure_for(one, _wanted(one))
+        _configure(one, _wanted(one))
     assert "files and supervisor.service are as before" in str(caught.value)
     assert not real(one).enabled
     assert real(one).main_pid() == before
@@ -156,7 +161,7 @@ def test_a_supervisord_that_does_not_answer_gets_its_old_files(
     real(one).start()
     Path(one.site.rpc_file).write_text("; as before\n")
     with pytest.raises(HostError, match="does not answer on its RPC: nobody listens") as caught:
-        rpc.configure_for(one, _wanted(one, text="; no server\n"))
+        _configure(one, _wanted(one, text="; no server\n"))
     assert "files are as before; supervisor.service was restarted" in str(caught.value)
     assert "the end of its journal" in str(caught.value)
     assert Path(one.site.rpc_file).read_text() == "; as before\n"
@@ -172,7 +177,7 @@ def test_a_running_job_keeps_supervisord_from_its_restart(tmp_path: Path) -> Non
         while not Table().children(pid):
             time.sleep(0.05)
         with pytest.raises(DrainLimitError):
-            rpc.configure_for(one, _wanted(one, is_on=True))
+            _configure(one, _wanted(one, is_on=True))
         assert wait_for_exec(one, 1) == [pid]
         assert not Path(one.site.rpc_file).exists()
         os.kill(Table().children(pid)[0].pid, signal.SIGKILL)
@@ -181,7 +186,7 @@ def test_a_running_job_keeps_supervisord_from_its_restart(tmp_path: Path) -> Non
 @pytest.mark.parametrize("is_on", [False, True])
 def test_a_hand_made_group_is_held_while_the_backend_is_off(one: Crew, *, is_on: bool) -> None:
     path = real(one).include("misp-workers", workers_text(one.site.misp_root, default=IDLE))
-    assert rpc.configure_for(one, _wanted(one, is_on=is_on)) == []
+    assert _configure(one, _wanted(one, is_on=is_on)) == []
     assert path.exists() == is_on
     assert len(one.control().group()) == is_on
 
@@ -191,7 +196,7 @@ def test_a_held_group_is_put_back_on_failure(one: Crew, monkeypatch: pytest.Monk
     text = workers_text(one.site.misp_root, default=IDLE)
     path = real(one).include("misp-workers", text)
     with pytest.raises(HostError, match=r"files and supervisor\.service are as before"):
-        rpc.configure_for(one, _wanted(one, text="; no server\n"))
+        _configure(one, _wanted(one, text="; no server\n"))
     assert path.read_text() == text
     assert real(one).main_pid() == 0
     assert not real(one).enabled
@@ -204,7 +209,7 @@ def test_what_cannot_be_put_back_is_told(one: Crew, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rpc, "_ANSWER", 0.2)
     monkeypatch.setattr(real(one), "stop", fail)
     with pytest.raises(HostError, match="files are as before, but systemctl stop: denied"):
-        rpc.configure_for(one, _wanted(one, text="; no server\n"))
+        _configure(one, _wanted(one, text="; no server\n"))
     monkeypatch.undo()
 
 
@@ -213,7 +218,7 @@ def test_a_socket_that_misp_may_not_use(tmp_path: Path, monkeypatch: pytest.Monk
     socket_path = str(tmp_path / "s.sock")
     with crew(tmp_path, transport="unix", rpc_socket=socket_path) as one:
         with pytest.raises(HostError, match="nobody may not write to"):
-            rpc.configure_for(one, _wanted(one, text="; nothing\n"))
+            _configure(one, _wanted(one, text="; nothing\n"))
         root = one._replace(web=WEB._replace(uid=0))
-        assert rpc.configure_for(root, _wanted(one, text="; nothing\n")) == []
+        assert _configure(root, _wanted(one, text="; nothing\n")) == []
         assert _pending(one) == ""

@@ -19,7 +19,7 @@ from tests.unit.host.fake_misp import FakeMisp
 CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 SECRET = "Sw0rdfish$HOME"
 REDIS = "R\xe9dis \"quoted\" 'too'"
-DESIRED = Desired(supervisor_password=SECRET, redis_password=REDIS, has_redis_password=True)
+DESIRED = Desired(supervisor_password=SECRET, redis_password=REDIS)
 JOBS = "SimpleBackgroundJobs"
 PAIRS: list[list[Any]] = [
     [f"{JOBS}.redis_host", "127.0.0.1"],

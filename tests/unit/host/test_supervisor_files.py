@@ -12,7 +12,7 @@ from unittest.mock import patch
 import pytest
 from supervisor import datatypes, options
 
-from tasks.host.supervisor_files import SupervisorFiles, expanded
+from tasks.host.supervisor_files import SupervisorFiles, expanded, is_included
 from tests.unit import samples
 
 MAIN = """\
@@ -89,11 +89,11 @@ def test_servers_are_those_of_supervisor(etc: Path, supervisors: Any, text: str)
     found = _read(etc, **os.environ)
     assert not found.faults
     inet = [one for one in wanted if one["family"] == socket.AF_INET]
-    assert [(one.port, one.user, one.password) for one in found.inet_servers()] == [
+    assert [(one.port, one.user, one.password) for one in found.servers("inet_http_server")] == [
         (one["port"], one["username"] or "", one["password"] or "") for one in inet
     ]
     unix = [one for one in wanted if one["family"] == socket.AF_UNIX]
-    assert [one.path for one in found.unix_servers()] == [one["file"] for one in unix]
+    assert [one.path for one in found.servers("unix_http_server")] == [one["file"] for one in unix]
 
 
 PROGRAMS = """\
@@ -180,7 +180,7 @@ def test_a_server_in_two_files_is_one(etc: Path, supervisors: Any) -> None:
     ours = etc / "conf.d" / "misp-rpc.conf"
     ours.write_text(f"[unix_http_server]\nfile={etc}/run/supervisor.sock\nchmod=0770\n")
     found = _read(etc)
-    (server,) = found.unix_servers()
+    (server,) = found.servers("unix_http_server")
     (wanted,) = supervisors().server_configs
     assert (server.path, server.user, server.password) == (wanted["file"], "a", "b")
     assert server.file == str(ours)
@@ -205,9 +205,9 @@ def test_nothing_there(tmp_path: Path) -> None:
 def test_which_names_are_included(etc: Path) -> None:
     found = _read(etc)
     assert found.patterns == [f"{etc}/conf.d/*.conf", f"{etc}/more/*.ini", f"{etc}/absolute/*.conf"]
-    assert found.matches(f"{etc}/conf.d/new.conf")
-    assert not found.matches(f"{etc}/conf.d/new.ini")
-    assert not found.matches(f"{etc}/conf.d/deeper/new.conf")
+    assert is_included(f"{etc}/conf.d/new.conf", found.patterns)
+    assert not is_included(f"{etc}/conf.d/new.ini", found.patterns)
+    assert not is_included(f"{etc}/conf.d/deeper/new.conf", found.patterns)
 
 
 def test_our_own_group_is_ours(etc: Path) -> None:

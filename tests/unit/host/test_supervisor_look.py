@@ -139,10 +139,10 @@ def test_without_a_socket_the_inet_server_is_asked(daemon: RealSupervisord) -> N
     daemon.drop_socket(port)
     daemon.include("own", INET.format(port=port, password="mine"))
     daemon.start()
-    found = read_files(site(daemon.folder), Table().get(daemon.main_pid()))
+    found = read_files(site(daemon.folder), daemon.main_pid())
     assert control(found, daemon.main_pid()).status() == []
     daemon.include("own", "")
-    found = read_files(site(daemon.folder), Table().get(daemon.main_pid()))
+    found = read_files(site(daemon.folder), daemon.main_pid())
     with pytest.raises(NoAnswerError, match="no server with a known password"):
         control(found, daemon.main_pid())
 

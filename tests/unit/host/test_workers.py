@@ -133,25 +133,31 @@ def test_a_file_or_log_folder_of_others_does_not_count(one: Crew) -> None:
     assert (found.digest, found.has_log_dir) == ("", False)
 
 
-def test_workers_grow_old(one: Crew) -> None:
+def _grow_old(one: Crew, monkeypatch: pytest.MonkeyPatch, seconds: int, limit: float) -> None:
+    monkeypatch.setattr(workers, "connected_to", lambda *_: one.control())
+    monkeypatch.setattr(workers, "_LIMIT", limit - seconds)
+    assert workers.wait_until_stable(one.site, seconds) == []
+
+
+def test_workers_grow_old(one: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     _apply(one, _text(one, default=IDLE))
     begun = time.monotonic()
-    workers.wait_for_age(one.control(), one.site, 1.5, 20)
+    _grow_old(one, monkeypatch, 2, 20)
     assert 0.5 < time.monotonic() - begun < 15
 
 
-def test_workers_that_crash_in_a_loop_do_not(one: Crew) -> None:
+def test_workers_that_crash_in_a_loop_do_not(one: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     crash = "import time; time.sleep(0.3); raise SystemExit(1)"
     _apply(one, _text(one, default=IDLE, prio=crash))
     Path(one.site.log_dir, "prio.log").write_bytes(b"one\nRedis is \x1b[31m away\xff\n\n")
     words = r"prio is .*prio\.log: Redis is \?\[31m away"
     with pytest.raises(HostError, match=words):
-        workers.wait_for_age(one.control(), one.site, 5, 1.5)
+        _grow_old(one, monkeypatch, 5, 1.5)
 
 
-def test_no_worker_is_not_stable(one: Crew) -> None:
+def test_no_worker_is_not_stable(one: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(HostError, match="supervisord has none"):
-        workers.wait_for_age(one.control(), one.site, 1, 0.1)
+        _grow_old(one, monkeypatch, 1, 0.1)
     assert not workers.wait_until_running(one.control(), 0.1)
 
 
