@@ -189,7 +189,8 @@ class Schedule:
             if run.error is None:
                 self.final = last
                 return
-            if last == "deploy" and not self.world.old_workers:
+            is_told = "no old worker lives" in str(run.error) or not self.world.old_workers
+            if last == "deploy" and is_told:
                 self.old_workers.start_again()  # as the sentence says
             self.kernel.sleep(2)
         raise RunFailedError(f"15 times: {run.error!r}")
@@ -234,6 +235,7 @@ class Schedule:
     def _deploy(self, leftovers: str) -> None:
         old, new = backends(self.world)
         self._heal()
+        new_backend.look(new, 1)  # as each run begins
         if new_backend.exists(new, *[MOVING + queue for queue in NEW_QUEUES]):
             self._enter("settle")
             way_back.settle(old, new, self.world.discard, self.world.rename, self.kernel)
