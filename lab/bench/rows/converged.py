@@ -12,7 +12,7 @@ from statistics import mean, median
 from lab.bench import deploy, peers
 from lab.bench.measure import Figure, Options, Sample, Section, in_turns, ratio, seconds, timed
 from lab.hosts import LabHost
-from lab.topology import QUEUES, REHEARSAL, HostSpec
+from lab.topology import BOTH_FAMILIES, QUEUES, HostSpec
 
 RUN, DRY, ANSIBLE, FLOOR = "deploy", "dry run", "ansible", "floor"
 MOST_OF = {ANSIBLE: 0.2, FLOOR: 3.0}
@@ -28,7 +28,7 @@ Times = Mapping[str, Mapping[str, Sequence[Sample]]]
 def measured(options: Options) -> Section:
     """Measure one host of each family, and both at once."""
     counted = []
-    with deploy.converged(REHEARSAL) as lab, tempfile.TemporaryDirectory() as folder:
+    with deploy.converged(BOTH_FAMILIES) as lab, tempfile.TemporaryDirectory() as folder:
         every = list(lab)
         peers.fetch_packages(every)
         playbook = peers.Playbook(every, Path(folder))

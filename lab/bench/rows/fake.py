@@ -25,7 +25,7 @@ from lab.bench.measure import Figure, Options, Section, in_turns, ratio
 from lab.directory import REPORTS_VARIABLE
 from lab.errors import LabError
 from lab.paths import REPOSITORY
-from lab.topology import REHEARSAL
+from lab.topology import BOTH_FAMILIES
 
 MOST_SECONDS = 40.0
 MOST_MEGABYTES = 150.0
@@ -49,7 +49,7 @@ BySize = Mapping[int, float]
 def measured(options: Options) -> Section:
     """Record what converged hosts answer, then run the deploy on ever more fakes of them."""
     sizes = (5, 10, 20) if options.quick else (50, 100, 200, 400)
-    with deploy.converged(REHEARSAL) as lab:
+    with deploy.converged(BOTH_FAMILIES) as lab:
         recorded = [answers(deploy.on(lab, [host], "-y", "-vvv").stderr) for host in lab]
     with tempfile.TemporaryDirectory() as folder:
         kinds = [*((size, 0.0) for size in sizes), (1, ANSWER_SECONDS), (20, ANSWER_SECONDS)]

@@ -9,7 +9,7 @@ from lab.bench import deploy
 from lab.bench.measure import Figure, Options, Section
 from lab.console import step
 from lab.hosts import LabHost
-from lab.topology import REHEARSAL
+from lab.topology import BOTH_FAMILIES
 
 # Redis commands a second of a whole idle set: one worker that polls each second would exceed it.
 # MISP's workers block in BLPOP for 30 s at a time: 21 of them make 0.7 a second.
@@ -29,7 +29,7 @@ _OWN_COMMANDS = 3  # the look's: AUTH or none, INFO, and what phpredis sends on 
 def measured(options: Options) -> Section:
     """Look at every host's set twice."""
     wait = 10.0 if options.quick else 90.0
-    with deploy.converged(REHEARSAL) as lab:
+    with deploy.converged(BOTH_FAMILIES) as lab:
         figures = [figure for host in lab for figure in _look(host, wait)]
         return Section("Idle workers", figures, [host.origin for host in lab])
 

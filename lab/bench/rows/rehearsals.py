@@ -14,6 +14,7 @@ from lab.console import step
 from lab.engine import IMAGE_PREFIX, LABEL, require
 from lab.errors import LabError
 from lab.paths import REPOSITORY
+from lab.ubuntu import archive_memory
 
 MOST_SECONDS_WARM, MOST_SECONDS_COLD = 90.0, 360.0
 
@@ -34,7 +35,8 @@ def cold(options: Options) -> Section:
         for image in sorted(images, key=lambda image: str(image.attrs["Created"]), reverse=True):
             for tag in (tag for tag in image.tags if tag.startswith(f"{IMAGE_PREFIX}/")):
                 client.images.remove(tag)
-    registry_memory().unlink(missing_ok=True)
+    for memory in (registry_memory(), archive_memory()):
+        memory.unlink(missing_ok=True)
     figure = Figure("rehearsal, cold", _rehearse(), MOST_SECONDS_COLD, "s")
     return Section("Rehearsal with no image built", [figure])
 

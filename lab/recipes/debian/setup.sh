@@ -22,6 +22,10 @@ install -d -o deploy -g deploy -m 0700 /home/deploy/.ssh
 chmod 0440 /etc/sudoers.d/deploy
 rm -f /etc/ssh/ssh_host_*
 
+case $(composer --version --no-ansi 2>/dev/null) in
+  "Composer 1"* | "Composer version 1"*) sh "$(dirname "$0")/composer2.sh" ;;
+esac
+
 php=$(php -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')
 # As on a tuned production server: PHP-FPM never looks at a file again until it is reloaded.
 printf 'opcache.enable=1\nopcache.validate_timestamps=0\n' >"/etc/php/$php/fpm/conf.d/99-misp.ini"
