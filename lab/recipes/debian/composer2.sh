@@ -16,6 +16,6 @@ apt-get update -qq -o Dir::Etc::sourcelist="$sources" -o Dir::Etc::sourceparts=/
   -o APT::Get::List-Cleanup=0
 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends composer
 apt-get clean
-sed -i 's/Stringable|string \$message/$message/' /usr/share/php/Composer/IO/*.php
+sed -i 's/Stringable|string //' /usr/share/php/Composer/IO/*.php
 rm -f "$sources" "$preferences" /var/lib/apt/lists/*_jammy_*
 composer --version --no-ansi | grep -E '^Composer (version )?2\.'
