@@ -1,24 +1,28 @@
 """The operating systems that lab hosts run on, and where each one came from.
 
-A base comes from a container registry where one answers. Without one, Debian's releases are made
-from Debian's packages (mmdebstrap), and the RHEL family is stood in for by *el-like*: Debian 12
-with Debian's real dnf and rpm and local RPM repositories. el-like is never called Rocky or RHEL,
-and the origin is said wherever a host is reported on.
+A base comes from a container registry where one answers. Without one, the releases of Debian and,
+where its package archive answers, of Ubuntu are made from their packages (mmdebstrap), and the RHEL
+family is stood in for by *el-like*: Debian 12 with Debian's real dnf and rpm and local RPM
+repositories. el-like is never called Rocky or RHEL, and the origin is said wherever a host is
+reported on.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from docker.errors import DockerException, ImageNotFound
 
+from lab import ubuntu
 from lab.console import step
 from lab.engine import IMAGE_PREFIX, LABEL, Engine, apt_install, may_install
 from lab.errors import LabError
@@ -26,6 +30,9 @@ from lab.locks import exclusively
 from lab.paths import state_dir
 
 Family = Literal["debian", "rhel"]
+Vendor = Literal["Debian", "Ubuntu"]
+
+_OTHERS = "use debian-12, debian-13 or the stand-in el-like."
 
 REGISTRY_TIMEOUT = 10
 REGISTRY_MEMORY = 3600
@@ -34,14 +41,32 @@ REGISTRY_MEMORY = 3600
 
 @dataclass(frozen=True)
 class BaseSpec:
-    """One operating system: its family, and the ways to come by it."""
+    """One operating system: its family, and the ways to come by it.
+
+    Attributes:
+        image: what a container registry calls it.
+        suite: what its vendor's package archive calls it.
+        profile: the newest MISP version of the stub's that its PHP can run.
+    """
 
     name: str
     family: Family
     recipe: str
     image: str | None = None
     suite: str | None = None
+    vendor: Vendor = "Debian"
     parent: str | None = None
+    profile: str = "2.5.1"
+
+
+def _ubuntu(release: str, suite: str, profile: str = "2.5.1") -> BaseSpec:
+    return BaseSpec(
+        *(f"ubuntu-{release}", "debian", "debian"),
+        image=f"ubuntu:{release}",
+        suite=suite,
+        vendor="Ubuntu",
+        profile=profile,
+    )
 
 
 BASES = {
@@ -49,11 +74,12 @@ BASES = {
     for spec in (
         BaseSpec("debian-12", "debian", "debian", image="debian:12", suite="bookworm"),
         BaseSpec("debian-13", "debian", "debian", image="debian:13", suite="trixie"),
-        BaseSpec("ubuntu-22.04", "debian", "debian", image="ubuntu:22.04"),
-        BaseSpec("ubuntu-24.04", "debian", "debian", image="ubuntu:24.04"),
-        BaseSpec("el-like", "rhel", "el-like", parent="debian-12"),
-        BaseSpec("rockylinux-9", "rhel", "el", image="rockylinux:9"),
-        BaseSpec("almalinux-9", "rhel", "el", image="almalinux:9"),
+        _ubuntu("20.04", "focal", profile="2.4.199"),
+        _ubuntu("22.04", "jammy"),
+        _ubuntu("24.04", "noble"),
+        BaseSpec("el-like", "rhel", "el-like", parent="debian-12", profile="2.4.199"),
+        BaseSpec("rockylinux-9", "rhel", "el", image="rockylinux:9", profile="2.4.199"),
+        BaseSpec("almalinux-9", "rhel", "el", image="almalinux:9", profile="2.4.199"),
     )
 }
 
@@ -87,18 +113,34 @@ class Bases:
         """Return the base called NAME, pulling or making it when it is not there yet.
 
         Raises:
-            LabError: when neither a registry nor Debian's packages give it.
+            LabError: when neither a registry nor its vendor's packages give it.
         """
         spec = lookup(name)
         with exclusively(f"base {name}"):
+            if reason := self.why_not(spec):
+                raise LabError(f"The base {name} cannot be had: {reason}.", _OTHERS)
             if spec.image and self._registry.offers(spec.image):
                 return self._pull(spec, spec.image)
-            if spec.suite:
-                return self._bootstrap(spec, spec.suite)
-        raise LabError(
-            f"The base {name} comes from a container registry only, and none answers here.",
-            "use debian-12, debian-13 or the stand-in el-like.",
-        )
+            return self._bootstrap(spec)
+
+    def why_not(self, spec: BaseSpec) -> str:
+        """Say why SPEC cannot be had here, or nothing when it can."""
+        if spec.parent:
+            return self.why_not(lookup(spec.parent))
+        if spec.image and self._registry.offers(spec.image):
+            return ""
+        if spec.suite is None:
+            return "it comes from a container registry only, and none answers here"
+        if spec.vendor == "Debian" or self._is_there(_tag(spec)) or ubuntu.answers(spec.suite):
+            return ""
+        return "neither a container registry nor Ubuntu's package archive answers here"
+
+    def _is_there(self, tag: str) -> bool:
+        try:
+            self._client.images.get(tag)
+        except ImageNotFound:
+            return False
+        return True
 
     def _pull(self, spec: BaseSpec, image: str) -> Base:
         try:
@@ -108,22 +150,22 @@ class Bases:
                 found = self._client.images.pull(image)
         return Base(spec, str(found.id), image, f"registry image {image}")
 
-    def _bootstrap(self, spec: BaseSpec, suite: str) -> Base:
-        command = _mmdebstrap(suite)
-        tag = f"{IMAGE_PREFIX}/base:{spec.name}-{_digest(command)}"
-        try:
-            found = self._client.images.get(tag)
-        except ImageNotFound:
-            self._make(spec, command, tag)
-            found = self._client.images.get(tag)
-        return Base(spec, str(found.id), tag, f"Debian {suite} made by mmdebstrap (no registry)")
+    def _bootstrap(self, spec: BaseSpec) -> Base:
+        tag = _tag(spec)
+        if not self._is_there(tag):
+            self._make(spec, tag)
+        found = self._client.images.get(tag)
+        release = spec.name.replace("-", " ").title()
+        origin = f"{release} ({spec.suite}) made by mmdebstrap (no registry)"
+        return Base(spec, str(found.id), tag, origin)
 
-    def _make(self, spec: BaseSpec, command: list[str], tag: str) -> None:
+    def _make(self, spec: BaseSpec, tag: str) -> None:
         _need_mmdebstrap(spec)
         archive = state_dir() / f"{spec.name}.tar"
-        with step(f"base {spec.name}: mmdebstrap from Debian's packages"):
+        with _keyring(spec) as keyring, step(f"base {spec.name}: mmdebstrap from {spec.vendor}"):
             try:
-                _run_mmdebstrap([*command, str(archive)])
+                target = [str(spec.suite), str(archive), *_sources(spec)]
+                _run_mmdebstrap([*_mmdebstrap(spec), *keyring, *target], spec.vendor)
                 imported = self._client.api.import_image(
                     src=str(archive), changes=[f"LABEL {LABEL}=image"]
                 )
@@ -134,7 +176,7 @@ class Bases:
                 archive.unlink(missing_ok=True)
 
 
-def _mmdebstrap(suite: str) -> list[str]:
+def _mmdebstrap(spec: BaseSpec) -> list[str]:
     excluded = ("/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*")
     return [
         "mmdebstrap",
@@ -142,8 +184,26 @@ def _mmdebstrap(suite: str) -> list[str]:
         "--include=ca-certificates",
         '--aptopt=Acquire::Languages "none"',
         *(f"--dpkgopt=path-exclude={path}" for path in excluded),
-        suite,
+        *(ubuntu.OPTIONS if spec.vendor == "Ubuntu" else ()),
     ]
+
+
+@contextlib.contextmanager
+def _keyring(spec: BaseSpec) -> Iterator[list[str]]:
+    if spec.vendor == "Debian":  # mmdebstrap finds Debian's own
+        yield []
+        return
+    with ubuntu.keyring() as path:
+        yield [f"--keyring={path}"]
+
+
+def _sources(spec: BaseSpec) -> list[str]:
+    return ubuntu.sources(str(spec.suite)) if spec.vendor == "Ubuntu" else []
+
+
+def _tag(spec: BaseSpec) -> str:
+    digest = _digest([*_mmdebstrap(spec), str(spec.suite), *_sources(spec)])
+    return f"{IMAGE_PREFIX}/base:{spec.name}-{digest}"
 
 
 def _need_mmdebstrap(spec: BaseSpec) -> None:
@@ -159,7 +219,7 @@ def _need_mmdebstrap(spec: BaseSpec) -> None:
             apt_install(["mmdebstrap"])
 
 
-def _run_mmdebstrap(command: list[str]) -> None:
+def _run_mmdebstrap(command: list[str], vendor: Vendor) -> None:
     done = subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
     )
@@ -167,7 +227,7 @@ def _run_mmdebstrap(command: list[str]) -> None:
         tail = "\n".join("    " + line for line in done.stderr.splitlines()[-10:])
         raise LabError(
             f"mmdebstrap failed with exit code {done.returncode}:\n{tail}",
-            "check that this machine reaches Debian's package mirror.",
+            f"check that this machine reaches {vendor}'s package mirror.",
         )
 
 

@@ -2,8 +2,9 @@
 
     python -m lab.rehearsal [--keep] [--hosts NAME,NAME]
 
-NAME is a host of lab/topology.py, or a base (debian-12, debian-13, el-like; where a container
-registry answers also ubuntu-22.04, ubuntu-24.04, rockylinux-9, almalinux-9).
+NAME is a host of lab/topology.py, or a base: debian-12, debian-13 or el-like; where Ubuntu's
+package archive answers also ubuntu-20.04, ubuntu-22.04 or ubuntu-24.04; where a container registry
+answers also rockylinux-9 or almalinux-9. The default is Ubuntu 24.04, else Debian 12, and el-like.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ from docker.errors import DockerException
 from rich.table import Table
 
 from lab import bundle, misp, run, verify
-from lab.bases import BASES
+from lab.bases import BASES, Bases, lookup
 from lab.console import console, heading, say, step
+from lab.engine import require
 from lab.errors import LabError
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.topology import KNOWN, REHEARSAL, HostSpec
+from lab.topology import KNOWN, MISP_DEBIAN, MISP_EL, MISP_UBUNTU, HostSpec
 
 OLD_JOBS_FROM = 101
 OLD_JOBS = 2
@@ -33,19 +35,24 @@ OLD_JOB_SECONDS = 1.5
 
 
 def specs_of(names: str | None) -> list[HostSpec]:
-    """Turn ``--hosts`` into specifications; without it, the default topology."""
+    """Turn ``--hosts`` into specifications; without it, a host of each family."""
     if names is None:
-        return list(REHEARSAL)
+        return [_ubuntu_or_debian(Bases(require())), MISP_EL]
     return [_spec_of(name.strip()) for name in names.split(",") if name.strip()]
+
+
+def _ubuntu_or_debian(bases: Bases) -> HostSpec:
+    if reason := bases.why_not(lookup(MISP_UBUNTU.base)):
+        say(f"Debian 12 instead of Ubuntu 24.04: {reason}.")
+        return MISP_DEBIAN
+    return MISP_UBUNTU
 
 
 def _spec_of(name: str) -> HostSpec:
     if name in KNOWN:
         return KNOWN[name]
     if name in BASES:
-        # The RHEL family's own PHP is too old for MISP 2.5.
-        profile = "2.4.199" if BASES[name].family == "rhel" else "2.5.1"
-        return HostSpec(f"misp-{name.replace('.', '')}", name, profile=profile)
+        return HostSpec(f"misp-{name.replace('.', '')}", name, profile=BASES[name].profile)
     raise LabError(
         f"There is no lab host {name!r}.", f"choose from: {', '.join([*KNOWN, *BASES])}."
     )

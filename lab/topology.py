@@ -65,10 +65,11 @@ MISP_EL = HostSpec(
     "misp-el", "el-like", profile="2.4.199", redis="shared", data={"selinux": "build"}
 )
 MISP_TRIXIE = HostSpec("misp-trixie", "debian-13", launcher="unit-execstop", misp_root="/opt/misp")
+MISP_UBUNTU = HostSpec("misp-ubuntu", "ubuntu-24.04")
 
-REHEARSAL: tuple[HostSpec, ...] = (MISP_DEBIAN, MISP_EL)
-"""The hosts that ``./noxw -s rehearse`` starts."""
+BOTH_FAMILIES: tuple[HostSpec, ...] = (MISP_DEBIAN, MISP_EL)
+"""A host of each family, of bases that can be had wherever Debian's packages can."""
 
 KNOWN: Mapping[str, HostSpec] = MappingProxyType(
-    {spec.name: spec for spec in (MISP_DEBIAN, MISP_EL, MISP_TRIXIE)}
+    {spec.name: spec for spec in (MISP_DEBIAN, MISP_EL, MISP_TRIXIE, MISP_UBUNTU)}
 )

@@ -54,31 +54,32 @@ def lab(request: pytest.FixtureRequest, engine: Engine) -> Iterator[Lab]:
     specs: Iterable[HostSpec] | None = getattr(request.module, "SPECS", None)
     if specs is None:
         pytest.fail(f"{request.module.__name__} uses the lab but has no SPECS.", pytrace=False)
-    with _started(request.config, specs) as started:
-        yield started
+    with started(request.config, specs) as running:
+        yield running
 
 
 @pytest.fixture
 def make_lab(request: pytest.FixtureRequest, engine: Engine) -> Iterator[LabMaker]:
     """Starts labs for one test, which are destroyed when it ends."""
     with ExitStack() as stack:
-        yield lambda specs: stack.enter_context(_started(request.config, specs))
+        yield lambda specs: stack.enter_context(started(request.config, specs))
 
 
 @contextmanager
-def _started(config: pytest.Config, specs: Iterable[HostSpec]) -> Iterator[Lab]:
+def started(config: pytest.Config, specs: Iterable[HostSpec]) -> Iterator[Lab]:
+    """Give the block a lab of SPECS; a test that fails meanwhile keeps what its hosts look like."""
     with _shown(config):
         try:
-            started = Lab.start(specs, keep=os.environ.get(KEEP_VARIABLE) == "1")
+            running = Lab.start(specs, keep=os.environ.get(KEEP_VARIABLE) == "1")
         except LabError as error:
             pytest.fail(str(error), pytrace=False)
-    _running[started.id] = started
+    _running[running.id] = running
     try:
-        yield started
+        yield running
     finally:
-        del _running[started.id]
+        del _running[running.id]
         with _shown(config):
-            started.close()
+            running.close()
 
 
 def _shown(config: pytest.Config) -> AbstractContextManager[None]:

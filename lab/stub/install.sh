@@ -77,7 +77,8 @@ make_repository() {
     printf '%s\n' /.stub-profile /app/Vendor/ '/app/composer.*' '!/app/composer.json' /app/Config/config.php \
         '/app/tmp/**' /app/Plugin/CakeResque/ /app/Plugin/DebugKit/ > "$root/.gitignore"
     chown "$web_user:$group" "$root" "$root/.gitignore"
-    as_web_user git -C "$root" init --quiet --initial-branch=main
+    as_web_user git -C "$root" init --quiet
+    as_web_user git -C "$root" symbolic-ref HEAD refs/heads/main # Ubuntu 20.04's git has no --initial-branch
     as_web_user git -C "$root" add --all
     as_web_user git -C "$root" -c user.name=stub -c user.email=stub@localhost commit --quiet -m "v$profile"
     as_web_user git -C "$root" tag "v$profile"

@@ -14,10 +14,10 @@ from lab import misp, verify
 from lab.engine import Engine
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.topology import REHEARSAL
+from lab.topology import BOTH_FAMILIES
 from lab.waiting import wait_for
 
-SPECS = REHEARSAL
+SPECS = BOTH_FAMILIES
 NAMES = [spec.name for spec in SPECS]
 
 BIG, QUIT = 5001, 6001  # numbers of jobs

@@ -1,4 +1,7 @@
-"""The whole story on each family and stub profile: dry run, run, run again, reboot."""
+"""The whole story on each system and stub profile: dry run, run, run again, reboot.
+
+The lab has the hosts that the chosen tests name: `-k misp-ubuntu` starts one.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,56 @@ import pytest
 import testinfra
 
 from lab import misp, run, verify
+from lab.bases import Bases, lookup
+from lab.engine import Engine
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.topology import MISP_DEBIAN, MISP_EL, MISP_TRIXIE, QUEUES
+from lab.topology import MISP_DEBIAN, MISP_EL, MISP_TRIXIE, MISP_UBUNTU, QUEUES, HostSpec
 from lab.waiting import wait_for
 from tests.e2e import observe, secrecy
+from tests.labs import started
 
-SPECS = (MISP_DEBIAN, MISP_EL, MISP_TRIXIE)
+MISP_JAMMY = HostSpec("misp-jammy", "ubuntu-22.04", launcher="unit-execstop")
+MISP_FOCAL = HostSpec("misp-focal", "ubuntu-20.04", profile="2.4.199")  # its PHP is 7.4
+OLDER_UBUNTUS = (MISP_JAMMY, MISP_FOCAL)
+SPECS = (MISP_DEBIAN, MISP_EL, MISP_TRIXIE, MISP_UBUNTU, *OLDER_UBUNTUS)
+MAY_BE_MISSING = (MISP_UBUNTU, *OLDER_UBUNTUS)
 OLD_JOBS_FROM = 101
-HOSTS = pytest.mark.parametrize("name", [spec.name for spec in SPECS])
+HOSTS = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(spec.name, marks=pytest.mark.resilience if spec in OLDER_UBUNTUS else ())
+        for spec in SPECS
+    ],
+)
+
+
+@pytest.fixture(scope="module")
+def missing(engine: Engine) -> dict[str, str]:
+    """Why a host cannot be had here, by its name."""
+    bases = Bases(engine)
+    reasons = {spec.name: bases.why_not(lookup(spec.base)) for spec in MAY_BE_MISSING}
+    return {name: f"no {name}: {reason}" for name, reason in reasons.items() if reason}
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, engine: Engine, missing: dict[str, str]) -> Iterator[Lab]:
+    chosen = {
+        str(item.callspec.params["name"])
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and item.module is request.module
+    }
+    specs = [spec for spec in SPECS if spec.name in chosen - missing.keys()]
+    if not specs:
+        pytest.skip("; ".join(missing[name] for name in sorted(chosen)))
+    with started(request.config, specs) as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def _skip_a_missing_host(missing: dict[str, str], name: str) -> None:
+    if reason := missing.get(name):
+        pytest.skip(reason)
 
 
 @dataclass
@@ -187,10 +231,11 @@ def test_twenty_one_named_workers_run_as_testinfra_sees_them(story: Story, name:
     }
 
 
-def test_the_el_like_host_built_the_selinux_module(story: Story) -> None:
-    built = story.lab[MISP_EL.name].exec(f"cat {observe.MIGRATION_STATE}/selinux-module").stdout
+@pytest.mark.parametrize("name", [MISP_EL.name])
+def test_the_el_like_host_built_the_selinux_module(story: Story, name: str) -> None:
+    built = story.lab[name].exec(f"cat {observe.MIGRATION_STATE}/selinux-module").stdout
     assert len(built.strip()) == 64
-    assert any("misp-workers-httpd.pp" in line for line in story.arguments[MISP_EL.name])
+    assert any("misp-workers-httpd.pp" in line for line in story.arguments[name])
 
 
 @HOSTS

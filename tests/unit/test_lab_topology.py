@@ -7,13 +7,13 @@ import pytest
 from lab.errors import LabError
 from lab.lab import Lab, _free_ports
 from lab.rehearsal import specs_of
-from lab.topology import KNOWN, MISP_TRIXIE, REHEARSAL, HostSpec
+from lab.topology import BOTH_FAMILIES, KNOWN, MISP_TRIXIE, HostSpec
 
 
 def test_the_rehearsal_covers_both_families_both_profiles_and_both_redis() -> None:
-    assert {spec.family for spec in REHEARSAL} == {"debian", "rhel"}
-    assert {spec.profile for spec in REHEARSAL} == {"2.5.1", "2.4.199"}
-    assert {spec.redis for spec in REHEARSAL} == {"local", "shared"}
+    assert {spec.family for spec in BOTH_FAMILIES} == {"debian", "rhel"}
+    assert {spec.profile for spec in BOTH_FAMILIES} == {"2.5.1", "2.4.199"}
+    assert {spec.redis for spec in BOTH_FAMILIES} == {"local", "shared"}
 
 
 def test_the_third_host_has_another_root_and_launcher() -> None:
@@ -22,13 +22,13 @@ def test_the_third_host_has_another_root_and_launcher() -> None:
 
 
 def test_hosts_are_chosen_by_name_or_by_base() -> None:
-    assert specs_of(None) == list(REHEARSAL)
     assert specs_of("misp-el, debian-13") == [
         KNOWN["misp-el"],
         HostSpec("misp-debian-13", "debian-13"),
     ]
     assert specs_of("ubuntu-24.04")[0].name == "misp-ubuntu-2404"
     assert specs_of("rockylinux-9")[0].profile == "2.4.199"
+    assert specs_of("ubuntu-20.04")[0].profile == "2.4.199"  # its PHP is 7.4
 
 
 def test_an_unknown_host_is_refused_with_the_known_ones() -> None:

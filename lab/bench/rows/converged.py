@@ -14,7 +14,7 @@ from lab.bench.measure import Figure, Sample, Section, ratio, rotated, seconds, 
 from lab.bench.rows.first import BASES
 from lab.console import step
 from lab.hosts import LabHost
-from lab.topology import QUEUES, REHEARSAL, HostSpec
+from lab.topology import BOTH_FAMILIES, QUEUES, HostSpec
 
 RUN, DRY, ANSIBLE, FLOOR = "deploy", "dry run", "ansible", "floor"
 MOST_OF = {ANSIBLE: 0.2, FLOOR: 3.0}
@@ -37,7 +37,7 @@ Times = dict[str, dict[str, list[Sample]]]
 def measured(pairs: int) -> Section:
     """Measure one host of each family, and both at once."""
     counted = []
-    with deploy.converged(REHEARSAL) as lab, tempfile.TemporaryDirectory() as folder:
+    with deploy.converged(BOTH_FAMILIES) as lab, tempfile.TemporaryDirectory() as folder:
         every = list(lab)
         peers.fetch_packages(every)
         playbook = peers.Playbook(every, Path(folder))

@@ -19,8 +19,17 @@ systemctl enable --quiet ssh.service
 useradd --create-home --shell /bin/bash deploy
 install -d -m 0755 /etc/ssl/misp
 install -d -o deploy -g deploy -m 0700 /home/deploy/.ssh
+if [ -e /etc/legal ]; then
+  # An account's first login shows it on Ubuntu, which is noted in the home. This one has logged in before.
+  install -d -o deploy -g deploy -m 0700 /home/deploy/.cache
+  install -o deploy -g deploy -m 0644 /dev/null /home/deploy/.cache/motd.legal-displayed
+fi
 chmod 0440 /etc/sudoers.d/deploy
 rm -f /etc/ssh/ssh_host_*
+
+case $(composer --version --no-ansi 2>/dev/null) in
+  "Composer 1"* | "Composer version 1"*) sh "$(dirname "$0")/composer2.sh" ;;
+esac
 
 php=$(php -r 'echo PHP_MAJOR_VERSION, ".", PHP_MINOR_VERSION;')
 # As on a tuned production server: PHP-FPM never looks at a file again until it is reloaded.
