@@ -23,6 +23,7 @@ _VIEW_REMEDY = (
 
 def of(target: Target, seen: SeenForStatus, rest_faults: Sequence[str] = ()) -> Iterator[str]:
     """Return the faults of this host; `rest_faults` are those that MISP's web tier shows."""
+    seen = old_workers.without_programs(seen)
     for check in _CHECKS:
         yield from check(target, seen)
     yield from _view(target, seen, rest_faults)
@@ -37,6 +38,7 @@ def shows_in_view(seen: SeenForStatus) -> bool:
 
 def described(target: Target, seen: SeenForStatus) -> Iterator[str]:
     """Return what there is, right or wrong."""
+    seen = old_workers.without_programs(seen)
     version = parse.dotted(target.version) if any(target.version) else "unknown"
     yield f"MISP {version}, new backend {'on' if seen.settings.is_on else 'off'}"
     group = parse.group_workers(seen.supervisor.workers).values()
@@ -247,6 +249,9 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if back or (alive and not programs):
         what = f"{alive} old worker process(es) run" if alive else "the old workers are stopped"
         how = f", and {', '.join(back)} can start them again" if back else ""
+        where = " and ".join(origin.words for origin in old.origins)
+        if alive and not back and old.is_taken_out:
+            how = f" again, started in {where}: look what has started them there and take it out"
         yield f"{what}{how}: run deploy.py again, which drains and retires them"
         yield from _stuck(seen)
     elif not alive and (left := backend.waits):

@@ -137,16 +137,16 @@ class _Looker:
         return moves.old_state(self.misp, [one.pid for one in self.old_workers().processes])
 
     def old_workers(self) -> OldWorkers:
-        from tasks.host import launchers, old_workers, supervisor_access
+        from tasks.host import launchers, old_units, old_workers, supervisor_access
 
         if self._old_workers is None:
             if self.misp is None:
-                return OldWorkers([], [], [], [], [], False, [])
-            found = launchers.found(self.site, self.misp.user)
-            programs_ = supervisor_access.files_now(self.site).old_programs(
-                old_workers.roots(self.site)
-            )
-            self._old_workers = old_workers.look(self.site, self.misp.user, found, programs_)
+                return OldWorkers([], [], [], [], [], False, [], [], {})
+            site, user = self.site, self.misp.user
+            units = old_units.found(site, user)
+            found = launchers.found(site, user, units)
+            programs_ = supervisor_access.files_now(site).old_programs(old_units.roots(site))
+            self._old_workers = old_workers.look(site, user, units, found, programs_)
         return self._old_workers
 
     def packages(self) -> Any:

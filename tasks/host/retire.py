@@ -10,7 +10,7 @@ The order of things is retirement.py's.
 import signal
 from typing import Dict, List, Set
 
-from tasks.host import launchers, moves, old_workers, originals, retirement, systemd
+from tasks.host import launchers, moves, old_units, old_workers, originals, retirement, systemd
 from tasks.host.clock import Clock
 from tasks.host.errors import HostError, RefusedError
 from tasks.host.misp import Misp
@@ -57,7 +57,7 @@ class _Workers(retirement.OldWorkers):
     def __init__(self, site: Site, user: WebUser) -> None:
         self.site = site
         self.user = user
-        self._units = systemd.show(old_workers.unit_names(site))
+        self._units = systemd.show(old_units.names(site))
         self._in_use = [unit for unit in self._units if _is_in_use(unit)]
         self._told: Set[int] = set()
 
@@ -128,17 +128,23 @@ def _check(site: Site, user: WebUser) -> None:
             "root runs old workers (%s), and MISP's code must not have root's rights: end them "
             "(kill -QUIT, which waits for their jobs), and run again" % _numbers(roots)
         )
-    strangers = _strangers(workers, old_workers.unit_names(site))
+    strangers = _strangers(workers, old_units.names(site))
     for unit in sorted(strangers):
         raise RefusedError(
             "%s also runs PHP processes that are no workers as CakeResque starts them (php "
             "./bin/resque): %s. They would live on, so nothing was stopped: see what they are, end "
             "them, and run again" % (unit, _numbers(strangers[unit]))
         )
-    for unfit in old_workers.unfit_units(site):
+    units = old_units.found(site, user)
+    for one in old_units.unread(units):
         raise RefusedError(
             "the old workers' unit %s is in a file that root does not trust (%s): put a copy of it "
-            "in /etc/systemd/system in its place, and run again" % unfit
+            "in /etc/systemd/system in its place, and run again" % (one.path, one.unfit)
+        )
+    for one in old_units.unfit(units):
+        raise RefusedError(
+            "the unit %s may also start the old workers (%s): name it with legacy_service, or take "
+            "that out by hand, and run again" % (one.path, one.unfit)
         )
     launchers.check(site, user)
 
@@ -211,7 +217,7 @@ def start_old_workers(site: Site, user: WebUser) -> None:
         HostError: a unit could not be started, or a queue has no old worker that had one.
         DrainLimitError: an old worker has to start anew, and its job runs for too long.
     """
-    _let_go(systemd.show(old_workers.unit_names(site)))
+    _let_go(systemd.show(old_units.names(site)))
     recorded = [unit for unit in originals.units(site) if unit.name != site.unit]
     for text in originals.launchers(site):
         if text.startswith(_LINK):

@@ -80,6 +80,16 @@ AFTER: list[tuple[CHANGES, str]] = [
         "1 old worker process(es) run: run deploy.py again",
     ),
     (
+        {
+            "old_workers": {
+                "processes": [parts.OldWorker(7, 1, ["*"], 33)],
+                "is_taken_out": True,
+                "origins": [parts.Origin("cron.service", "", "", "", "")],
+            }
+        },
+        "1 old worker process(es) run again, started in cron.service: look what has started them",
+    ),
+    (
         {"old_workers": {"units": [OLD_UNIT._replace(active="inactive")]}},
         "the old workers are stopped, and misp-workers.service can start them again",
     ),
