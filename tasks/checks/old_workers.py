@@ -30,35 +30,41 @@ def programs(target: Target, seen: Seen) -> Iterator[str]:
     One sentence for each, with everything that there is to do. A restart of supervisord would cut
     their jobs, and what it has started is not told from what it will start again.
     """
-    old = seen.old_workers
+    old, unit = seen.old_workers, _supervisor_unit(target)
     for name, file in _old_programs(seen):
         yield (
             f"supervisord's program {name} in {file} runs the old workers: while no job runs, take "
-            f"[program:{name}] out of that file and run `supervisorctl update`. {_by_hand(target)}"
+            f"[program:{name}] out of that file and run `supervisorctl update`. "
+            f"{_start_by_hand(target)}"
         )
-    unit = _supervisor_unit(target)
     if unit in old.started_in and not old.programs:
         yield (
             f"old workers run in {unit}, where a program of supervisord's has started them: run "
             "`supervisorctl update`, so that it forgets a program that is in no file any more. "
-            f"{_by_hand(target)}"
+            f"{_start_by_hand(target)}. If one stays there, end it by kill -QUIT ({_pids(seen)})"
         )
     for origin in old.origins:
         if origin.supervisord and origin.unit != unit:
             yield (
                 f"another supervisord ({origin.supervisord}) runs old workers, in {origin.words}: "
                 "while no job runs, take their program out of its files and run `supervisorctl "
-                f"update` with -c and its main file. {_by_hand(target)}"
+                f"update` with -c and its main file. {_start_by_hand(target)}"
             )
 
 
-def _by_hand(target: Target) -> str:
+def _start_by_hand(target: Target) -> str:
     user, root = target.web_user or "the web user", target.settings.misp_root
     return (
-        "End those that live on, which waits for their jobs (`pkill -QUIT -u "
-        f"{user} -f 'php ./bin/resque'`), start them by `su -s /bin/bash {user} -c 'bash {root}"
-        "/app/Console/worker/start.sh'`, and run again"
+        f"Then start them by `su -s /bin/bash {user} -c 'bash {root}/app/Console/worker/start.sh'`"
+        ", which first has those that live on end after their jobs, and run again"
     )
+
+
+def _pids(seen: Seen) -> str:
+    """Return the workers' PIDs, without the forks that run a job and end with it."""
+    processes = seen.old_workers.processes
+    pids = {one.pid for one in processes}
+    return _numbers([one.pid for one in processes if one.parent not in pids])
 
 
 def without_programs(seen: SeenType) -> SeenType:
@@ -151,7 +157,7 @@ def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             yield (
                 f"old workers run in {origin.words}, which this deploy leaves alone: as "
                 f"{origin.user}, run `systemctl --user disable --now {origin.unit}` while no job "
-                f"runs, and the same with a timer of its. {_by_hand(target)}"
+                f"runs, and the same with a timer of its. {_start_by_hand(target)}"
             )
 
 

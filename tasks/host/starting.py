@@ -33,6 +33,7 @@ _SET = re.compile(
 )
 _CHANGE = re.compile(r"(?:^|[\s;&|])cd[ \t]+([^\s;&|]+)")
 _USE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
+_SHELL = r"(?:\b(?:ba|da|k)?sh(?:[ \t]+-\w+)*|(?:^|[\s;&|(])\.|\bsource)"
 _ON_PATH = ("/usr/local/sbin/", "/usr/local/bin/")  # where a script of the host's own would be
 _KERNELS = ("/dev/", "/proc/", "/sys/")  # to open a device may already do something
 _SCRIPT = 1 << 16  # bytes; a script that starts something is smaller
@@ -70,7 +71,7 @@ class Starting:
         self._but = set(but)
         names = [re.escape(_short(one)) for one in units]
         self._unit = re.compile(_UNIT % "|".join(names)) if names else None
-        self._scripts: Dict[str, Optional[How]] = {}
+        self._scripts: Dict[Tuple[str, bool], Optional[How]] = {}
 
     def by(self, line: str, folder: str = "") -> Optional[How]:
         """How a command starts them; `None`: it does not.
@@ -107,14 +108,17 @@ class Starting:
         for path in list(_scripts(line))[:_PATHS]:
             if path in self._but:
                 continue
-            if path not in self._scripts:
-                self._scripts[path] = self._by_script(path)
-            if self._scripts[path]:
-                return self._scripts[path]
+            key = (path, _is_given_to_a_shell(path, line))
+            if key not in self._scripts:
+                self._scripts[key] = self._by_script(*key)
+            if self._scripts[key]:
+                return self._scripts[key]
         return None
 
-    def _by_script(self, path: str) -> Optional[How]:
+    def _by_script(self, path: str, is_for_a_shell: bool) -> Optional[How]:
         text, why = self._text(path)
+        if not (is_for_a_shell or text.startswith("#!")):
+            return None  # a file of another kind, as one of supervisord's
         hows = [self._inside(line) for line in lines_of(text)]
         reasons = [how.unfit for how in hows if how]
         if not reasons:
@@ -182,6 +186,11 @@ def _code(line: str) -> str:
 
 def _short(unit: str) -> str:
     return unit[: -len(".service")] if unit.endswith(".service") else unit
+
+
+def _is_given_to_a_shell(path: str, line: str) -> bool:
+    """Whether a shell reads it, though it may not begin as a script does."""
+    return bool(re.search(_SHELL + r"[ \t]+[\"']?" + re.escape(path), line))
 
 
 def _scripts(line: str) -> Iterator[str]:

@@ -171,7 +171,7 @@ OLD: list[tuple[CHANGES, str]] = [
                 "workers": [hosts.worker("misp-workers")._replace(user="root")],
             },
         },
-        "take [program:misp-workers] out of that file and run `supervisorctl update`. End those",
+        "take [program:misp-workers] out of that file and run `supervisorctl update`. Then start",
     ),
     (
         {

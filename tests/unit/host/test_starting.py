@@ -68,10 +68,29 @@ def test_a_script_without_a_path_is_one_of_the_hosts_own(
 
 def test_a_script_for_two_misps_is_for_the_operator(one: Starting, tmp_path: Path) -> None:
     both = tmp_path / "both"
-    both.write_text(f"bash {START}; bash /srv/misp2/app/Console/worker/start.sh\n")
+    both.write_text(f"#!/bin/sh\nbash {START}; bash /srv/misp2/app/Console/worker/start.sh\n")
     how = one.by(f"root {both}")
     assert how is not None
     assert how.unfit == f"{both}: a line there also starts those of /srv/misp2"
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("bash {}", True),
+        ("/bin/sh -ex '{}'", True),
+        (". {}", True),
+        ("source {} && x", True),
+        ("supervisord -c {}", False),
+        ("{}", False),
+    ],
+)
+def test_a_file_that_no_shell_reads_is_no_script(
+    one: Starting, tmp_path: Path, line: str, is_found: bool
+) -> None:
+    file = tmp_path / "s.conf"
+    file.write_text(f"[program:x]\ncommand = {START}\n")
+    assert (one.by(line.format(file)) is not None) == is_found
 
 
 def test_variables_and_folders_of_a_script_are_followed() -> None:
