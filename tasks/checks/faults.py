@@ -249,10 +249,12 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if back or (alive and not programs):
         what = f"{alive} old worker process(es) run" if alive else "the old workers are stopped"
         how = f", and {', '.join(back)} can start them again" if back else ""
-        where = " and ".join(origin.words for origin in old.origins)
+        again = ""
         if alive and not back and old.is_taken_out:
-            how = f" again, started in {where}: look what has started them there and take it out"
-        yield f"{what}{how}: run deploy.py again, which drains and retires them"
+            where = " and ".join(origin.words for origin in old.origins)
+            how = f" again, in {where}"
+            again = ". If they come back once more, look what starts them there and take it out"
+        yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
         yield from _stuck(seen)
     elif not alive and (left := backend.waits):
         yield (

@@ -55,8 +55,7 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
             f"{unit} starts the old workers, by {via}: the deploy stops and disables it, with "
             "whatever else it does, when it retires them, and rollback.py brings it back"
         )
-    is_started = any(unit.is_there for unit in old.units) or old.launchers or old.is_taken_out
-    if not old.processes or is_started or old.programs:
+    if not old.processes or old.launchers or old.is_taken_out or old.programs:
         return
     if starters := [one.words for one in old.origins if one.unit in _STARTERS]:
         yield (
@@ -64,7 +63,7 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
             "reads: look what has started them there and take it out, so that they do not come "
             "back. After a rollback app/Console/worker/start.sh starts them"
         )
-    else:
+    elif not any(unit.is_there for unit in old.units):
         yield (
             "as far as this deploy sees, nothing starts the old workers at boot, so somebody "
             "started them by hand: after a rollback app/Console/worker/start.sh starts them"

@@ -5,6 +5,7 @@ directory and, for its queues, by its environment. A process of any other user n
 whatever it looks like.
 """
 
+import os
 from typing import Iterable, List, Set
 
 from tasks.host import gate, old_units, originals, origins, programs, systemd
@@ -57,6 +58,16 @@ def look(
 def processes(site: Site, user: WebUser) -> List[Process]:
     """The old workers of this MISP, with the forks that run a job."""
     return _of_this_misp(site, _resque(user, Table()))
+
+
+def coming(site: Site, user: WebUser) -> List[Process]:
+    """The scripts of MISP's that start workers just now, one after the other."""
+    found = [one for one in Table().of_users(user.uid, 0) if any(map(_is_start, one.argv[:3]))]
+    return _of_this_misp(site, found)
+
+
+def _is_start(word: str) -> bool:
+    return os.path.basename(word) in ("start.sh", "start_dynamic.sh")
 
 
 def hidden(user: WebUser) -> List[int]:

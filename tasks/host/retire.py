@@ -84,7 +84,9 @@ class _Workers(retirement.OldWorkers):
         forks = old_workers.jobs(left)
         new = [one for one in left if one.pid not in self._told and one.pid not in forks]
         self._told.update(old_workers.send(self.user, new, signal.SIGQUIT))
-        return [_described(one) for one in left]
+        # What has begun before the launchers were taken out brings workers after that.
+        coming = old_workers.coming(self.site, self.user)
+        return [_described(one) for one in left] + ["%d (starts some)" % one.pid for one in coming]
 
     def start_anew(self) -> None:
         """Start all of them, after those that live have finished their jobs."""

@@ -87,7 +87,7 @@ AFTER: list[tuple[CHANGES, str]] = [
                 "origins": [parts.Origin("cron.service", "", "", "", "")],
             }
         },
-        "1 old worker process(es) run again, started in cron.service: look what has started them",
+        "1 old worker process(es) run again, in cron.service: run deploy.py again, which drains",
     ),
     (
         {"old_workers": {"units": [OLD_UNIT._replace(active="inactive")]}},

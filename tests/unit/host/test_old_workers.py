@@ -118,6 +118,15 @@ def test_workers_are_signalled_and_their_jobs_are_not(proc: Proc, sent: list[lis
     assert sent == [[11, 13]]
 
 
+def test_a_script_that_starts_workers_just_now_is_seen(proc: Proc) -> None:
+    folder = f"{old_side.ROOT}/app/Console/worker"
+    proc.add(20, ("bash", f"{folder}/start.sh"), cwd=folder)
+    proc.add(21, ("/bin/bash", "./start.sh"), cwd="/srv/misp2/app/Console/worker")
+    proc.add(22, ("bash", f"{folder}/start.sh"), cwd=folder, uid=NOBODY)
+    proc.add(23, ("vim", f"{folder}/start.sh.old"), cwd=folder)
+    assert [one.pid for one in old_workers.coming(SITE, WEB)] == [20]
+
+
 def test_a_look_has_all_of_it(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> None:
     unit = Unit("w.service", "active", "enabled", 0, True)
     monkeypatch.setattr(systemd, "show", lambda names: [unit] if names == ["w.service"] else [])

@@ -54,6 +54,7 @@ class Host:
         self.unfit: list[Launcher] = []
         self.link = ""
         self.in_a_job = False
+        self.coming: list[Any] = []  # scripts that start workers still, look by look
         self.newcomers: list[Any] = []  # that appear while the first ones leave
         self.is_dead = False  # no worker comes up again
         self.come_up = ["default"]  # the queues that a start brings workers for, the first time
@@ -82,6 +83,7 @@ class Host:
         patch.setattr(old_workers, "hidden", lambda _: self.hidden)
         patch.setattr(old_workers, "processes", lambda *_: self.workers)
         patch.setattr(old_workers, "jobs", lambda _: {12})
+        patch.setattr(old_workers, "coming", lambda *_: [self.coming.pop()] if self.coming else [])
         patch.setattr(old_workers, "send", self.send)
         patch.setattr(old_workers, "start_by_hand", self._event("by hand", starts=True))
         patch.setattr(launchers, "found", lambda *_: self.launchers)
@@ -215,6 +217,16 @@ def test_what_would_have_to_be_taken_out_by_hand_stops_it(host: Host) -> None:
     with pytest.raises(RefusedError, match=r"unit b\.service .*\(/opt is others'\).*legacy_serv"):
         host.retire()
     assert host.events == []
+
+
+def test_a_script_that_starts_workers_still_is_waited_for(host: Host) -> None:
+    host.coming = [host.process(51)] * 3
+    host.workers = []
+    host.retire()
+    assert host.coming == []
+    host.coming = [host.process(51)] * 1000
+    with pytest.raises(DrainLimitError, match=r"old workers still run: 51 \(starts some\)"):
+        host.retire()
 
 
 def test_a_worker_that_appears_meanwhile_is_told_to_leave_as_well(host: Host) -> None:
