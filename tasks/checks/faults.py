@@ -250,10 +250,9 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
         what = f"{alive} old worker process(es) run" if alive else "the old workers are stopped"
         how = f", and {', '.join(back)} can start them again" if back else ""
         again = ""
-        if alive and not back and old.is_taken_out:
-            where = " and ".join(origin.words for origin in old.origins)
-            how = f" again, in {where}"
-            again = ". If they come back once more, look what starts them there and take it out"
+        if alive and not back and (where := " and ".join(one.words for one in old.origins)):
+            how = f", in {where}"
+            again = f". If they come back, look what starts them in {where} and take it out"
         yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
         yield from _stuck(seen)
     elif not alive and (left := backend.waits):

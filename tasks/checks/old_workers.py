@@ -155,9 +155,10 @@ def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     for origin in seen.old_workers.origins:
         if origin.user and origin.unit.endswith(".service"):
             yield (
-                f"old workers run in {origin.words}, which this deploy leaves alone: as "
-                f"{origin.user}, run `systemctl --user disable --now {origin.unit}` while no job "
-                f"runs, and the same with a timer of its. {_start_by_hand(target)}"
+                f"old workers run in {origin.words}, which this deploy leaves alone: while no job "
+                f"runs, run `su -s /bin/sh {origin.user} -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) "
+                f"systemctl --user disable --now {origin.unit}'`, and the same for a timer of its. "
+                f"{_start_by_hand(target)}"
             )
 
 

@@ -34,7 +34,7 @@ def _origin(worker: Process, known: Set[int], table: Table) -> Origin:
         unit,
         user,
         service,
-        _ODD.sub("?", above[0].name) if above else "",
+        _ODD.sub("?", above[0].name) if above and above[0].name != "systemd" else "",
         _described(supervisord) if supervisord else "",
     )
 

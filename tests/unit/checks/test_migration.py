@@ -157,7 +157,7 @@ OLD: list[tuple[CHANGES, str]] = [
                 "origins": [parts.Origin("misp.service", "www-data", "", "", "")],
             }
         },
-        "www-data, run `systemctl --user disable --now misp.service` while no job runs",
+        "systemctl --user disable --now misp.service'`, and the same for a timer of its. Then",
     ),
     (  # supervisord's program, in the file and with the name of our own group
         {

@@ -48,7 +48,8 @@ def test_a_session_says_who_opened_it(proc: Proc, tmp_path: Path) -> None:
 
 
 def test_a_unit_of_a_users_own_systemd_is_told_from_the_systems(proc: Proc) -> None:
-    proc.add(11)
+    proc.add(10, ("/usr/lib/systemd/systemd", "--user"), name="systemd")
+    proc.add(11, parent=10)
     in_group(proc, 11, "/user.slice/user-0.slice/user@0.service/app.slice/misp.service")
     (one,) = of(proc, 11)
     assert one == Origin("misp.service", "root", "", "", "")
