@@ -13,7 +13,7 @@ from tasks.host import files, programs, systemd
 from tasks.host.files import FileError
 from tasks.host.parts import Launcher
 from tasks.host.site import Site
-from tasks.host.starting import How, Starting
+from tasks.host.starting import CONTROL, How, Starting
 from tasks.host.web_user import WebUser
 
 # All folders that systemd reads units from (systemd.unit(5)); the generators' hold what was made
@@ -64,7 +64,7 @@ def found(site: Site, user: Optional[WebUser] = None) -> List[OldUnit]:
     names = [name for name, one in units.items() if not one.unfit] + named
     if names:
         again = Starting(roots(site), None, names, but=_OTHERS)
-        for one in _that_start(texts, again, by_scripts=False):
+        for one in _that_start([one for one in texts if CONTROL.search(one.text)], again):
             units.setdefault(one.name, one)
     # The operator's word on a unit is enough.
     return sorted(one._replace(unfit="") if one.name in named else one for one in units.values())
@@ -141,12 +141,10 @@ def _init_scripts() -> Iterator[_Text]:
             yield _Text(name, "ExecStart=%s start" % path, "")
 
 
-def _that_start(
-    texts: List[_Text], starting: Starting, by_scripts: bool = True
-) -> Iterator[OldUnit]:
+def _that_start(texts: List[_Text], starting: Starting) -> Iterator[OldUnit]:
     for one in texts:
         how = _how(one.text, starting)
-        if how is None or (how.via.startswith("/") and not by_scripts):
+        if how is None:
             continue
         if how.unfit and not how.via:
             continue  # a command of MISP's for which nothing says of which MISP it is

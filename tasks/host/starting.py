@@ -18,11 +18,12 @@ from tasks.host.web_user import WebUser
 COMMAND = re.compile(
     r"worker/start(_dynamic)?\.sh|CakeResque[ \t]+((re)?start|load)|php\S*[ \t]+\S*bin/resque"
 )
+_HINT = re.compile(r"start(_dynamic)?\.sh|CakeResque|bin/resque")
 _LOOKS = re.compile(r"\b(?:p?grep|p?kill|killall)\b[^|;&]*")  # for processes, and starts none
 _BESIDE = re.compile(r"(?:^|[\s;&|\"'/])start(?:_dynamic)?\.sh\b")  # after `cd app/Console/worker`
 _FOLDER = "app/Console/worker"
 _MISP = re.compile(r"(/[^\s\"'`;|&<>()=:]*?)/app(?=[/\s\"';&|])")
-_CONTROL = re.compile(r"\b(systemctl|service|invoke-rc\.d|init\.d)\b")
+CONTROL = re.compile(r"\b(systemctl|service|invoke-rc\.d|init\.d)\b")
 # `try-restart` and `condrestart` start nothing that was stopped.
 _VERB = re.compile(r"(?<![\w.-])((re)?start|reload-or-restart|enable|force-reload)(?![\w.-])")
 _UNIT = r"(?:(?<![\w.@/-])|(?<=init\.d/))(%s)(?:\.service)?(?![\w@/.-])"
@@ -100,7 +101,7 @@ class Starting:
 
     def _by_unit(self, line: str) -> Optional[How]:
         found = self._unit.search(line) if self._unit else None
-        if not (found and _CONTROL.search(line) and _VERB.search(line)):
+        if not (found and CONTROL.search(line) and _VERB.search(line)):
             return None
         return How(found.group(1), "")
 
@@ -119,6 +120,8 @@ class Starting:
         text, why = self._text(path)
         if not (is_for_a_shell or text.startswith("#!")):
             return None  # a file of another kind, as one of supervisord's
+        if not (_HINT.search(text) or (self._unit and self._unit.search(text))):
+            return None  # most of a system's scripts: no use to look at each line
         hows = [self._inside(line) for line in lines_of(text)]
         reasons = [how.unfit for how in hows if how]
         if not reasons:
@@ -140,7 +143,8 @@ class Starting:
             return self._as_web_user(path), str(error)
         try:
             found = os.lstat(real)
-            text = _decoded(files.read(real, _SCRIPT) or b"")
+            is_small = found.st_size <= _SCRIPT  # programs are not
+            text = _decoded(files.read(real, _SCRIPT) or b"") if is_small else ""
         except (FileError, OSError):
             return "", ""
         is_roots = found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)

@@ -46,7 +46,7 @@ su -s /bin/bash apache -c "$MISP/app/Console/worker/start.sh"
 """
 WATCH = "/etc/cron.d/misp-watch"
 WATCHES = f"* * * * * root pgrep -u apache -f bin/resque >/dev/null || {WRAPPER}\n"
-INIT = "old-misp"  # a script of SysV's init, which has not run since the host's start
+INIT = "old-misp"  # a script of SysV's init; rc.local starts workers, too
 INIT_SCRIPT = """#!/bin/sh
 ### BEGIN INIT INFO
 # Provides:          old-misp
@@ -75,7 +75,7 @@ def story(lab: Lab) -> Iterator[Story]:
     lab[CRON.name].put(WATCH, WATCHES)
     lab[RC_LOCAL.name].put(f"/etc/init.d/{INIT}", INIT_SCRIPT)
     lab[RC_LOCAL.name].exec(f"chmod 755 /etc/init.d/{INIT} && update-rc.d {INIT} defaults")
-    lab[RC_LOCAL.name].exec("systemctl daemon-reload")
+    lab[RC_LOCAL.name].exec(f"systemctl daemon-reload && systemctl start {INIT}")
     with secrecy.kept(lab):
         yield round_trip.live(lab)
 
@@ -142,7 +142,7 @@ def test_old_workers_that_are_a_program_of_supervisords_are_refused(story: Story
     lab, host, file = story.lab, story.lab[BARE.name], f"{INCLUDES}/misp-workers.conf"
     host.put(file, PROGRAM)
     host.exec("systemctl start supervisor && supervisorctl update")
-    wait_for(lambda: _in_supervisord(host), 20, "the old workers")
+    wait_for(lambda: _has_ended(host), 30, "the program, which leaves the old workers")
     before = observe.snapshot(host)
     refused = run.apply(lab, *round_trip.CONSENT, "--limit", host.name)
     assert refused.exit_code == 1
@@ -158,6 +158,10 @@ def test_what_that_sentence_says_is_enough(story: Story) -> None:
     host.exec(["su", "-s", "/bin/bash", "www-data", "-c", start])
     wait_for(lambda: not _in_supervisord(host), 30, "the workers of the program to end")
     assert run.plan(lab, *round_trip.CONSENT, "--limit", host.name).ok
+
+
+def _has_ended(host: LabHost) -> bool:
+    return "EXITED" in host.exec("supervisorctl status", check=False).stdout
 
 
 def _in_supervisord(host: LabHost) -> bool:
