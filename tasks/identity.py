@@ -64,6 +64,7 @@ def with_answers(target: Target, seen: Seen) -> Target:
         web_user=seen.tree.web_user,
         web_group=seen.tree.web_group,
         composer=seen.tree.composer,
+        supervisor=seen.supervisor.identity,
         version=seen.tree.version,
         redis=seen.settings.wanted,
         database_mode=seen.settings.is_in_database,

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks import render
 from tasks.host.parts import Place
-from tasks.host.site import Desired, Site
+from tasks.host.site import Desired, Site, SupervisorIdentity
 from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
@@ -29,6 +29,7 @@ class Target:
     web_user: str = ""
     web_group: str = ""
     composer: str = ""
+    supervisor: SupervisorIdentity | None = None  # none: the platform's, as far as is known
     version: tuple[int, int, int] = (0, 0, 0)
     rpc_port: int = 9001
     rpc_user: str = "supervisor"
@@ -47,7 +48,7 @@ class Target:
     def site(self) -> Site:
         """What every host function is told."""
         settings, system = self.settings, self.platform
-        return Site(
+        site = Site(
             misp_root=settings.misp_root,
             web_user=settings.misp_web_user or "",
             legacy_service=settings.legacy_service or "",
@@ -66,6 +67,7 @@ class Target:
             is_on=self.is_on,
             packages=" ".join((system.supervisor_package, *system.selinux_packages)),
         )
+        return site.with_supervisor(self.supervisor) if self.supervisor else site
 
     def desired(self) -> Desired:
         """What the operator said of Redis and the RPC's password, in clear: for a call only."""

@@ -12,6 +12,7 @@ from typing import Any
 from tasks import render
 from tasks.checks.seen import AnySeen
 from tasks.host import boot, parts
+from tasks.host.site import SupervisorIdentity
 from tasks.platforms import detect
 from tasks.settings import DEFAULT_WORKERS, Secrets, from_host_data
 from tasks.target import Target
@@ -111,6 +112,18 @@ def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
     return changed({**_host(user), **_old_backend(), **_nothing_new(family)}, changes)
 
 
+def supervisor_identity(family: str) -> SupervisorIdentity:
+    """The supervisord that the family's package brings."""
+    system = detect(dict(line.replace('"', "").split("=", 1) for line in OS_RELEASE[family]))
+    return SupervisorIdentity(
+        supervisor_unit=system.supervisor_unit,
+        supervisor_program="/usr/bin/supervisord",
+        supervisor_conf=system.supervisor_conf,
+        include_dir=system.supervisor_include_dir,
+        include_suffix=system.supervisor_include_suffix,
+    )
+
+
 def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
     """A host that a run has finished with."""
     user = WEB_USER[family]
@@ -141,7 +154,7 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
             "group_root": ROOT,
             "workers": running(user),
         },
-        "rpc": {"is_current": True, "answer": "ok"},
+        "rpc": {"is_current": True, "answer": "ok", "keeps_log_folders": True},
         "workers": {"digest": digest, "has_log_dir": True, "applied": digest},
         "proof": {"proven": "e", "evidence": "e"},
         "view": {"error": "", "workers": get_workers()},
@@ -240,6 +253,7 @@ def _nothing_new(family: str) -> Parts:
             missing=["Supervisor\\Supervisor"], is_complete=True, is_unfinished=False
         ),
         "supervisor": parts.Supervisor(
+            identity=supervisor_identity(family),
             conf="",
             include=[],
             unit=NO_UNIT._replace(name=unit),
@@ -250,13 +264,16 @@ def _nothing_new(family: str) -> Parts:
             inet_answer="",
             is_listening=False,
             listeners=[],
-            group_elsewhere=[],
+            group_elsewhere={},
             group_root="",
             group_extra=[],
+            lost_folders=[],
+            missing_folders=[],
+            other_daemon="",
             error="",
             workers=[],
         ),
-        "rpc": parts.Rpc(is_current=False, answer=""),
+        "rpc": parts.Rpc(is_current=False, answer="", keeps_log_folders=False),
         "workers": parts.Workers(
             digest="", has_log_dir=False, applied="", strays=[], root_strays=[], busy=[]
         ),

@@ -121,10 +121,17 @@ def _run(target: Target, seen: SeenForStatus) -> Iterator[str]:
 
 
 def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    unit, name = seen.supervisor.unit, target.platform.supervisor_unit
+    unit, name = seen.supervisor.unit, seen.supervisor.identity.supervisor_unit
     if not seen.settings.is_on:
         return
-    if unit.active != "active":
+    lacking = [*seen.supervisor.lost_folders, *seen.supervisor.missing_folders]
+    if unit.active != "active" and lacking:
+        yield (
+            f"supervisord is {unit.active or 'absent'} and cannot start without "
+            f"{', '.join(lacking)}: run `mkdir -p` for each of these, then `systemctl start "
+            f"{name}`. After a run of deploy.py the unit makes supervisord's own and our workers'"
+        )
+    elif unit.active != "active":
         yield (
             f"supervisord is {unit.active or 'absent'}: run `systemctl start {name}`. `journalctl "
             f"-u {name}` says why it ended"
@@ -154,8 +161,10 @@ def _redis(_: Target, seen: SeenForStatus) -> Iterator[str]:
 
 def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     group = parse.group_workers(seen.supervisor.workers)
+    others = list(supervisor.other_misps(target, seen.supervisor))
+    yield from others
     if not seen.settings.is_on:
-        if group:
+        if group and not others:
             yield (
                 "workers of the new backend run, but MISP does not use it: run deploy.py to "
                 "finish, or rollback.py to take them away"

@@ -36,6 +36,11 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         yield "MISP keeps its settings in the database: the deploy asks and sets them by MISP's CLI"
     if target.rpc_elsewhere:
         yield f"the deploy uses the [inet_http_server] in {target.rpc_elsewhere} as it is"
+    if seen.supervisor.lost_folders:
+        yield (
+            f"supervisord cannot start without {', '.join(seen.supervisor.lost_folders)}, so the "
+            "deploy makes what is missing, now and before each start"
+        )
     if not seen.web.users:
         yield "no PHP process serves the web: nothing can prove that it reads the new settings"
     yield from _launchers(seen)

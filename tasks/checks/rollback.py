@@ -25,6 +25,7 @@ def of(target: Target, seen: SeenToReturn) -> Iterator[str]:
         return
     yield from system.host(target, seen)
     yield from _old_backend(target, seen)
+    yield from supervisor.other_misps(target, seen.supervisor)
     yield from _restart(target, seen)
     if not seen.originals.is_kept:
         yield (

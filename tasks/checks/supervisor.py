@@ -26,12 +26,31 @@ def check(target: Target, seen: Seen) -> Iterator[str]:
     unit = seen.supervisor.unit
     if unit.enabled.startswith("masked") and not seen.packages.is_masked:
         yield f"{unit.name} is masked: run `systemctl unmask {unit.name}`, then run again"
+    yield from _service(target, seen)
     yield from _files(target, seen.supervisor)
     if target.rpc_elsewhere:
         yield from _own_rpc(target, seen.supervisor)
     else:
         yield from port_holder(target, seen)
     yield from _programs(target, seen.supervisor)
+
+
+def _service(target: Target, seen: Seen) -> Iterator[str]:
+    """Check that systemd can start supervisord."""
+    supervisor, package = seen.supervisor, target.platform.supervisor_package
+    unit = supervisor.unit
+    is_unpackaged = seen.packages.supervisor_version and package not in seen.packages.installed
+    if is_unpackaged and not unit.is_there and not supervisor.other_daemon:
+        yield (
+            f"supervisord is on the PATH, but not by the package {package}, and no systemd unit "
+            f"starts it: give it a unit called {unit.name}, or remove it (as by `pip uninstall "
+            "supervisor`), so that this run installs the package"
+        )
+    if supervisor.missing_folders:
+        yield (
+            f"supervisord would not start again, since {', '.join(supervisor.missing_folders)} "
+            f"{parse.are(supervisor.missing_folders)} missing: make that (mkdir -p)"
+        )
 
 
 def speaks_rpc(supervisor: Supervisor) -> bool:
@@ -56,6 +75,8 @@ def port_holder(target: Target, seen: Seen) -> Iterator[str]:
 
 def unknown_programs(supervisor: Supervisor) -> str:
     """Say that nobody knows what supervisord runs; empty: that is known."""
+    if supervisor.other_daemon:
+        return supervisor.other_daemon
     if not supervisor.error:
         return ""
     return (
@@ -66,14 +87,17 @@ def unknown_programs(supervisor: Supervisor) -> str:
 
 def _files(target: Target, supervisor: Supervisor) -> Iterator[str]:
     """Check that supervisord will read our files, and no others with the same names."""
-    platform, root = target.platform, target.settings.misp_root
-    ours = platform.include_file(GROUP)
+    site, root = target.site(), target.settings.misp_root
+    ours = site.group_file
     if supervisor.conf and not is_included(ours, supervisor.include):
         yield (
-            f"{supervisor.conf} does not include {ours}: add {platform.include_file('*')} to the "
-            "line `files` of its [include] section"
+            f"{supervisor.conf} does not include {ours}: add {site.include_dir}/*"
+            f"{site.include_suffix} to the line `files` of its [include] section"
         )
-    for file in supervisor.group_elsewhere:
+    yield from other_misps(target, supervisor)
+    for file, other in supervisor.group_elsewhere.items():
+        if other not in ("", root):
+            continue
         # Of two programs with one name supervisord silently takes the one that it reads last.
         yield (
             f"{file} has a group {GROUP}, or a program with the name of a MISP queue, but {ours} "
@@ -84,11 +108,17 @@ def _files(target: Target, supervisor: Supervisor) -> Iterator[str]:
             f"{ours} also has {section}, which this run would overwrite: move it to a file of its "
             "own. If it is MISP's scheduler, take it out, since the group gets one"
         )
-    if supervisor.group_root not in ("", root):
-        yield (
-            f"{ours} belongs to the MISP in {supervisor.group_root}, and MISP fixes the group's "
-            "name: give the second MISP a supervisord of its own"
-        )
+
+
+def other_misps(target: Target, supervisor: Supervisor) -> Iterator[str]:
+    """Name the worker groups of other MISPs, which nothing of ours may stop."""
+    found = {target.site().group_file: supervisor.group_root, **supervisor.group_elsewhere}
+    for file, root in found.items():
+        if root not in ("", target.settings.misp_root):
+            yield (
+                f"{file} has the worker group of the MISP in {root}, and MISP fixes the group's "
+                "name: give that MISP a supervisord of its own"
+            )
 
 
 def _own_rpc(target: Target, supervisor: Supervisor) -> Iterator[str]:

@@ -16,6 +16,15 @@ class Daemon:
     def __init__(self, unit: str) -> None:
         self.unit = unit
 
+    @property
+    def drop_in(self) -> str:
+        """The file with what the migration adds to the unit."""
+        return "%s/%s.d/misp-workers.conf" % (systemd.OWN, self.unit)
+
+    def reload_units(self) -> None:
+        """Have systemd know what was changed in its files."""
+        systemd.reload_daemon()
+
     def main_pid(self) -> int:
         """PID of the supervisord that the service runs, 0 while it does not."""
         return systemd.main_pid(self.unit)

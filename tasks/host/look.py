@@ -5,6 +5,7 @@ its workers, which boots all of MISP, is fetched last.
 """
 
 import os
+from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional
 
 from tasks.host import gate, lock, machine, programs, systemd, tree, web_user
@@ -29,12 +30,17 @@ _VIEW_SECONDS = 60.0
 
 def take(site: Site, desired: Desired, kinds: List[str], rpc_text: str) -> Dict[str, Any]:
     """Look at these parts (names of types in parts.py), in an order that saves time."""
+    table = lru_cache(maxsize=1)(Table)
+    if "Supervisor" in kinds:  # the caller is told, and tells it to whatever it calls next
+        from tasks.host import supervisor_identity
+
+        site = site.with_supervisor(supervisor_identity.identify(site, table))
     try:
         misp: Optional[Misp] = Misp(site, desired)
         problem = ""
     except WebUserError as error:
         misp, problem = None, str(error)
-    looker = _Looker(site, rpc_text, misp, problem)
+    looker = _Looker(site, rpc_text, misp, problem, table)
     try:
         return looker.take(kinds)
     finally:
@@ -44,12 +50,19 @@ def take(site: Site, desired: Desired, kinds: List[str], rpc_text: str) -> Dict[
 class _Looker:
     """Looks that share what they need: processes, PHP, supervisord."""
 
-    def __init__(self, site: Site, rpc_text: str, misp: Optional[Misp], problem: str) -> None:
+    def __init__(
+        self,
+        site: Site,
+        rpc_text: str,
+        misp: Optional[Misp],
+        problem: str,
+        table: Callable[[], Table],
+    ) -> None:
         self.site = site
         self.rpc_text = rpc_text
         self.misp = misp
         self.problem = problem
-        self._table: Optional[Table] = None
+        self._table = table
         self._supervisor: Any = None
         self._old_workers: Optional[OldWorkers] = None
         self._view: Any = None
@@ -70,9 +83,7 @@ class _Looker:
 
     @property
     def table(self) -> Table:
-        if self._table is None:
-            self._table = Table()
-        return self._table
+        return self._table()
 
     def system(self) -> System:
         return machine.look()

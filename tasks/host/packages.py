@@ -8,13 +8,15 @@ a first try has failed; and dnf.packages asks the repositories for each package 
 
 from typing import Dict, List, NamedTuple
 
-from tasks.host import originals, programs, systemd
+from tasks.host import files, originals, programs, systemd
 from tasks.host.errors import HostError
 from tasks.host.parts import Packages
 from tasks.host.programs import Finished, ProgramError
 from tasks.host.site import Site
 
 _INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
+_PACKAGED = ("/usr/bin/", "/usr/sbin/", "/bin/")  # where a package has its programs
+_UNKNOWN = "of an unknown version"
 _OUTPUT = 1 << 26  # bytes; a policy package's build prints much
 _ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -40,9 +42,11 @@ def look(site: Site) -> Packages:
     """What is installed, by one question to the package database."""
     installed = _installed(site)
     version = ""
-    if programs.find("supervisord"):
+    program = site.supervisor_program or programs.find("supervisord")
+    if program:
         # supervisord itself takes a Python to say it.
-        version = installed.get(site.supervisor_package) or _version()
+        packaged = installed.get(site.supervisor_package) if program.startswith(_PACKAGED) else ""
+        version = packaged or _version(program)
     return Packages(installed, version, systemd.is_masked(site.unit))
 
 
@@ -56,11 +60,12 @@ def _installed(site: Site) -> Dict[str, str]:
     return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
 
 
-def _version() -> str:
+def _version(program: str) -> str:
     try:
-        return programs.run("supervisord", "--version").text.strip()[:80]
-    except ProgramError:
-        return ""
+        files.real_path(program)  # it is run as root
+        return programs.run(program, "--version").text.strip()[:80] or _UNKNOWN
+    except HostError:
+        return _UNKNOWN
 
 
 def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> List[str]:

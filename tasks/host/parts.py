@@ -9,7 +9,7 @@ import re
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from tasks.host.queues import NewBackend, OldBackend
-from tasks.host.site import is_on
+from tasks.host.site import SupervisorIdentity, is_on
 
 __all__ = ["NewBackend", "OldBackend"]  # the queues' own words on what they have
 
@@ -231,6 +231,7 @@ class Listener(NamedTuple):
 class Supervisor(NamedTuple):
     """Supervisord: its files, its service and what it runs."""
 
+    identity: SupervisorIdentity
     conf: str  # path, empty: not there
     include: List[str]  # patterns of [include], absolute
     unit: Unit
@@ -241,9 +242,12 @@ class Supervisor(NamedTuple):
     inet_answer: str  # what supervisord says there: "ok", "401", or a reason
     is_listening: bool  # somebody listens on the RPC's port
     listeners: List[Listener]
-    group_elsewhere: List[str]  # other files with the group or one of its programs
+    group_elsewhere: Dict[str, str]  # other files with the group or one of its programs: its MISP
     group_root: str  # MISP root that our group file is for
     group_extra: List[str]  # sections of that file that are neither the group nor its programs
+    lost_folders: List[str]  # of logs, that its unit will make: without them it does not start
+    missing_folders: List[str]  # of logs, that nobody will make
+    other_daemon: str  # why the unit's supervisord is not the one that runs, with the remedy
     error: str  # why its programs are not known
     workers: List[Worker]  # all programs, MISP's and others'
 
@@ -253,6 +257,7 @@ class Rpc(NamedTuple):
 
     is_current: bool  # the file is as it should be, with its mode and owner
     answer: str  # "ok", "401", or a reason
+    keeps_log_folders: bool  # supervisord's unit makes those that may be swept away
 
 
 class Workers(NamedTuple):

@@ -7,6 +7,7 @@ from tasks.host import (
     files,
     launchers,
     libraries,
+    log_folders,
     moves,
     old_workers,
     originals,
@@ -72,6 +73,7 @@ def put_back(site: Site, desired: Desired) -> List[str]:
         messages += libraries.restore(one)
         # After app/Vendor is whole: its restart may start old workers, which run from there.
         messages += _restore_supervisor(one)
+        log_folders.restore(site, Daemon(site.unit))
         selinux.undo(site, one.user)
         forget(site)
     return messages
@@ -91,6 +93,7 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         messages += _remove_workers(one)
         messages += moves.move_back(one)
         messages += _restore_supervisor(one)
+        log_folders.restore(site, Daemon(site.unit))
         messages += libraries.restore(one)
         selinux.undo(site, one.user)
         forget(site)

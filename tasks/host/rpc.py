@@ -6,7 +6,7 @@ import hashlib
 import re
 from typing import List, NamedTuple, Optional
 
-from tasks.host import drain, files, originals, peer, workers
+from tasks.host import drain, files, log_folders, originals, peer, workers
 from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
@@ -87,12 +87,15 @@ def look(site: Site, right: Optional[str], text: str, web: Optional[WebUser] = N
         web: who MISP is, for the right to use a socket file.
     """
     if right is None:
-        return Rpc(False, "no password is known")
+        return Rpc(False, "no password is known", False)
     is_current = files.mode_of(site.rpc_file) == "0:0 600"
     is_current = is_current and files.read(site.rpc_file) == with_hash(text, right)
-    main_pid = Daemon(site.unit).main_pid()
+    daemon = Daemon(site.unit)
+    main_pid = daemon.main_pid()
     found = read_files(site, main_pid)
-    return Rpc(is_current, answers_as_misp(door_of(site, found, right), main_pid, web))
+    answer = answers_as_misp(door_of(site, found, right), main_pid, web)
+    keeps = web is not None and log_folders.are_kept(daemon, log_folders.text(site, found, web))
+    return Rpc(is_current, answer, keeps)
 
 
 def door_of(site: Site, found: SupervisorFiles, password: str) -> Door:
@@ -134,6 +137,7 @@ class Configuration:
         self.problem = ""  # what could not be put back
         self.is_held = False
         self.is_new = False  # the password
+        self.is_unit_new = False  # it makes the folders of logs
         self.answer = ""
         main_pid = crew.daemon.main_pid()
         self.ran = main_pid > 0
@@ -152,6 +156,7 @@ class Configuration:
                 self.site.rpc_file, with_hash(self.wanted.text, password), _previous(self.site)
             )
         try:
+            self._keep_log_folders()
             self.crew.daemon.enable()
             self._have_it_run()
             if not wait_until(self._answers, _ANSWER):
@@ -164,6 +169,7 @@ class Configuration:
             error.args = (self._with_changes(error),)
             raise
         files.remove(_previous(self.site))
+        log_folders.see_through(self.site)
         if self.is_new:
             files.remove(_exposed(self.site))
         return self._notes()
@@ -228,6 +234,12 @@ class Configuration:
             self.was_touched = True
             daemon.restart()
 
+    def _keep_log_folders(self) -> None:
+        site, found, daemon = self.site, self.found, self.crew.daemon
+        wanted = log_folders.text(site, found, self.crew.web)
+        self.is_unit_new = not log_folders.are_kept(daemon, wanted)
+        log_folders.keep(site, found, self.crew.web, daemon)
+
     def _hold_group(self) -> None:
         """Take a group away that somebody put there by hand, until the workers' step.
 
@@ -254,6 +266,8 @@ class Configuration:
         if self.is_new and self.wanted.rotates:
             files.remove(pending_file(site))
         try:
+            if self.is_unit_new:
+                log_folders.take_back(site, self.crew.daemon)
             self._put_service_back()
         except HostError as error:
             self.problem = str(error)

@@ -19,6 +19,16 @@ def is_on(block: Mapping[str, Any], is_in_database: bool) -> bool:
     return value is True or (is_in_database and value in (1, "1", "true"))
 
 
+class SupervisorIdentity(NamedTuple):
+    """Which supervisord is the host's; the fields are those of a `Site`."""
+
+    supervisor_unit: str  # without .service
+    supervisor_program: str  # path; empty: not known, as before the package is installed
+    supervisor_conf: str
+    include_dir: str
+    include_suffix: str
+
+
 class Site(NamedTuple):
     """One MISP on one host. Times in seconds; an empty text means "not given"."""
 
@@ -41,6 +51,22 @@ class Site(NamedTuple):
     packages: str  # names, separated by blanks, that any host of this platform may need
     state_dir: str = STATE_DIR
     log_dir: str = LOG_DIR
+    supervisor_program: str = ""  # empty: not known
+
+    @property
+    def supervisor(self) -> SupervisorIdentity:
+        """Which supervisord is the host's."""
+        return SupervisorIdentity(
+            self.supervisor_unit,
+            self.supervisor_program,
+            self.supervisor_conf,
+            self.include_dir,
+            self.include_suffix,
+        )
+
+    def with_supervisor(self, identity: SupervisorIdentity) -> "Site":
+        """The site with that supervisord."""
+        return self._replace(**identity._asdict())
 
     @property
     def unit(self) -> str:

@@ -11,8 +11,9 @@ from tasks.host.site import Site
 from tasks.host.supervisor import Door, NoAnswerError, Supervisord
 from tasks.host.supervisor_files import HASHED, Server, SupervisorFiles
 
-# Where supervisord looks for its file without -c (options.py), as far as packages use it.
-_DEFAULT_FILES = ("/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
+PROGRAMS = ("supervisord", "supervisord.py")  # the latter with `python -m`
+# The files that supervisord takes without -c, as far as packages and installers use them.
+USUAL_FILES = ("/etc/supervisord.conf", "/etc/supervisor/supervisord.conf")
 
 
 def control(found: SupervisorFiles, main_pid: int, password: str = "") -> Supervisord:
@@ -87,7 +88,11 @@ def connected_to(daemon: Daemon, site: Site, password: str = "", proc: str = PRO
 
 def conf_of(one: Process) -> str:
     """The main file of a supervisord, by its command line; empty if it cannot be told."""
-    words = one.argv
+    return conf_in(one.argv, one.cwd or "/")
+
+
+def conf_in(words: Sequence[str], folder: str) -> str:
+    """The main file of a supervisord with this command line that was started in this folder."""
     for number, word in enumerate(words):
         path = ""
         if word in ("-c", "--configuration"):
@@ -97,5 +102,15 @@ def conf_of(one: Process) -> str:
         elif word.startswith("-c") and number:
             path = word[2:]
         if path:
-            return os.path.join(one.cwd or "/", path)
-    return next((path for path in _DEFAULT_FILES if os.path.exists(path)), "")
+            return os.path.join(folder, path)
+    # As supervisor/options.py looks for it: beside the program, in the folder, in /etc.
+    home = os.path.dirname(os.path.dirname(program_in(words) or "/usr/bin/supervisord"))
+    places = (home + "/etc", home, folder, folder + "/etc")
+    candidates = [os.path.normpath(place + "/supervisord.conf") for place in places]
+    return next((path for path in (*candidates, *USUAL_FILES) if os.path.exists(path)), "")
+
+
+def program_in(words: Sequence[str]) -> str:
+    """The supervisord that this command line runs; empty: it runs none, or by a relative path."""
+    found = [word for word in words[:4] if os.path.basename(word) in PROGRAMS]
+    return found[0] if found and found[0].startswith("/") else ""

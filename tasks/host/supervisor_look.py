@@ -1,9 +1,10 @@
-"""Supervisord as a part of a look: which one it is, its files, its programs, who holds its port."""
+"""Supervisord as a part of a look: which one runs, its files, its programs, who holds its port."""
 
 import os
 from typing import List, Optional, Tuple
 
-from tasks.host import peer
+from tasks.host import log_folders, peer
+from tasks.host.daemon import Daemon
 from tasks.host.errors import HostError
 from tasks.host.parts import Listener, Supervisor, Unit, Worker
 from tasks.host.processes import Process, Table
@@ -11,6 +12,7 @@ from tasks.host.site import Site
 from tasks.host.supervisor import Door, answers_as_misp
 from tasks.host.supervisor_access import conf_of, control, known_password, read_files
 from tasks.host.supervisor_files import Server, SupervisorFiles
+from tasks.host.supervisor_identity import is_supervisord
 
 
 def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor:
@@ -21,6 +23,8 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
         password: one that may be right where a foreign [inet_http_server] has a hash.
     """
     main = table.get(unit.main_pid) if unit.active == "active" else None
+    if main and not is_supervisord(main):
+        main = None
     main_pid = main.pid if main else 0
     found = read_files(site, main_pid)
     foreign = found.foreign_inet(site.rpc_file)
@@ -28,7 +32,11 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
     workers, error = _programs(found, main_pid, password)
     socket = next(found.servers("unix_http_server"), None)
     holders = _listeners(site, foreign, main_pid)
+    lost, missing = log_folders.missing(site, found)
+    if os.path.exists(Daemon(site.unit).drop_in):  # then its start makes them
+        lost = []
     return Supervisor(
+        identity=site.supervisor,
         conf=found.path if found.exists else "",
         include=found.patterns,
         unit=unit,
@@ -39,10 +47,16 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
         inet_answer=answer,
         is_listening=holders is not None,
         listeners=holders or [],
-        group_elsewhere=found.group_elsewhere(site.group_file),
+        group_elsewhere={
+            file: as_misp_root(site, found.group_root(file))
+            for file in found.group_elsewhere(site.group_file)
+        },
         group_root=as_misp_root(site, found.group_root(site.group_file)),
         group_extra=found.group_extra(site.group_file),
-        error=_which_one(site, main, table) or "; ".join(found.faults) or error,
+        lost_folders=lost,
+        missing_folders=missing,
+        other_daemon=_other_daemon(site, unit, main, table),
+        error="; ".join(found.faults) or error,
         workers=workers,
     )
 
@@ -73,26 +87,38 @@ def _listeners(site: Site, foreign: Optional[Server], main_pid: int) -> Optional
     return peer.listeners(port, main_pid)
 
 
-def _which_one(site: Site, main: Optional[Process], table: Table) -> str:
-    """Why the service's supervisord is not the only one with these files; empty: it is."""
-    wanted = os.path.realpath(site.supervisor_conf)
+def _other_daemon(site: Site, unit: Unit, main: Optional[Process], table: Table) -> str:
+    """Why the unit's supervisord is not the only one with these files; empty: it is."""
+    conf = site.supervisor_conf
+    if unit.active == "active" and main is None:
+        return (
+            "%s is active, but systemd does not know the supervisord that it has started (it says "
+            "PID %d), as with an init script: give it a systemd unit whose ExecStart is `%s -n -c "
+            "%s`, start that, then run again"
+            % (site.unit, unit.main_pid, site.supervisor_program or "supervisord", conf)
+        )
     for one in table:
-        if one is main or not _is_supervisord(one) or os.path.realpath(conf_of(one)) != wanted:
+        if one is main or not is_supervisord(one) or not _is_same(conf_of(one), conf):
             continue
         if one.unit == site.unit or one.is_in_a_container:
             continue  # it starts or stops just now, or is another system's
+        stop = "systemctl disable --now %s" % one.unit if one.unit else "kill %d" % one.pid
         return (
-            "a supervisord (PID %d, in %s) runs with %s outside of %s: stop it, have nothing start "
-            "it any more, and start it with systemctl enable --now %s"
-            % (one.pid, one.unit or "no unit", site.supervisor_conf, site.unit, site.unit)
+            "a supervisord (PID %d, in %s) runs with %s outside of %s: stop it (`%s`), have "
+            "nothing start it any more, and %s, then run again"
+            % (one.pid, one.unit or "no unit", conf, site.unit, stop, _start(site, unit))
         )
     return ""
 
 
-def _is_supervisord(one: Process) -> bool:
-    if one.uid != 0 or not one.name.startswith(("supervisord", "python", "platform-python")):
-        return False
-    return any(os.path.basename(word) == "supervisord" for word in one.argv[:3])
+def _is_same(path: str, other: str) -> bool:
+    return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _start(site: Site, unit: Unit) -> str:
+    if unit.is_there:
+        return "start it with `systemctl enable --now %s`" % site.unit
+    return "remove it, so that the package is installed, or give it a unit called %s" % site.unit
 
 
 def as_misp_root(site: Site, directory: str) -> str:

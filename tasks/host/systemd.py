@@ -6,7 +6,7 @@ A unit is always named in full, as in "misp-workers.service".
 import contextlib
 import os
 import re
-from typing import Dict, List, Tuple
+from typing import Dict, List, NamedTuple, Tuple
 
 from tasks.host import files, programs
 from tasks.host.errors import HostError
@@ -22,6 +22,16 @@ _PROPERTIES = ("ActiveState", "MainPID")
 _NAME = re.compile(r"[A-Za-z0-9:_.\\@-]+\.[a-z]+\Z")
 _SECONDS = 300.0  # a unit may take 90 s to start or to stop by default, and a forking one does
 _HOLD = b"[Service]\nRestart=no\nExecStop=\nKillMode=process\nSendSIGKILL=no\n"
+
+
+class Service(NamedTuple):
+    """How a service is started, and whether it runs."""
+
+    name: str
+    is_active: bool
+    main_pid: int
+    words: List[str]  # of its ExecStart, as systemd has read it; nothing is expanded
+    is_lasting: bool  # it has a file, so that it is there after a boot
 
 
 class UnitError(HostError):
@@ -49,6 +59,26 @@ def main_pid(name: str) -> int:
     """The PID of a service's main process, 0 while the service is not active."""
     block = _shown([name], _PROPERTIES)[0]
     return int(block.get("MainPID") or 0) if block.get("ActiveState") == "active" else 0
+
+
+def services(names: List[str]) -> List[Service]:
+    """These services in this order, whether they exist or not."""
+    blocks = _shown(names, (*_PROPERTIES, "ExecStart", "Transient"))
+    return [
+        Service(
+            name,
+            block.get("ActiveState") == "active",
+            int(block.get("MainPID") or 0),
+            _words(block.get("ExecStart", "")),
+            _is_there(block) and block.get("Transient") != "yes",
+        )
+        for name, block in zip(names, blocks)
+    ]
+
+
+def _words(exec_start: str) -> List[str]:
+    found = re.search(r" argv\[\]=(.*?) ;", exec_start)
+    return found.group(1).split() if found else []
 
 
 def exec_start(names: List[str]) -> Dict[str, str]:

@@ -26,7 +26,7 @@ def opened(target: Target) -> Commands:
     rotates = target.settings.rotate_password
     is_running = (supervisor.unit.active, supervisor.unit.enabled) == ("active", "enabled")
     is_answering = seen.answer == "ok"
-    is_current = bool(target.rpc_elsewhere) or seen.is_current
+    is_current = seen.keeps_log_folders and (bool(target.rpc_elsewhere) or seen.is_current)
     if is_running and is_answering and is_current and not rotates:
         host.noop(f"supervisord answers at {_address(target)}")
         return

@@ -88,7 +88,10 @@ REDIS: list[tuple[CHANGES, str]] = [
     ({"new_backend": {"waiting": {"prio": 2}}}, "2 job(s) already wait in Redis at"),
 ]
 SUPERVISOR: list[tuple[CHANGES, str]] = [
-    ({"packages": {"supervisor_version": "3.3.1"}}, "CVE-2017-11610"),
+    (
+        {"packages": {"supervisor_version": "3.3.1", "installed": {"supervisor": "3.3.1"}}},
+        "CVE-2017-11610",
+    ),
     (
         {
             "supervisor": {
@@ -117,9 +120,12 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
         {"supervisor": {"conf": "/etc/x.conf", "include": ["/etc/supervisor/*"]}},
         "/etc/x.conf does not include /etc/supervisor/conf.d/misp-workers.conf",
     ),
-    ({"supervisor": {"group_elsewhere": ["/etc/a.conf"]}}, "/etc/a.conf has a group misp-workers"),
+    (
+        {"supervisor": {"group_elsewhere": {"/etc/a.conf": ""}}},
+        "/etc/a.conf has a group misp-workers",
+    ),
     ({"supervisor": {"group_extra": ["[program:mail]"]}}, "conf also has [program:mail]"),
-    ({"supervisor": {"group_root": "/srv/misp"}}, "belongs to the MISP in /srv/misp"),
+    ({"supervisor": {"group_root": "/srv/misp"}}, "has the worker group of the MISP in /srv/misp"),
     (
         {"supervisor": {"workers": hosts.running("root")}},
         "workers run as root, but www-data must own them",

@@ -83,7 +83,7 @@ class RealSupervisord(Daemon):
         self.forks = forks
         self.conf = folder / "supervisord.conf"
         self.has_socket, self.port = True, 0
-        self.starts = 0
+        self.starts = self.reloads = 0
         self.enabled = False
         (folder / "conf.d").mkdir()
         self.conf.write_text(MAIN.format(folder=folder, access=access))
@@ -101,6 +101,13 @@ class RealSupervisord(Daemon):
             return 0
         return 0 if state == "Z" else pid
 
+    @property
+    def drop_in(self) -> str:
+        return f"{self.folder}/supervisor.service.d/misp-workers.conf"
+
+    def reload_units(self) -> None:
+        self.reloads += 1
+
     def is_enabled(self) -> bool:
         return self.enabled
 
@@ -112,6 +119,7 @@ class RealSupervisord(Daemon):
 
     def start(self) -> None:
         self.starts += 1
+        self._run_before()
         words = [SUPERVISORD, "-c", str(self.conf), *([] if self.forks else ["-n"])]
         self.process = subprocess.Popen(
             words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder
@@ -121,6 +129,13 @@ class RealSupervisord(Daemon):
             if self.process.poll() not in (None, 0):
                 return
             time.sleep(0.05)
+
+    def _run_before(self) -> None:
+        """What systemd runs before, by the drop-in; a dash: whether it fails is no matter."""
+        path = Path(self.drop_in)
+        for line in path.read_text().splitlines() if path.exists() else ():
+            if line.startswith("ExecStartPre=-"):
+                subprocess.run(line.partition("=-")[2].split(), check=False)
 
     def answers(self) -> bool:
         if not self.has_socket:

@@ -94,7 +94,7 @@ def test_rpm_says_in_words_what_is_missing(host: Host) -> None:
     host.answer(
         "rpm", (1, "package supervisor is not installed\nsetools-console\tinstalled\t4.4\n")
     )
-    host.answer("supervisord", (0, "4.2.2\n"))  # by pip
+    host.answer("/usr/bin/supervisord", (0, "4.2.2\n"))  # by pip
     assert packages.look(RHEL) == Packages({"setools-console": "4.4"}, "4.2.2", False)
 
 

@@ -49,7 +49,7 @@ def test_supervisord_that_runs(daemon: RealSupervisord) -> None:
         "misp-workers:default_00",
         "misp-workers:default_01",
     ]
-    assert (found.group_elsewhere, found.group_extra, found.inet_file) == ([], [], "")
+    assert (found.group_elsewhere, found.group_extra, found.inet_file) == ({}, [], "")
     assert found.group_root == "/var/www/MISP"
     assert not found.is_listening
 
@@ -104,8 +104,8 @@ def test_a_daemon_outside_of_its_unit(daemon: RealSupervisord) -> None:
     daemon.start()
     unit = Unit("supervisor.service", "inactive", "enabled", 0, True)
     found = look(site(daemon.folder), unit, Table())
-    assert f"a supervisord (PID {daemon.main_pid()}, in " in found.error
-    assert "systemctl enable --now supervisor.service" in found.error
+    assert f"a supervisord (PID {daemon.main_pid()}, in " in found.other_daemon
+    assert "systemctl enable --now supervisor.service" in found.other_daemon
 
 
 def test_files_that_it_could_not_read_again_are_an_error(daemon: RealSupervisord) -> None:
