@@ -173,7 +173,7 @@ def _host(user: str) -> Parts:
             config_owner=user,
             config_mode=0o640,
             is_savable=True,
-            has_cake=True,
+            cake=parts.Access("", "", ""),
             has_cake_php=True,
             composer="php composer.phar",
             disk_kb=9_000_000,

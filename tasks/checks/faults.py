@@ -71,6 +71,8 @@ def _misp(target: Target, seen: SeenForStatus) -> Iterator[str]:
         )
     elif seen.settings.error:
         yield f"{at} {seen.settings.error}: mend the file"
+    elif problem := misp.cake(target, seen):
+        yield problem
 
 
 def _settings(target: Target, seen: SeenForStatus) -> Iterator[str]:

@@ -11,6 +11,7 @@ from tasks.host import gate, lock, machine, programs, systemd, tree, web_user
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp, first_json, misp_version
 from tasks.host.parts import (
+    Access,
     NewBackend,
     OldBackend,
     OldWorkers,
@@ -25,6 +26,7 @@ from tasks.host.processes import Table
 from tasks.host.site import Desired, Site
 
 _VIEW_SECONDS = 60.0
+_UNKNOWN = Access("unknown", "", "")
 
 
 def take(site: Site, desired: Desired, kinds: List[str], rpc_text: str) -> Dict[str, Any]:
@@ -82,7 +84,7 @@ class _Looker:
         exists = os.path.isdir(site.misp_root)
         if misp is None:
             return Tree(
-                self.problem, exists, "", "", "", (0, 0, 0), "", -1, False, False, False, "", -1
+                self.problem, exists, "", "", "", (0, 0, 0), "", -1, False, _UNKNOWN, False, "", -1
             )
         found = gate.ask(misp.user, tree.look, site.misp_root)
         return _tree(site, misp, found)
@@ -273,8 +275,15 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         web_user.name_of(config[0]) if is_whole else "",
         config[1] & 0o7777 if is_whole else -1,
         found.get("savable") is True,
-        found.get("cake") is True,
+        _access(found.get("cake")),
         found.get("cake_php") is True,
         "php composer.phar" if found.get("phar") is True else programs.find("composer", gate.PATH),
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
     )
+
+
+def _access(found: Any) -> Access:
+    if not isinstance(found, list) or len(found) != 3:
+        return _UNKNOWN
+    fault, place, rights = (str(one)[:300] for one in found)
+    return Access(fault, place, rights)

@@ -53,6 +53,14 @@ class System(NamedTuple):
     login: str  # the user who called sudo, empty for root
 
 
+class Access(NamedTuple):
+    """Whether the web user may execute a file, and where it ends that he may not."""
+
+    fault: str  # "": he may; else missing, closed, noexec, mode, forbidden or unknown
+    place: str  # the folder that is closed to him, the mount point, or the file itself
+    rights: str  # of that place, as in `root:root 750`
+
+
 class Tree(NamedTuple):
     """MISP's files, looked at as the web user."""
 
@@ -65,7 +73,7 @@ class Tree(NamedTuple):
     config_owner: str
     config_mode: int  # permission bits; -1: no config.php
     is_savable: bool  # MISP may write config.php and its folder
-    has_cake: bool  # app/Console/cake can be executed
+    cake: Access  # to app/Console/cake, by which workers and jobs start
     has_cake_php: bool
     composer: str  # how Composer is called, empty: not there
     disk_kb: int  # free in app/tmp; -1: unknown

@@ -12,6 +12,8 @@ import stat
 import subprocess
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
+from tasks.host import access
+
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
 _NEW = ".misp-workers-new-"  # how the name of a folder begins that is put together
@@ -53,7 +55,7 @@ def look(root: str) -> Dict[str, Any]:
         # MISP writes a new file beside it and looks whether it may write the old one.
         "savable": os.access(app + "/Config/config.php", os.W_OK)
         and os.access(app + "/Config", os.W_OK),
-        "cake": os.access(app + "/Console/cake", os.R_OK | os.X_OK),
+        "cake": access.look(app + "/Console/cake"),
         "cake_php": os.path.isfile(app + "/Console/cake.php"),
         "phar": os.path.isfile(app + "/composer.phar"),
         "disk_kb": tmp,

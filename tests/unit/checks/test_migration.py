@@ -36,6 +36,10 @@ def launcher(unfit: str = "") -> parts.Launcher:
     return parts.Launcher(path="/etc/rc.local", unfit=unfit)
 
 
+def no_cake(fault: str, place: str = "", rights: str = "") -> CHANGES:
+    return {"tree": {"cake": parts.Access(fault, place, rights)}}
+
+
 HOST: list[tuple[CHANGES, str]] = [
     ({"system": {"init": "bash"}}, "PID 1 is bash, but supervisor's service needs systemd"),
     ({"system": {"busy": "ann@desk has been at work"}}, "ann@desk has been at work: wait"),
@@ -60,8 +64,23 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"config_owner": "root"}}, "config.php belongs to root, not to www-data"),
     ({"tree": {"web_user": ""}}, "the web user www-data does not exist on this host"),
     ({"tree": {"web_user": "", "config_owner": ""}}, "MISP's web user is not known"),
-    ({"tree": {"has_cake": False}}, "or www-data may not execute it"),
-    ({"tree": {"has_cake": False}}, "mounted noexec (findmnt -T /var/www/MISP)"),
+    (no_cake("missing"), "app/Console/cake is missing: restore it"),
+    (
+        no_cake("mode", "/var/www/MISP/app/Console/cake", "root:root 750"),
+        "www-data may not execute /var/www/MISP/app/Console/cake (root:root 750), and workers and "
+        "jobs run it as www-data: run `chown www-data:www-data /var/www/MISP/app/Console/cake` and",
+    ),
+    (
+        no_cake("noexec", "/var/www"),
+        "/var/www is mounted noexec, so workers and jobs cannot run /var/www/MISP/app/Console/cake:"
+        " run `mount -o remount,exec /var/www`, and take noexec out of /etc/fstab",
+    ),
+    (
+        no_cake("closed", "/var/www/MISP/app", "root:root 700"),
+        "www-data may not enter /var/www/MISP/app (root:root 700), so workers and jobs cannot run",
+    ),
+    (no_cake("forbidden", "/x", "root:root 755"), "though its mode allows it (root:root 755): see"),
+    (no_cake("unknown"), "though its mode allows it (unknown): see its ACL (getfacl)"),
     ({"tree": {"has_cake_php": False}}, "app/Console/cake.php is missing: restore it"),
     ({"tree": {"is_savable": False}}, "www-data may not write /var/www/MISP/app/Config"),
     ({"tree": {"composer": ""}}, "Composer is neither at"),
@@ -190,7 +209,7 @@ NO_ROOT_USER = "the web user is root"
 
 
 def test_of_a_tree_that_was_not_looked_at_nothing_but_that_is_said() -> None:
-    nothing = {"error": NO_ROOT_USER, "version_text": "", "web_user": "", "has_cake": False}
+    nothing = {"error": NO_ROOT_USER, "version_text": "", "web_user": ""}
     found = migrating(tree=nothing, settings={"error": "not asked"}, php={"path": ""})
     assert problems(found) == [NO_ROOT_USER]
 
