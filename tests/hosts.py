@@ -87,6 +87,21 @@ def running(user: str = "www-data") -> list[parts.Worker]:
     ]
 
 
+def pool(**changes: Any) -> parts.Pool:
+    """PHP-FPM as MISP needs it."""
+    made = parts.Pool(
+        at="/run/php/php8.2-fpm.sock",
+        error="",
+        version=(8, 2, 20),
+        extensions=["redis", "posix", "curl"],
+        disabled=[],
+        open_basedir="",
+        sees_proc=True,
+        config_error="",
+    )
+    return made._replace(**changes)
+
+
 def get_workers(**changes: Any) -> dict[str, Any]:
     """MISP's own view of the guide's worker set."""
     queues = {
@@ -177,6 +192,7 @@ def _host(user: str) -> Parts:
             has_cake_php=True,
             composer="php composer.phar",
             disk_kb=9_000_000,
+            has_tmp=True,
         ),
         "php": parts.Php(
             path="/usr/bin/php",
@@ -184,8 +200,16 @@ def _host(user: str) -> Parts:
             version_text="8.2.20",
             extensions=["redis", "posix", "curl"],
             disabled=[],
+            disabled_in="",
+            open_basedir="",
+            sees_proc=True,
+            elsewhere="",
+            error="",
         ),
-        "web": parts.Web(users=["root", user], units=["php-fpm.service"], is_stale=False),
+        "web": parts.Web(
+            users=["root", user], units=["php-fpm.service"], is_stale=False, pools=[pool()]
+        ),
+        "job": parts.Job(error=""),
         "settings": parts.Settings(
             error="",
             block={},

@@ -37,6 +37,12 @@ def files(target: Target, seen: Seen) -> Iterator[str]:
         yield problem
     elif not tree.has_cake_php:
         yield f"{at}/app/Console/cake.php is missing: restore it, since it sets MISP's settings"
+    if not tree.has_tmp:
+        owner = f"{tree.web_user}:{tree.web_group}"
+        yield (
+            f"{tree.web_user} may not write in {at}/app/tmp, where MISP and its jobs keep files: "
+            f"give it back (chown -R {owner} {at}/app/tmp)"
+        )
     if target.settings.misp_scheduler and tree.version < OLDEST_NATIVE_SCHEDULER:
         yield (
             f"misp_scheduler needs MISP {parse.dotted(OLDEST_NATIVE_SCHEDULER)}, but this is "

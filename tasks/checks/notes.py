@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.backlog import SCHEDULED, Look, never_quiet, nobody_there
+from tasks.checks import web
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
@@ -35,9 +36,25 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     if target.rpc_elsewhere:
         yield f"the deploy uses the [inet_http_server] in {target.rpc_elsewhere} as it is"
     if not seen.web.users:
-        yield "no PHP process serves the web: nothing can prove that it reads the new settings"
+        yield (
+            "no PHP process serves the web, so nothing can prove that it reads the new settings: "
+            "start PHP-FPM, or the web server that has PHP as a module, if this host has one"
+        )
+    yield from _web(target, seen)
     yield from _launchers(seen)
     yield from _old_jobs(target, seen)
+
+
+def _web(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    if target.settings.misp_url:  # else the host is refused
+        yield from web.silent(target, seen)
+    versions = {pool.version[:2] for pool in seen.web.pools if not pool.error}
+    if versions and any(seen.php.version) and seen.php.version[:2] not in versions:
+        others = ", ".join(f"{one[0]}.{one[1]}" for one in sorted(versions))
+        yield (
+            f"jobs run by PHP {seen.php.version[0]}.{seen.php.version[1]} and the web by PHP-FPM "
+            f"{others}: Composer chooses MISP's libraries for the first, and both have to run them"
+        )
 
 
 def _launchers(seen: SeenToMigrate) -> Iterator[str]:
@@ -57,7 +74,7 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
 
 def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     old, workers, choice = seen.old_backend, seen.old_workers, target.settings.on_leftover_jobs
-    if old.backlog:
+    if old.backlog and not (old.error and workers.processes):  # else the host is refused
         yield f"the old backend has {old.backlog}"
     if choice != "convert" and (workers.live or old.waits):  # else nothing is left to drain
         limit = LONGEST_WAIT if choice == "wait" else target.settings.drain_timeout

@@ -35,6 +35,7 @@ class SeenToMigrate(Seen):
     workers: parts.Workers
     proof: parts.Proof
     view: parts.View
+    job: parts.Job
 
 
 @dataclass(frozen=True)

@@ -205,6 +205,12 @@ class Bridge:
         return ""
 
 
+def listed(value: Any) -> List[str]:
+    """The words of one of PHP's lists, such as disable_functions."""
+    text = value[:4000] if isinstance(value, str) else ""
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
 def _no_answer(chunk: bytes, said: bytes) -> str:
     if chunk:
         return "MISP's PHP answers more than %d MiB" % (_LIMIT >> 20)

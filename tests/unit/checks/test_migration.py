@@ -54,6 +54,31 @@ HOST: list[tuple[CHANGES, str]] = [
     ({"php": {"version": (7, 4, 3), "version_text": "7.4.3"}}, "MISP 2.5.1 needs 8.1 to run"),
     ({"php": {"extensions": ["posix", "curl"]}}, "lacks the extension(s) redis"),
     ({"php": {"disabled": ["exec", "proc_open"]}}, "may not call proc_open, which MISP starts"),
+    (
+        {"php": {"disabled": ["proc_open"], "disabled_in": "/etc/php.ini"}},
+        "with: take it out of disable_functions in /etc/php.ini",
+    ),
+    (
+        {"php": {"path": "", "elsewhere": "/opt/remi/php82/root/usr/bin/php"}},
+        "run `ln -s /opt/remi/php82/root/usr/bin/php /usr/local/bin/php`. A job has no PATH but",
+    ),
+    (
+        {"php": {"version": (7, 4, 3), "elsewhere": "/opt/php83/bin/php"}},
+        "or link it there, or `ln -s /opt/php83/bin/php /usr/local/bin/php` if that is newer",
+    ),
+    (
+        {"php": {"version": (0, 0, 0), "error": "Permission denied"}},
+        "does not tell its version (Permission denied): run `/usr/bin/php -v` as www-data",
+    ),
+    (
+        {"php": {"open_basedir": "/var/www", "sees_proc": False}},
+        "PHP's command line may not look at /proc, where MISP looks at its workers: add /proc to",
+    ),
+    (
+        {"job": {"error": "HOME is not set (exit status 9)"}},
+        "without environment as workers start it, ended so: HOME is not set (exit status 9). To "
+        "see all of it run `runuser -u www-data -- env -i /var/www/MISP/app/Console/cake admin",
+    ),
 ]
 MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"root_exists": False}}, "/var/www/MISP is no directory: set misp_root"),
@@ -82,6 +107,7 @@ MISP: list[tuple[CHANGES, str]] = [
     (no_cake("forbidden", "/x", "root:root 755"), "though its mode allows it (root:root 755): see"),
     (no_cake("unknown"), "though its mode allows it (unknown): see its ACL (getfacl)"),
     ({"tree": {"has_cake_php": False}}, "app/Console/cake.php is missing: restore it"),
+    ({"tree": {"has_tmp": False}}, "www-data may not write in /var/www/MISP/app/tmp, where MISP"),
     ({"tree": {"is_savable": False}}, "www-data may not write /var/www/MISP/app/Config"),
     ({"tree": {"composer": ""}}, "Composer is neither at"),
     (
@@ -95,6 +121,13 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"settings": {"is_redis_password_settable": False}}, "password begins with -"),
     ({"settings": {"block": {**BLOCK, "redis_serializer": "igbinary"}}}, "is igbinary"),
     ({"settings": {"is_in_database": True, "is_encrypted": True}}, "encryption_key"),
+]
+FPM: list[tuple[dict[str, Any], str]] = [
+    ({"version": (7, 4, 1)}, "is PHP 7.4.1, but MISP 2.5.1 needs 8.1: have the web server use"),
+    ({"config_error": "cannot be read by x"}, "which cannot be read by x there: correct its mode"),
+    ({"extensions": ["redis", "posix"]}, "lacks the extension(s) curl: install them, enable them"),
+    ({"disabled": ["curl_exec", "exec"]}, "php8.2-fpm.sock may not call curl_exec, by which MISP"),
+    ({"open_basedir": "/var/www", "sees_proc": False}, "add /proc to its open_basedir (/var/www)"),
 ]
 REDIS: list[tuple[CHANGES, str]] = [
     (
@@ -177,6 +210,33 @@ OLD: list[tuple[CHANGES, str]] = [
 def test_one_thing_that_is_wrong_is_one_sentence(changes: CHANGES, sentence: str) -> None:
     (problem,) = problems(migrating(**changes))
     assert sentence in problem
+
+
+@pytest.mark.parametrize(("changes", "sentence"), FPM)
+def test_php_fpm_has_to_be_fit_unless_another_pool_may_be_misps(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    unfit = hosts.pool(**changes)
+    (problem,) = problems(migrating(web={"pools": [unfit, unfit._replace(at="127.0.0.1:9000")]}))
+    assert sentence in problem
+    assert problem.startswith("PHP-FPM at /run/php/php8.2-fpm.sock ")
+    assert problems(migrating(web={"pools": [unfit, hosts.pool()]})) == []
+
+
+def test_a_php_fpm_that_gives_no_answer_is_one_only_where_misp_cannot_be_asked_itself() -> None:
+    silent = hosts.pool(at="/run/a", error="File not found.")
+    found = migrating(web={"pools": [silent]})
+    (problem,) = problems(found)
+    assert "PHP-FPM at /run/a cannot be asked what it may do (File not found.): have" in problem
+    assert "or set misp_url and misp_api_key" in problem
+    assert problems(migrating(web={"pools": [silent, hosts.pool()]})) == []
+    assert problems(migrating(web={"pools": []})) == []
+
+
+def test_a_job_that_fails_is_told_where_nothing_else_explains_it() -> None:
+    found = migrating(job={"error": "it fails"}, php={"extensions": ["posix", "curl"]})
+    (problem,) = problems(found)
+    assert "lacks the extension(s) redis" in problem
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,14 @@ def test_a_good_host_needs_no_note() -> None:
         ),
         ({"old_workers": {"units": []}}, "nothing starts the old workers at boot"),
         ({"old_backend": {"waiting": {"prio": 2}}}, "the old backend has 2 waiting in prio"),
-        ({"old_backend": {"error": "gone"}}, "has a Redis that cannot be asked: gone"),
+        (
+            {"old_backend": {"error": "gone"}, "old_workers": {"processes": []}},
+            "has a Redis that cannot be asked: gone",
+        ),
+        (
+            {"web": {"pools": [hosts.pool(version=(7, 4, 33)), hosts.pool(version=(8, 1, 2))]}},
+            "jobs run by PHP 8.2 and the web by PHP-FPM 7.4, 8.1: Composer chooses",
+        ),
     ],
 )
 def test_one_thing_to_know_is_one_note(changes: CHANGES, note: str) -> None:
