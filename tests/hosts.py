@@ -279,6 +279,7 @@ def _nothing_new(family: str) -> Parts:
             workers=[],
         ),
         "rpc": parts.Rpc(is_current=False, answer=""),
+        "own_rpc": parts.OwnRpc(mode=-1, password_length=0),
         "workers": parts.Workers(
             digest="", has_log_dir=False, applied="", strays=[], root_strays=[], busy=[]
         ),

@@ -9,10 +9,12 @@ from tasks.checks import web
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
+from tasks.host.parts import OwnRpc
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"
 _WORLD_READABLE = 0o004
+_SHORTEST = 20  # characters of a password that others may try
 
 
 def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
@@ -35,6 +37,7 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         yield "MISP keeps its settings in the database: the deploy asks and sets them by MISP's CLI"
     if target.rpc_elsewhere:
         yield f"the deploy uses the [inet_http_server] in {target.rpc_elsewhere} as it is"
+        yield from _own_rpc(target, seen.own_rpc)
     if not seen.web.users:
         yield (
             "no PHP process serves the web, so nothing can prove that it reads the new settings: "
@@ -43,6 +46,22 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     yield from _web(target, seen)
     yield from _launchers(seen)
     yield from _old_jobs(target, seen)
+
+
+def _own_rpc(target: Target, own: OwnRpc) -> Iterator[str]:
+    """Say how others on the host could get the password, by which they control every program."""
+    file = target.rpc_elsewhere
+    if own.mode >= 0 and own.mode & _WORLD_READABLE and own.password_length:
+        yield (
+            f"every user can read {file} with the RPC's password in clear (mode {own.mode:o}), and "
+            f"whoever has it can stop and start every program of supervisord's: chmod 600 {file}"
+        )
+    if 0 < own.password_length < _SHORTEST:
+        yield (
+            f"the RPC's password in {file} has {own.password_length} characters, and every user of "
+            f"this host may try passwords: set one of {_SHORTEST} or more there (openssl rand -hex "
+            "24), restart supervisord, then run again"
+        )
 
 
 def _web(target: Target, seen: SeenToMigrate) -> Iterator[str]:

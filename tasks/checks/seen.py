@@ -32,6 +32,7 @@ class SeenToMigrate(Seen):
 
     web: parts.Web
     rpc: parts.Rpc
+    own_rpc: parts.OwnRpc
     workers: parts.Workers
     proof: parts.Proof
     view: parts.View

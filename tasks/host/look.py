@@ -184,6 +184,11 @@ class _Looker:
         user = self.misp.user if self.misp else None
         return rpc.look(self.site, self._password(), self.rpc_text, user)
 
+    def own_rpc(self) -> Any:
+        from tasks.host import own_rpc
+
+        return own_rpc.look(self.site)
+
     def workers(self) -> Any:
         from tasks.host import workers
 
@@ -266,6 +271,7 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "Settings": _Looker.settings,
     "Supervisor": _Looker.supervisor,
     "Rpc": _Looker.rpc,
+    "OwnRpc": _Looker.own_rpc,
     "Workers": _Looker.workers,
     "NewBackend": _Looker.new_backend,
     "OldBackend": _Looker.old_backend,

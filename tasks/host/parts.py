@@ -259,6 +259,13 @@ class Supervisor(NamedTuple):
     workers: List[Worker]  # all programs, MISP's and others'
 
 
+class OwnRpc(NamedTuple):
+    """The file of an [inet_http_server] that the operator made."""
+
+    mode: int  # permission bits; -1: there is none
+    password_length: int  # 0: hashed, or none
+
+
 class Rpc(NamedTuple):
     """Our own RPC file and whether supervisord answers as MISP will ask it."""
 

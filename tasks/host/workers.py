@@ -140,17 +140,19 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
     if wait_until(are_old, _LIMIT + seconds):
         return []
     raise WorkersError(
-        "the workers do not stay: %s" % ("".join(problem) or _restless(site, group, wanted))
+        "the workers do not stay: %s" % ("".join(problem) or _restless(site, group, seconds))
     )
 
 
-def _restless(site: Site, group: Sequence[Worker], wanted: float) -> str:
+def _restless(site: Site, group: Sequence[Worker], seconds: int) -> str:
     """Which workers do not stay, by their states, and what their logs say of it."""
     bad = [one for one in group if one.state != "RUNNING"]
     states: Dict[str, List[str]] = {}
-    for one in bad or [one for one in group if youngest([one]) < wanted]:
+    for one in bad or [one for one in group if youngest([one]) < seconds * ticks_per_second()]:
         note = one.note if one.state in ("FATAL", "BACKOFF") else ""  # others have a moment there
         state = "%s (%s)" % (one.state, note) if note else one.state
+        if one.state == "RUNNING":
+            state = "restarted within %d s" % seconds
         states.setdefault(state, []).append(one.name.partition(":")[2])
     if not states:
         return "supervisord has none"
