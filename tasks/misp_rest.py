@@ -88,12 +88,8 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
         )
         with response:
             body = _body(response)
-    except requests.exceptions.SSLError as error:
-        raise _NoViewError(
-            f"shows a certificate that is not trusted ({_cause(error)}): see misp_ca_bundle"
-        ) from None
     except (requests.RequestException, OSError) as error:  # OSError: no such CA bundle
-        raise _NoViewError(f"cannot be reached: {_cause(error)}") from None
+        raise _NoViewError(_reason_of(error)) from None
     if response.status_code != requests.codes.ok:
         reason = printable(_reason(body, response.reason))[:200]
         refusal = _NoViewError(f"answers {response.status_code}: {reason}")
@@ -128,13 +124,43 @@ def _with_key(key: Secret) -> Callable[[requests.PreparedRequest], requests.Prep
     return add
 
 
-def _cause(error: Exception) -> str:
-    """The reason behind requests' and urllib3's wrappings, in a line."""
-    inner: BaseException = error
-    while inner.args and isinstance(inner.args[0], BaseException):
-        inner = inner.args[0]
-    reason = getattr(inner, "reason", None) or inner
-    return printable(str(reason).partition("\n")[0])[-200:]
+def _reason_of(error: Exception) -> str:
+    """Why there is no answer, in words that do not speak of this program's libraries."""
+    import http.client  # noqa: PLC0415  # as requests is: late
+    import ssl  # noqa: PLC0415
+
+    import requests  # noqa: PLC0415
+
+    inner = _innermost(error)
+    words = _words(inner)
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return f"shows a certificate that is not trusted ({words}): see misp_ca_bundle"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return f"cannot be reached through the proxy that the environment names: {words}"
+    if isinstance(error, requests.exceptions.Timeout):
+        return f"cannot be reached: no answer within {TIMEOUT:g} s"
+    if isinstance(inner, ssl.SSLEOFError | http.client.RemoteDisconnected | ConnectionResetError):
+        return "cannot be reached: the connection is closed at once, so start the web server there"
+    if isinstance(inner, ssl.SSLError):
+        return f"does not speak TLS ({words}): correct its port, or use http://"
+    return f"cannot be reached: {words}"
+
+
+def _innermost(error: BaseException) -> BaseException:
+    """Return the reason behind requests' and urllib3's wrappings."""
+    inner = error
+    for _ in range(10):
+        deeper = getattr(inner, "reason", None), *inner.args, inner.__cause__, inner.__context__
+        found = next((one for one in deeper if isinstance(one, BaseException)), None)
+        if found is None or found is error:
+            break
+        inner = found
+    return inner
+
+
+def _words(error: BaseException) -> str:
+    found = str(getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error)
+    return printable(found.partition("\n")[0])[:200] or type(error).__name__
 
 
 def _reason(body: str, otherwise: str) -> str:

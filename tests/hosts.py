@@ -88,6 +88,21 @@ def running(user: str = "www-data") -> list[parts.Worker]:
     ]
 
 
+def pool(**changes: Any) -> parts.Pool:
+    """PHP-FPM as MISP needs it."""
+    made = parts.Pool(
+        at="/run/php/php8.2-fpm.sock",
+        error="",
+        version=(8, 2, 20),
+        extensions=["redis", "posix", "curl"],
+        disabled=[],
+        open_basedir="",
+        sees_proc=True,
+        config_error="",
+    )
+    return made._replace(**changes)
+
+
 def get_workers(**changes: Any) -> dict[str, Any]:
     """MISP's own view of the guide's worker set."""
     queues = {
@@ -186,10 +201,11 @@ def _host(user: str) -> Parts:
             config_owner=user,
             config_mode=0o640,
             is_savable=True,
-            has_cake=True,
+            cake=parts.Access("", "", ""),
             has_cake_php=True,
             composer="php composer.phar",
             disk_kb=9_000_000,
+            has_tmp=True,
         ),
         "php": parts.Php(
             path="/usr/bin/php",
@@ -197,8 +213,16 @@ def _host(user: str) -> Parts:
             version_text="8.2.20",
             extensions=["redis", "posix", "curl"],
             disabled=[],
+            disabled_in="",
+            open_basedir="",
+            sees_proc=True,
+            elsewhere="",
+            error="",
         ),
-        "web": parts.Web(users=["root", user], units=["php-fpm.service"], is_stale=False),
+        "web": parts.Web(
+            users=["root", user], units=["php-fpm.service"], is_stale=False, pools=[pool()]
+        ),
+        "job": parts.Job(error=""),
         "settings": parts.Settings(
             error="",
             block={},
@@ -274,6 +298,7 @@ def _nothing_new(family: str) -> Parts:
             workers=[],
         ),
         "rpc": parts.Rpc(is_current=False, answer="", keeps_log_folders=False),
+        "own_rpc": parts.OwnRpc(mode=-1, password_length=0),
         "workers": parts.Workers(
             digest="", has_log_dir=False, applied="", strays=[], root_strays=[], busy=[]
         ),

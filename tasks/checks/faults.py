@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from tasks import parse
@@ -39,7 +40,8 @@ def described(target: Target, seen: SeenForStatus) -> Iterator[str]:
     """Return what there is, right or wrong."""
     seen = old_workers.without_programs(seen)
     version = parse.dotted(target.version) if any(target.version) else "unknown"
-    yield f"MISP {version}, new backend {'on' if seen.settings.is_on else 'off'}"
+    state = "unknown" if seen.settings.error else "on" if seen.settings.is_on else "off"
+    yield f"MISP {version}, new backend {state}"
     group = parse.group_workers(seen.supervisor.workers).values()
     running = sum(one.state == "RUNNING" for one in group)
     yield f"workers: {running} RUNNING, {len(target.process_names)} wanted"
@@ -67,12 +69,11 @@ def _misp(target: Target, seen: SeenForStatus) -> Iterator[str]:
     elif seen.tree.config_mode < 0:
         yield f"{at} is missing: finish MISP's own installation first"
     elif seen.php.version == (0, 0, 0):
-        yield (
-            "no php runs MISP's jobs: install PHP's command line, or link php into /usr/bin, since "
-            "jobs look in /usr/local/bin, /usr/bin and /bin only"
-        )
+        yield from system.php(target, seen)
     elif seen.settings.error:
         yield f"{at} {seen.settings.error}: mend the file"
+    elif problem := misp.cake(target, seen):
+        yield problem
 
 
 def _settings(target: Target, seen: SeenForStatus) -> Iterator[str]:
@@ -113,7 +114,7 @@ def _run(target: Target, seen: SeenForStatus) -> Iterator[str]:
             f"a migration of this host was interrupted or failed{last}: {', '.join(reasons)}. Run "
             "deploy.py again to finish it, or rollback.py to go back"
         )
-    elif seen.proof.proven != seen.proof.evidence:
+    elif seen.proof.evidence not in (seen.proof.proven, ""):
         yield (
             "the proof is for another state than this one (workers' file, Redis settings, MISP's "
             "or PHP's version): run deploy.py again, which proves this state"
@@ -163,6 +164,8 @@ def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     group = parse.group_workers(seen.supervisor.workers)
     others = list(supervisor.other_misps(target, seen.supervisor))
     yield from others
+    if seen.settings.error:
+        return  # there is a sentence already: it is not known which backend MISP uses
     if not seen.settings.is_on:
         if group and not others:
             yield (
@@ -190,34 +193,44 @@ def _by_state(target: Target, seen: SeenForStatus, group: dict[str, Worker]) -> 
     fine = {"RUNNING"}
     if seen.new_backend.error:  # then they start in vain, which is no fault of their own
         fine |= {"STARTING", "BACKOFF"}
-    states: dict[str, list[Worker]] = {}
-    for name in target.process_names:
-        if name in group and group[name].state not in fine:
-            states.setdefault(group[name].state, []).append(group[name])
-    for state, workers in states.items():
-        names = [worker.name for worker in workers]
-        notes = sorted({worker.note for worker in workers if worker.note})
-        said = f" ({notes[0]})" if len(notes) == 1 else ""
-        yield f"{parse.listed(names)} {parse.are(names)} {state}{said}: {_remedy(state, names)}"
+    bad = [
+        group[name]
+        for name in target.process_names
+        if name in group and group[name].state not in fine
+    ]
+    if bad:
+        names = [worker.name for worker in bad]
+        yield f"{parse.listed(names)} {parse.are(names)} {_states(bad)}: {_remedy(bad)}"
 
 
-def _remedy(state: str, names: list[str]) -> str:
-    programs = {parse.program_of(name) for name in names}
+def _states(bad: list[Worker]) -> str:
+    """Return the state that they share with what supervisord notes of it, or how many have each."""
+    counts = Counter(worker.state for worker in bad)
+    if len(counts) > 1:
+        shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        return f"not running ({shown})"
+    notes = {worker.note for worker in bad if worker.note}
+    return f"{bad[0].state} ({notes.pop()})" if len(notes) == 1 else bad[0].state
+
+
+def _remedy(bad: list[Worker]) -> str:
+    """Return one command that starts them all, whatever their states are."""
+    programs = {parse.program_of(worker.name) for worker in bad}
     log = f"{LOG_DIR}/{programs.pop() if len(programs) == 1 else ''}*.log"
-    start = (
-        f"supervisorctl start {names[0]}"
-        if len(names) == 1
-        else (f"supervisorctl start '{GROUP}:*'")
-    )
-    if state in ("FATAL", "EXITED"):
-        return f"see {log}, mend the cause, then run `{start}`"
-    if state in ("STARTING", "BACKOFF"):
+    name = bad[0].name if len(bad) == 1 else f"'{GROUP}:*'"
+    states = {worker.state for worker in bad}
+    if states <= {"STARTING", "BACKOFF"}:
         return f"supervisord tries again. If this stays so, see {log}"
-    return f"run `{start}`"
+    start = f"run `supervisorctl start {name}`"
+    if states <= {"STOPPED"}:
+        return start
+    return f"see {log}, mend the cause, then {start}"
 
 
 def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> Iterator[str]:
-    if not shows_in_view(seen):
+    if not shows_in_view(seen) or seen.supervisor.unit.active != "active":
+        return  # what MISP cannot see then has a sentence already
+    if misp.cake(target, seen):
         return
     # MISP cannot see as good what is not: that is the workers' fault, reported as such.
     group = parse.group_workers(seen.supervisor.workers)
@@ -227,17 +240,21 @@ def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> It
         if name not in group or group[name].state != "RUNNING" or name not in target.process_names
     }
     counts = {queue: count for queue, count in target.worker_counts.items() if queue not in bad}
-    faults = parse.wrong_misp_view(seen.view, counts)
-    # What is wrong with the workers themselves shows over REST as well.
-    faults += [
-        one
-        for one in rest_faults
-        if one.removeprefix("over REST, ") not in faults and not (bad and "as good:" in one)
-    ]
+    faults = [*parse.wrong_misp_view(seen.view, counts)]
+    web = []
+    for one in rest_faults:
+        said = one.removeprefix("over REST, ")
+        if said == one:
+            web.append(one)  # the web tier gave no view at all
+        # What is wrong with the workers themselves shows over REST as well.
+        elif said not in faults and not (bad and "as good:" in one):
+            faults.append(one)
     if faults:
         yield (
             f"MISP's own view (cake Admin getWorkers) is wrong: {'; '.join(faults)}. {_VIEW_REMEDY}"
         )
+    for one in web:
+        yield f"MISP's web tier shows no workers: {one}. Check the web server, PHP-FPM and misp_url"
 
 
 def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.checks import misp, old_workers, redis, supervisor, system
+from tasks.checks import misp, old_workers, redis, supervisor, system, web
 from tasks.checks.seen import SeenToMigrate
 from tasks.target import Target
 
 
 def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     """Return all that keeps this host from being migrated."""
+    problems = list(_causes(target, seen))
+    yield from problems or system.job(target, seen)
+
+
+def _causes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     yield from system.host(target, seen)
     yield from system.room(target, seen)
     if problem := misp.root(target, seen):
@@ -25,6 +30,7 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     yield from misp.libraries(target, seen)
     yield from system.php(target, seen)
     yield from misp.web_user(target, seen)
+    yield from web.check(target, seen)
     yield from misp.settings(target, seen)
     yield from redis.check(target, seen)
     yield from supervisor.check(target, old_workers.without_programs(seen))

@@ -33,19 +33,50 @@ def files(target: Target, seen: Seen) -> Iterator[str]:
         )
     if tree.config_mode < 0:
         yield f"{at}/app/Config/config.php is missing: finish MISP's own installation first"
-    if not tree.has_cake:
-        yield (
-            f"{at}/app/Console/cake is missing, or {tree.web_user or 'the web user'} may not "
-            "execute it: check its mode and owner, and whether its file system is mounted noexec "
-            f"(findmnt -T {at})"
-        )
+    if problem := cake(target, seen):
+        yield problem
     elif not tree.has_cake_php:
         yield f"{at}/app/Console/cake.php is missing: restore it, since it sets MISP's settings"
+    if not tree.has_tmp:
+        owner = f"{tree.web_user}:{tree.web_group}"
+        yield (
+            f"{tree.web_user} may not write in {at}/app/tmp, where MISP and its jobs keep files: "
+            f"give it back (chown -R {owner} {at}/app/tmp)"
+        )
     if target.settings.misp_scheduler and tree.version < OLDEST_NATIVE_SCHEDULER:
         yield (
             f"misp_scheduler needs MISP {parse.dotted(OLDEST_NATIVE_SCHEDULER)}, but this is "
             f"{parse.dotted(tree.version)}: leave misp_scheduler out"
         )
+
+
+def cake(target: Target, seen: Seen) -> str:
+    """Say why the web user cannot execute `cake`, as workers and jobs do; empty: he can."""
+    path, user = f"{target.settings.misp_root}/app/Console/cake", seen.tree.web_user
+    access = seen.tree.cake
+    if not access.fault:
+        return ""
+    if access.fault == "missing":
+        return f"{path} is missing: restore it, since workers and jobs start by it"
+    if access.fault == "closed":
+        return (
+            f"{user} may not enter {access.place} ({access.rights}), so workers and jobs cannot "
+            f"run {path}: give the folder back (chown {user} {access.place}), or chmod 755 it"
+        )
+    if access.fault == "noexec":
+        return (
+            f"{access.place} is mounted noexec, so workers and jobs cannot run {path}: run `mount "
+            f"-o remount,exec {access.place}`, and take noexec out of /etc/fstab or its mount unit"
+        )
+    if access.fault == "mode":
+        return (
+            f"{user} may not execute {path} ({access.rights}), and workers and jobs run it as "
+            f"{user}: run `chown {user}:{seen.tree.web_group} {path}` and `chmod 750 {path}`"
+        )
+    return (
+        f"{user} may not execute {path}, though its mode allows it ({access.rights or 'unknown'}): "
+        "see its ACL (getfacl) and the log of SELinux or AppArmor (journalctl -k)"
+    )
 
 
 def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:

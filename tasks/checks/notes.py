@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.backlog import SCHEDULED, Look, never_quiet, nobody_there
+from tasks.checks import web
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
+from tasks.host.parts import OwnRpc
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"
 # Units that start whatever others have given them, at boot and later.
 _STARTERS = ("cron.service", "crond.service", "anacron.service", "atd.service", "rc-local.service")
 _WORLD_READABLE = 0o004
+_SHORTEST = 20  # characters of a password that others may try
 
 
 def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
@@ -36,15 +39,48 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         yield "MISP keeps its settings in the database: the deploy asks and sets them by MISP's CLI"
     if target.rpc_elsewhere:
         yield f"the deploy uses the [inet_http_server] in {target.rpc_elsewhere} as it is"
+        yield from _own_rpc(target, seen.own_rpc)
     if seen.supervisor.lost_folders:
         yield (
             f"supervisord cannot start without {', '.join(seen.supervisor.lost_folders)}, so the "
             "deploy makes what is missing, now and before each start"
         )
     if not seen.web.users:
-        yield "no PHP process serves the web: nothing can prove that it reads the new settings"
+        yield (
+            "no PHP process serves the web, so nothing can prove that it reads the new settings: "
+            "start PHP-FPM, or the web server that has PHP as a module, if this host has one"
+        )
+    yield from _web(target, seen)
     yield from _launchers(seen)
     yield from _old_jobs(target, seen)
+
+
+def _own_rpc(target: Target, own: OwnRpc) -> Iterator[str]:
+    """Say how others on the host could get the password, by which they control every program."""
+    file = target.rpc_elsewhere
+    if own.mode >= 0 and own.mode & _WORLD_READABLE and own.password_length:
+        yield (
+            f"every user can read {file} with the RPC's password in clear (mode {own.mode:o}), and "
+            f"whoever has it can stop and start every program of supervisord's: chmod 600 {file}"
+        )
+    if 0 < own.password_length < _SHORTEST:
+        yield (
+            f"the RPC's password in {file} has {own.password_length} characters, and every user of "
+            f"this host may try passwords: set one of {_SHORTEST} or more there (openssl rand -hex "
+            "24), restart supervisord, then run again"
+        )
+
+
+def _web(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    if target.settings.misp_url:  # else the host is refused
+        yield from web.silent(target, seen)
+    versions = {pool.version[:2] for pool in seen.web.pools if not pool.error}
+    if versions and any(seen.php.version) and seen.php.version[:2] not in versions:
+        others = ", ".join(f"{one[0]}.{one[1]}" for one in sorted(versions))
+        yield (
+            f"jobs run by PHP {seen.php.version[0]}.{seen.php.version[1]} and the web by PHP-FPM "
+            f"{others}: Composer chooses MISP's libraries for the first, and both have to run them"
+        )
 
 
 def _launchers(seen: SeenToMigrate) -> Iterator[str]:
@@ -77,7 +113,7 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
 
 def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     old, workers, choice = seen.old_backend, seen.old_workers, target.settings.on_leftover_jobs
-    if old.backlog:
+    if old.backlog and not (old.error and workers.processes):  # else the host is refused
         yield f"the old backend has {old.backlog}"
     if choice != "convert" and (workers.live or old.waits):  # else nothing is left to drain
         limit = LONGEST_WAIT if choice == "wait" else target.settings.drain_timeout

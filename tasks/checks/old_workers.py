@@ -140,7 +140,7 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"old workers run, but {config} is missing, which says in which Redis their jobs are: "
             "put it back with that Redis in it (MISP has one in INSTALL/setup/config.php)"
         )
-    elif old.processes and backend.error:
+    elif old.processes and backend.error and any(seen.php.version):  # else it is PHP's
         yield (
             f"the old workers' Redis does not say how many jobs wait: {backend.error}. Start it, "
             f"or correct {config}"

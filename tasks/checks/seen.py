@@ -32,9 +32,11 @@ class SeenToMigrate(Seen):
 
     web: parts.Web
     rpc: parts.Rpc
+    own_rpc: parts.OwnRpc
     workers: parts.Workers
     proof: parts.Proof
     view: parts.View
+    job: parts.Job
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from tasks import parse
-from tasks.checks.seen import Seen
+from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.host.lock import IF_DEAD
+from tasks.host.parts import Php, Version
 from tasks.host.site import STATE_DIR
 from tasks.target import Target
 
@@ -77,26 +78,48 @@ def lack_of_memory(target: Target, seen: Seen, worker_kb: int) -> Iterator[str]:
         )
 
 
+def oldest_php(misp: Version) -> Version:
+    """Return the oldest PHP that runs this MISP."""
+    return (8, 1, 0) if misp >= (2, 5, 0) else (7, 4, 0)
+
+
 def php(target: Target, seen: Seen) -> Iterator[str]:
     """Check the PHP that jobs will run by."""
-    found = seen.php
+    found, places = seen.php, "/usr/local/bin, /usr/bin and /bin"
     if not found.path:
-        yield (
-            "php is in none of /usr/local/bin, /usr/bin and /bin, the only places where jobs look "
-            "for it: install PHP's command line, or link php into /usr/bin"
+        yield f"php is in none of {places}, the only places where jobs look for it: " + (
+            f"run `{_link(found)}`. A job has no PATH but bash's default one, even if "
+            "app/Console/cake was edited to find another php"
+            if found.elsewhere
+            else "install PHP's command line, or link php into /usr/bin"
         )
-        return
-    if found.version == (0, 0, 0):
+    elif found.version == (0, 0, 0):
         yield (
-            f"{found.path} does not tell its version: run `{found.path} -v` to see why. Jobs look "
-            "for php in /usr/local/bin, /usr/bin and /bin only"
+            f"{found.path} does not tell its version ({found.error or 'no answer'}): run "
+            f"`{found.path} -v` as {seen.tree.web_user or 'the web user'} to see why. Jobs look "
+            f"for php in {places} only"
         )
-        return
-    oldest = (8, 1, 0) if target.version >= (2, 5, 0) else (7, 4, 0)
+    else:
+        yield from _fitness(target, found)
+
+
+def _link(found: Php) -> str:
+    return f"ln -s {found.elsewhere} /usr/local/bin/php"
+
+
+def _fitness(target: Target, found: Php) -> Iterator[str]:
+    oldest = oldest_php(target.version)
     if found.version < oldest:
+        another = f", or `{_link(found)}` if that is newer" if found.elsewhere else ""
         yield (
             f"{found.path} is PHP {found.version_text}, but MISP {parse.dotted(target.version)} "
-            f"needs {oldest[0]}.{oldest[1]} to run a job: install a newer PHP, or link it there"
+            f"needs {oldest[0]}.{oldest[1]} to run a job: install a newer PHP, or link it "
+            f"there{another}"
+        )
+    if found.open_basedir and not found.sees_proc:
+        yield (
+            "PHP's command line may not look at /proc, where MISP looks at its workers: add /proc "
+            f"to its open_basedir ({found.open_basedir})"
         )
     present = {name.lower() for name in found.extensions}
     if missing := [name for name in EXTENSIONS if name not in present]:
@@ -104,9 +127,21 @@ def php(target: Target, seen: Seen) -> Iterator[str]:
             f"PHP's command line lacks the extension(s) {', '.join(missing)}: install them and "
             "enable them for the command line too"
         )
+    inis = f"the php.ini of the command line (`{found.path} --ini` names the file)"
     if disabled := [name for name in FUNCTIONS if name in found.disabled]:
         yield (
             f"PHP's command line may not call {', '.join(disabled)}, which MISP starts jobs with: "
-            "take it out of disable_functions in the php.ini of the command line "
-            f"(`{found.path} --ini` names the file)"
+            f"take it out of disable_functions in {found.disabled_in or inis}"
+        )
+
+
+def job(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    """Say that a job would fail; to be asked where nothing else explains it."""
+    user = seen.tree.web_user or "the web user"
+    command = f"env -i {target.settings.misp_root}/app/Console/cake admin redisReady"
+    if seen.job.error:
+        yield (
+            f"MISP's jobs would fail here. One that was tried as {user}, without environment as "
+            f"workers start it, ended so: {seen.job.error}. To see all of it run `runuser -u "
+            f"{user} -- {command}`, and mend the cause"
         )

@@ -1,6 +1,6 @@
 // The only PHP of the migration. It runs as the web user and answers what only PHP can tell: MISP's
 // configuration, whether classes load, Redis as MISP reaches it, a command of MISP's CLI, MISP's jobs.
-// Question and answer are a line of JSON each. Texts of Redis travel as base64: they may be no UTF-8.
+// A question or an answer is a line of JSON. Texts of Redis are base64 there: they may be no UTF-8.
 // The syntax is that of PHP 7.0, so that an old PHP can be told that it is too old.
 
 // An included file's $config, or an Exception that says what is wrong with it.
@@ -28,11 +28,12 @@ function block_of($config, $name)
     return isset($config[$name]) && is_array($config[$name]) ? $config[$name] : array();
 }
 
-// {"version", "extensions", "disabled", "timeout"} of the PHP that runs this.
+// What the PHP that runs this is, may and sees: the command line's, or PHP-FPM's.
 function do_php($in)
 {
-    return array("version" => PHP_VERSION, "extensions" => get_loaded_extensions(),
-        "disabled" => (string)ini_get("disable_functions"), "timeout" => (float)ini_get("default_socket_timeout"));
+    return array("version" => PHP_VERSION, "extensions" => get_loaded_extensions(), "proc" => @file_exists("/proc/self"),
+        "disabled" => (string)ini_get("disable_functions"), "basedir" => (string)ini_get("open_basedir"),
+        "timeout" => (float)ini_get("default_socket_timeout"), "files" => php_ini_loaded_file() . "," . php_ini_scanned_files());
 }
 
 // MISP's settings, as far as they matter here.
@@ -53,8 +54,7 @@ class App // MISP's CakeResque configuration asks it where the plugin is (INSTAL
 
 class Configure // CakeResque's configuration may ask it for things; nothing that matters here
 {
-    public static function read($key = null) { return null; }
-    public static function write($key, $value = null) { return true; }
+    public static function __callStatic($name, $arguments) { return null; }
 }
 
 // Where the old backend's Redis is; null: there is no CakeResque.
@@ -153,8 +153,7 @@ function do_cake($in)
         array("pipe", "w")), $pipes, $in["root"] . "/app/Console");
     fwrite($pipes[0], json_encode($in["arguments"]));
     fclose($pipes[0]);
-    $errors = stream_get_contents($pipes[2]);
-    return array("errors" => substr($errors, 0, 2000), "status" => proc_close($process));
+    return array("errors" => substr(stream_get_contents($pipes[2]), 0, 2000), "status" => proc_close($process));
 }
 
 function database($root)
@@ -188,7 +187,8 @@ function do_rename($in)
     return true;
 }
 
-while (($line = fgets(STDIN)) !== false) {
+$questions = fopen(PHP_SAPI === "cli" ? "php://stdin" : "php://input", "r"); // PHP-FPM serves this as well: fpm.py
+while (($line = fgets($questions)) !== false) {
     $in = json_decode($line, true);
     try {
         $answer = array("value" => call_user_func("do_" . $in["do"], $in));
@@ -196,5 +196,5 @@ while (($line = fgets(STDIN)) !== false) {
         $answer = array("error" => str_replace("\n", " ", $error->getMessage()));
     }
     $options = JSON_UNESCAPED_SLASHES | JSON_PARTIAL_OUTPUT_ON_ERROR | JSON_PRESERVE_ZERO_FRACTION;
-    fwrite(STDOUT, json_encode($answer, $options) . "\n");
+    echo json_encode($answer, $options) . "\n";
 }

@@ -41,6 +41,7 @@ _LIMIT = 64 << 20  # bytes of one answer: a thousand jobs of a list
 _SECONDS = 60.0
 _ONCE_SECONDS = 20.0  # for a file of settings, which a FIFO or a sleep() in it makes endless
 _DEPTH = 12
+_NOBODY = ("Connection refused", "Cannot assign requested address", "No such file or directory")
 _SLOW = "MISP's PHP gives no answer within its time"
 
 
@@ -205,6 +206,12 @@ class Bridge:
         return ""
 
 
+def listed(value: Any) -> List[str]:
+    """The words of one of PHP's lists, such as disable_functions."""
+    text = value[:4000] if isinstance(value, str) else ""
+    return [one.strip() for one in text.split(",") if one.strip()]
+
+
 def _no_answer(chunk: bytes, said: bytes) -> str:
     if chunk:
         return "MISP's PHP answers more than %d MiB" % (_LIMIT >> 20)
@@ -258,12 +265,17 @@ class BridgeRedis(Redis):
         try:
             answer = self._bridge.ask("redis", at=self._at, words=encoded)
         except WebUserError as error:
-            raise RedisGoneError(str(error)) from None
+            raise RedisGoneError(_unreachable(str(error))) from None
         if isinstance(answer, dict) and isinstance(answer.get("refused"), str):
             raise RedisError(answer["refused"][:400])
         if not isinstance(answer, dict) or "reply" not in answer:
             raise WebUserError("MISP's PHP gives no reply of Redis's")
         return _reply(answer["reply"])
+
+
+def _unreachable(words: str) -> str:
+    """Of a name with several addresses PHP tells the last one's error, which says little."""
+    return "nobody listens there (%s)" % words if words in _NOBODY else words
 
 
 def _reply(value: Any) -> Reply:

@@ -118,6 +118,13 @@ def feed(
         os.close(number)
 
 
+def speak(
+    user: WebUser, function: Callable[..., Any], number: int, *arguments: Any, timeout: float = 30.0
+) -> Any:
+    """As `ask`; the function's standard input is a connection that only root could make."""
+    return _value(_forked(user, function, arguments, number, timeout, 1 << 20), user, function)
+
+
 def feed_bytes(
     user: WebUser, function: Callable[..., Any], data: bytes, *arguments: Any, timeout: float = 60.0
 ) -> Any:

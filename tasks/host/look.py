@@ -4,14 +4,17 @@ What takes long is on its way while the rest is looked at: PHP starts first, and
 its workers, which boots all of MISP, is fetched last.
 """
 
+import contextlib
 import os
 from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional
 
-from tasks.host import gate, lock, machine, programs, systemd, tree, web_user
+from tasks.host import files, gate, lock, machine, programs, systemd, tree, web_user
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp, first_json, misp_version
 from tasks.host.parts import (
+    Access,
+    Job,
     NewBackend,
     OldBackend,
     OldWorkers,
@@ -20,12 +23,12 @@ from tasks.host.parts import (
     System,
     Tree,
     View,
-    version_of,
 )
 from tasks.host.processes import Table
 from tasks.host.site import Desired, Site
 
 _VIEW_SECONDS = 60.0
+_UNKNOWN = Access("unknown", "", "")
 
 
 def take(site: Site, desired: Desired, kinds: List[str], rpc_text: str) -> Dict[str, Any]:
@@ -66,18 +69,25 @@ class _Looker:
         self._supervisor: Any = None
         self._old_workers: Optional[OldWorkers] = None
         self._view: Any = None
+        self._view_problem = problem
+        self._job: Any = None
+        self._job_problem = ""
 
     def take(self, kinds: List[str]) -> Dict[str, Any]:
         if self.misp is not None and programs.find("php", gate.PATH):
-            self.misp.bridge.start()
+            with contextlib.suppress(HostError):  # its first question says so again
+                self.misp.bridge.start()
         if "View" in kinds and self.misp is not None:
-            self._view = self._start_view()
+            self._start_view()
+        if "Job" in kinds and self.misp is not None and not self._is_proven():
+            self._start_job()
         wanted = [kind for kind in _ORDER if kind in kinds]
         return {kind: _ORDER[kind](self) for kind in wanted}
 
     def close(self) -> None:
-        if self._view is not None:
-            programs.end(self._view)
+        for process in (self._view, self._job):
+            if process is not None:
+                programs.end(process)
         if self.misp is not None:
             self.misp.bridge.close()
 
@@ -92,33 +102,29 @@ class _Looker:
         site, misp = self.site, self.misp
         exists = os.path.isdir(site.misp_root)
         if misp is None:
-            return Tree(
-                self.problem, exists, "", "", "", (0, 0, 0), "", -1, False, False, False, "", -1
+            unknown = Tree(
+                "", exists, "", "", "", (0, 0, 0), "", -1, False, _UNKNOWN, False, "", -1, False
             )
+            return unknown._replace(error=self.problem)
         found = gate.ask(misp.user, tree.look, site.misp_root)
         return _tree(site, misp, found)
 
     def php(self) -> Php:
-        path = programs.find("php", gate.PATH)  # the one that a job finds
-        try:
-            found = self.misp.bridge.once("php") if self.misp and path else {}
-        except HostError:
-            found = {}
-        text = str(found.get("version", "")) if isinstance(found, dict) else ""
-        extensions = found.get("extensions") if isinstance(found, dict) else []
-        disabled = str(found.get("disabled", "")) if isinstance(found, dict) else ""
-        return Php(
-            path,
-            version_of(text),
-            text[:40],
-            [str(one)[:60] for one in extensions][:300] if isinstance(extensions, list) else [],
-            [one.strip() for one in disabled[:4000].split(",") if one.strip()],
-        )
+        from tasks.host import php
+
+        return php.look(self.misp)
 
     def web(self) -> Any:
-        from tasks.host import web
+        from tasks.host import fpm, web
 
-        return web.look(self.site, self.table)
+        pools = fpm.look(self.misp, self.table) if self.misp else []
+        return web.look(self.site, self.table)._replace(pools=pools)
+
+    def job(self) -> Job:
+        from tasks.host import php
+
+        process, self._job = self._job, None
+        return php.job(process) if process else Job(self._job_problem)
 
     def settings(self) -> Any:
         from tasks.host import settings
@@ -137,7 +143,7 @@ class _Looker:
             if self._view is not None:
                 programs.end(self._view)
                 self._view = None
-                self.problem = "MISP was not asked, since its Redis cannot be"
+                self._view_problem = "MISP was not asked, since its Redis cannot be"
             return NewBackend({}, [], error=str(error))
 
     def old_backend(self) -> OldBackend:
@@ -191,6 +197,11 @@ class _Looker:
         user = self.misp.user if self.misp else None
         return rpc.look(self.site, self._password(), self.rpc_text, user)
 
+    def own_rpc(self) -> Any:
+        from tasks.host import own_rpc
+
+        return own_rpc.look(self.site)
+
     def workers(self) -> Any:
         from tasks.host import workers
 
@@ -204,7 +215,7 @@ class _Looker:
 
     def view(self) -> View:
         if self._view is None:
-            return View(self.problem, {})
+            return View(self._view_problem, {})
         process, self._view = self._view, None
         try:
             done = programs.finish(process, b"", _VIEW_SECONDS, 4 << 20, "cake")
@@ -215,13 +226,25 @@ class _Looker:
             return View("no answer from MISP: %s" % (done.complaint[:200] or "no word"), {})
         return View("", found)
 
-    def _start_view(self) -> Any:
+    def _start_view(self) -> None:
         misp = self._need()
         cake = self.site.app + "/Console/cake"
         try:
-            return gate.start(misp.user, [cake, "Admin", "getWorkers"], self.site.misp_root)
-        except HostError:
-            return None
+            self._view = gate.start(misp.user, [cake, "Admin", "getWorkers"], self.site.misp_root)
+        except HostError as error:
+            self._view_problem = str(error)
+
+    def _is_proven(self) -> bool:
+        """Whether jobs have come through here already: then none has to be tried beforehand."""
+        return bool(files.first_line(self.site.state_dir + "/proven"))
+
+    def _start_job(self) -> None:
+        from tasks.host import php
+
+        try:
+            self._job = php.start_job(self._need())
+        except HostError as error:
+            self._job_problem = str(error)
 
     def selinux(self) -> Any:
         from tasks.host import selinux
@@ -261,11 +284,13 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "Settings": _Looker.settings,
     "Supervisor": _Looker.supervisor,
     "Rpc": _Looker.rpc,
+    "OwnRpc": _Looker.own_rpc,
     "Workers": _Looker.workers,
     "NewBackend": _Looker.new_backend,
     "OldBackend": _Looker.old_backend,
     "Proof": _Looker.proof,
     "View": _Looker.view,
+    "Job": _Looker.job,
     "Libraries": _Looker.libraries,  # last: a class file with a fatal error ends PHP
 }
 
@@ -286,8 +311,16 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         web_user.name_of(config[0]) if is_whole else "",
         config[1] & 0o7777 if is_whole else -1,
         found.get("savable") is True,
-        found.get("cake") is True,
+        _access(found.get("cake")),
         found.get("cake_php") is True,
         "php composer.phar" if found.get("phar") is True else programs.find("composer", gate.PATH),
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
+        found.get("tmp") is True,
     )
+
+
+def _access(found: Any) -> Access:
+    if not isinstance(found, list) or len(found) != 3:
+        return _UNKNOWN
+    fault, place, rights = (str(one)[:300] for one in found)
+    return Access(fault, place, rights)

@@ -53,6 +53,14 @@ class System(NamedTuple):
     login: str  # the user who called sudo, empty for root
 
 
+class Access(NamedTuple):
+    """Whether the web user may execute a file, and where it ends that he may not."""
+
+    fault: str  # "": he may; else missing, closed, noexec, mode, forbidden or unknown
+    place: str  # the folder that is closed to him, the mount point, or the file itself
+    rights: str  # of that place, as in `root:root 750`
+
+
 class Tree(NamedTuple):
     """MISP's files, looked at as the web user."""
 
@@ -65,10 +73,11 @@ class Tree(NamedTuple):
     config_owner: str
     config_mode: int  # permission bits; -1: no config.php
     is_savable: bool  # MISP may write config.php and its folder
-    has_cake: bool  # app/Console/cake can be executed
+    cake: Access  # to app/Console/cake, by which workers and jobs start
     has_cake_php: bool
     composer: str  # how Composer is called, empty: not there
     disk_kb: int  # free in app/tmp; -1: unknown
+    has_tmp: bool  # the web user may write in app/tmp
 
 
 class Php(NamedTuple):
@@ -79,6 +88,30 @@ class Php(NamedTuple):
     version_text: str
     extensions: List[str]
     disabled: List[str]  # disable_functions of the command line
+    disabled_in: str  # the file that says so
+    open_basedir: str
+    sees_proc: bool  # MISP looks at its workers there
+    elsewhere: str  # another php, which a job does not find; empty: none is known
+    error: str  # why it told nothing
+
+
+class Pool(NamedTuple):
+    """PHP-FPM as it answered a request of its own, in a process that the web user owns."""
+
+    at: str  # its socket
+    error: str  # why it gave no answer; nothing else is known then
+    version: Version
+    extensions: List[str]
+    disabled: List[str]  # disable_functions
+    open_basedir: str
+    sees_proc: bool  # MISP looks at its workers there
+    config_error: str  # why it cannot read config.php
+
+
+class Job(NamedTuple):
+    """One of MISP's jobs, tried as a worker starts it: as the web user, without environment."""
+
+    error: str  # why it did not come through; empty: it did, or it was not tried
 
 
 class Web(NamedTuple):
@@ -87,6 +120,7 @@ class Web(NamedTuple):
     users: List[str]  # whom they run as
     units: List[str]
     is_stale: bool  # settings were changed by us in this boot, and the web tier not reloaded since
+    pools: List[Pool]  # of PHP-FPM, those that are not other users'
 
 
 class Place(NamedTuple):
@@ -250,6 +284,13 @@ class Supervisor(NamedTuple):
     other_daemon: str  # why the unit's supervisord is not the one that runs, with the remedy
     error: str  # why its programs are not known
     workers: List[Worker]  # all programs, MISP's and others'
+
+
+class OwnRpc(NamedTuple):
+    """The file of an [inet_http_server] that the operator made."""
+
+    mode: int  # permission bits; -1: there is none
+    password_length: int  # 0: hashed, or none
 
 
 class Rpc(NamedTuple):

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Dict, List
 
-from tasks.host import files, gate, proof_jobs, tree
+from tasks.host import complaints, files, gate, proof_jobs, tree
 from tasks.host import workers as workers_
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp, misp_version
@@ -55,13 +55,21 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
         limits = proof_jobs.Limits(seconds, max(seconds, site.drain_timeout))
         marks = _marks_running_jobs(one)
         outcomes = proof_jobs.prove(one.new(), workers, limits, marks, Clock())
-    bad = ["%s: %s" % (queue, problem) for queue, problem in outcomes.items() if problem]
+    bad = {queue: problem for queue, problem in outcomes.items() if problem}
     if bad:
         raise ProofError(
-            "a test job did not come through: %s. The ends of the workers' logs: %s"
-            % ("; ".join(bad), workers_.log_ends(site))
+            "a test job did not come through: %s. The logs of these workers say: %s"
+            % (_by_problem(bad), complaints.of_logs(site, list(bad)))
         )
     return ["%s: completed" % queue for queue in outcomes]
+
+
+def _by_problem(bad: Dict[str, str]) -> str:
+    """What went wrong, once each, with the queues; of an exception its own line alone."""
+    queues: Dict[str, List[str]] = {}
+    for queue, problem in bad.items():
+        queues.setdefault(complaints.telling(problem), []).append(queue)
+    return "; ".join("%s (%s)" % (line, ", ".join(some)) for line, some in queues.items())
 
 
 def _marks_running_jobs(one: Misp) -> bool:

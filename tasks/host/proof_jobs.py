@@ -10,7 +10,7 @@ from tasks.host.queues import Backend
 from tasks.host.replies import RECORD_BYTES, escaped, matching, number, parsed, text
 from tasks.host.waiting import Clock
 
-_READY = "Successfully connected to Redis"
+READY = "Successfully connected to Redis"
 _STATUS_SECONDS = 3600  # of a test job's state, should nobody be there to remove it
 _ABANDONED = 30.0  # without a sign of life; a worker gives one every 5 s
 _AGAIN = 5.0
@@ -128,7 +128,7 @@ def _verdict(state: Dict[str, Any]) -> Optional[str]:
     status, output, error = state.get("status"), state.get("output"), state.get("error")
     if isinstance(status, bool) or not isinstance(status, int) or status <= _RUNNING:
         return None
-    if status == _COMPLETED and _READY in str(output):
+    if status == _COMPLETED and READY in str(output):
         return ""
     said = " ".join(str(part).strip() for part in (error, output) if part)[:_SHOWN]
     return f"failed: {said}" if said else "failed without a word"

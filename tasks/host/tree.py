@@ -8,9 +8,12 @@ is the web user's word.
 import contextlib
 import hashlib
 import os
+import re
 import stat
 import subprocess
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
+
+from tasks.host import access
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
@@ -53,10 +56,11 @@ def look(root: str) -> Dict[str, Any]:
         # MISP writes a new file beside it and looks whether it may write the old one.
         "savable": os.access(app + "/Config/config.php", os.W_OK)
         and os.access(app + "/Config", os.W_OK),
-        "cake": os.access(app + "/Console/cake", os.R_OK | os.X_OK),
+        "cake": access.look(app + "/Console/cake"),
         "cake_php": os.path.isfile(app + "/Console/cake.php"),
         "phar": os.path.isfile(app + "/composer.phar"),
         "disk_kb": tmp,
+        "tmp": os.access(app + "/tmp", os.W_OK | os.X_OK),
     }
 
 
@@ -73,6 +77,17 @@ def _text(path: str) -> str:
     except OSError:
         return "?"
     return "" if data is None else data.decode("utf-8", "replace")
+
+
+def those_with(paths: List[str], word: str) -> List[str]:
+    """Those of some files of settings in which a line begins with a word."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            lines = (read(path, 1 << 20) or b"").decode("utf-8", "replace").splitlines()
+            if any(re.match(r"\s*%s\s*=\s*\S" % re.escape(word), line) for line in lines):
+                found.append(path)
+    return found
 
 
 def _free_kb(path: str) -> int:

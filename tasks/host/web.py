@@ -38,7 +38,7 @@ def look(site: Site, table: Table) -> Web:
     reloaded = files.first_line(site.state_dir + "/web-reloaded")
     is_this_boot = changed.split(" ")[0] == files.first_line(_BOOT)
     is_stale = bool(found) and bool(changed) and is_this_boot and changed != reloaded
-    return Web(users, sorted({one.unit for one in found if one.unit}), is_stale)
+    return Web(users, sorted({one.unit for one in found if one.unit}), is_stale, [])
 
 
 def reload_web(site: Site) -> List[str]:

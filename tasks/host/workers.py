@@ -1,10 +1,9 @@
 """The worker group's file, and a supervisord that has loaded it and starts the workers."""
 
 import hashlib
-import os
-from typing import Callable, List, Optional, Sequence
+from typing import Callable, Dict, List, Optional, Sequence
 
-from tasks.host import drain, files, originals
+from tasks.host import complaints, drain, files, originals
 from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
@@ -18,7 +17,6 @@ from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
 _LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
-_TAIL = 300  # bytes of a log, for an error's text
 
 
 class WorkersError(HostError):
@@ -128,23 +126,39 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
     except HostError as error:
         raise WorkersError("the workers do not stay: %s" % error) from None
     wanted = seconds * ticks_per_second()
-    states: List[str] = []
+    group: List[Worker] = []
+    problem: List[str] = []
 
     def are_old() -> bool:
         try:
-            group = control.group()
+            group[:], problem[:] = control.group(), []
         except HostError as error:  # somebody stops supervisord, or starts it again
-            states[:] = [str(error)]
+            problem[:] = [str(error)]
             return False
-        states[:] = ["%s is %s %s" % (one.name, one.state, one.note) for one in group]
         return youngest(group) >= wanted
 
     if wait_until(are_old, _LIMIT + seconds):
         return []
     raise WorkersError(
-        "the workers do not stay: %s. The ends of their logs: %s"
-        % ("; ".join(states) or "supervisord has none", log_ends(site))
+        "the workers do not stay: %s" % ("".join(problem) or _restless(site, group, seconds))
     )
+
+
+def _restless(site: Site, group: Sequence[Worker], seconds: int) -> str:
+    """Which workers do not stay, by their states, and what their logs say of it."""
+    bad = [one for one in group if one.state != "RUNNING"]
+    states: Dict[str, List[str]] = {}
+    for one in bad or [one for one in group if youngest([one]) < seconds * ticks_per_second()]:
+        note = one.note if one.state in ("FATAL", "BACKOFF") else ""  # others have a moment there
+        state = "%s (%s)" % (one.state, note) if note else one.state
+        if one.state == "RUNNING":
+            state = "restarted within %d s" % seconds
+        states.setdefault(state, []).append(one.name.partition(":")[2])
+    if not states:
+        return "supervisord has none"
+    names = [name for some in states.values() for name in some]
+    shown = ["%s %s" % (complaints.listed(some), state) for state, some in states.items()]
+    return "%s. Their logs say: %s" % ("; ".join(shown), complaints.of_logs(site, names))
 
 
 def youngest(group: Sequence[Worker], proc: str = PROC) -> float:
@@ -152,18 +166,3 @@ def youngest(group: Sequence[Worker], proc: str = PROC) -> float:
     found = [process(proc, one.pid) if one.state == "RUNNING" else None for one in group]
     known = [one.started for one in found if one is not None]
     return now_ticks() - max(known) if known and len(known) == len(group) else -1
-
-
-def log_ends(site: Site) -> str:
-    """The last line of each worker's log that has one, for an error's text."""
-    log_dir = site.log_dir
-    ends: List[str] = []
-    for name in sorted(os.listdir(log_dir)) if os.path.isdir(log_dir) else []:
-        with open(log_dir + "/" + name, "rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - _TAIL))
-            lines = file.read(_TAIL).decode("utf-8", "replace").splitlines()
-        said = [line.strip() for line in lines if line.strip()]
-        if said and name.endswith(".log"):
-            last = "".join(letter if letter.isprintable() else "?" for letter in said[-1])
-            ends.append("%s: %s" % (name, last))
-    return " | ".join(ends[:6]) or "empty"

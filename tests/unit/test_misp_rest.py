@@ -6,6 +6,7 @@ import datetime
 import http.server
 import ipaddress
 import json
+import re
 import socket
 import ssl
 import threading
@@ -285,7 +286,40 @@ def test_a_site_that_does_not_answer_is_given_up(monkeypatch: pytest.MonkeyPatch
     with socket.create_server(("127.0.0.1", 0)) as silent:
         (fault,) = _faults(f"http://127.0.0.1:{silent.getsockname()[1]}")
     assert "cannot be reached: " in fault
-    assert "timed out. (read timeout=0.1)" in fault
+    assert "no answer within 0.1 s" in fault
+
+
+def test_a_web_server_that_is_stopped_behind_a_port_is_no_certificate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.create_server(("127.0.0.1", 0)) as closing:
+
+        def close() -> None:
+            closing.accept()[0].close()
+
+        threading.Thread(target=close, daemon=True).start()
+        (fault,) = _faults(f"https://127.0.0.1:{closing.getsockname()[1]}")
+    assert fault.endswith("the connection is closed at once, so start the web server there")
+
+
+def test_a_proxy_that_is_not_there_is_told_from_misp(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    (fault,) = _faults("https://misp.invalid")
+    assert fault.endswith("through the proxy that the environment names: Connection refused")
+
+
+def test_a_port_without_tls_is_told(site: Site) -> None:
+    (fault,) = _faults(site.url.replace("http:", "https:"))
+    assert "does not speak TLS (" in fault
+
+
+def test_a_name_that_nobody_knows_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    (fault,) = _faults("https://misp.invalid")
+    assert re.search(r"cannot be reached: [A-Z][a-z ]+$", fault)
 
 
 def test_a_netrc_of_the_operator_does_not_take_the_keys_place(

@@ -154,6 +154,58 @@ def test_all_workers_with_one_fault_are_one_line_and_misps_view_of_them_is_none(
     )
 
 
+def test_workers_in_several_states_are_one_line_with_one_command() -> None:
+    names = {"prio_00": "FATAL", "prio_01": "STOPPED", "prio_02": "BACKOFF", "prio_03": "STOPPED"}
+    workers = [
+        worker(one.name, names.get(one.name.partition(":")[2], "RUNNING")) for one in running()
+    ]
+    (fault,) = found(converged(supervisor={"workers": workers}))
+    assert fault == (
+        "misp-workers:prio_00, misp-workers:prio_01, misp-workers:prio_02, misp-workers:prio_03 "
+        "are not running (1 BACKOFF, 1 FATAL, 2 STOPPED): see /var/log/misp-workers/prio*.log, "
+        "mend the cause, then run `supervisorctl start 'misp-workers:*'`"
+    )
+
+
+def test_what_misp_cannot_see_of_a_supervisord_that_is_stopped_is_no_fault_of_its_own() -> None:
+    view = {"workers": get_workers(supervisord_status=False)}
+    (fault,) = found(converged(view=view, **unit("inactive")))
+    assert fault.startswith("supervisord is inactive")
+
+
+def test_a_web_tier_that_gives_no_view_is_not_called_misps_command_line() -> None:
+    (fault,) = found(converged(), "https://misp/servers/getWorkers answers 503: Unavailable")
+    assert fault == (
+        "MISP's web tier shows no workers: https://misp/servers/getWorkers answers 503: "
+        "Unavailable. Check the web server, PHP-FPM and misp_url"
+    )
+
+
+def test_a_cake_that_cannot_be_executed_is_the_only_fault_of_misps() -> None:
+    access = parts.Access("mode", "/var/www/MISP/app/Console/cake", "root:root 750")
+    names = [one.name.partition(":")[2] for one in running()]
+    host = converged(
+        tree={"cake": access}, view={"error": "Permission denied"}, **with_workers(*names)
+    )
+    first, second = found(host)
+    assert "www-data may not execute" in first
+    assert "are FATAL" in second
+
+
+def test_settings_that_are_not_known_are_not_taken_for_the_old_backend() -> None:
+    host = converged(
+        settings={"error": "php cannot be run", "block": {}},
+        php={"path": "", "version": (0, 0, 0)},
+        proof={"evidence": ""},
+    )
+    (fault,) = found(host)
+    assert fault.startswith("php is in none of")
+    seen = hosts.seen(SeenForStatus, host)
+    assert "MISP 2.5.1, new backend unknown" in faults.described(
+        with_answers(hosts.target(), seen), seen
+    )
+
+
 def test_misps_view_of_other_queues_still_counts() -> None:
     blind = {"workers": get_workers(email={"ok": False}, prio={"ok": False})}
     first, second = found(converged(view=blind, **with_workers("prio_00")))
@@ -197,7 +249,11 @@ def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None
         ({"tree": {"root_exists": False}}, "/var/www/MISP is no directory"),
         ({"tree": {"error": "the web user is root"}}, "the web user is root"),
         ({"tree": {"config_mode": -1}}, "config.php is missing: finish"),
-        ({"php": {"version": (0, 0, 0)}}, "no php runs MISP's jobs"),
+        ({"php": {"version": (0, 0, 0), "path": ""}}, "php is in none of /usr/local/bin, /usr/bin"),
+        (
+            {"php": {"version": (0, 0, 0), "error": "Permission denied"}},
+            "/usr/bin/php does not tell its version (Permission denied): run",
+        ),
     ],
 )
 def test_one_cause_before_a_migration_is_one_fault(changes: CHANGES, sentence: str) -> None:

@@ -36,6 +36,10 @@ def launcher(unfit: str = "") -> parts.Launcher:
     return parts.Launcher(path="/etc/rc.local", unfit=unfit)
 
 
+def no_cake(fault: str, place: str = "", rights: str = "") -> CHANGES:
+    return {"tree": {"cake": parts.Access(fault, place, rights)}}
+
+
 HOST: list[tuple[CHANGES, str]] = [
     ({"system": {"init": "bash"}}, "PID 1 is bash, but supervisor's service needs systemd"),
     ({"system": {"busy": "ann@desk has been at work"}}, "ann@desk has been at work: wait"),
@@ -50,6 +54,31 @@ HOST: list[tuple[CHANGES, str]] = [
     ({"php": {"version": (7, 4, 3), "version_text": "7.4.3"}}, "MISP 2.5.1 needs 8.1 to run"),
     ({"php": {"extensions": ["posix", "curl"]}}, "lacks the extension(s) redis"),
     ({"php": {"disabled": ["exec", "proc_open"]}}, "may not call proc_open, which MISP starts"),
+    (
+        {"php": {"disabled": ["proc_open"], "disabled_in": "/etc/php.ini"}},
+        "with: take it out of disable_functions in /etc/php.ini",
+    ),
+    (
+        {"php": {"path": "", "elsewhere": "/opt/remi/php82/root/usr/bin/php"}},
+        "run `ln -s /opt/remi/php82/root/usr/bin/php /usr/local/bin/php`. A job has no PATH but",
+    ),
+    (
+        {"php": {"version": (7, 4, 3), "elsewhere": "/opt/php83/bin/php"}},
+        "or link it there, or `ln -s /opt/php83/bin/php /usr/local/bin/php` if that is newer",
+    ),
+    (
+        {"php": {"version": (0, 0, 0), "error": "Permission denied"}},
+        "does not tell its version (Permission denied): run `/usr/bin/php -v` as www-data",
+    ),
+    (
+        {"php": {"open_basedir": "/var/www", "sees_proc": False}},
+        "PHP's command line may not look at /proc, where MISP looks at its workers: add /proc to",
+    ),
+    (
+        {"job": {"error": "HOME is not set (exit status 9)"}},
+        "without environment as workers start it, ended so: HOME is not set (exit status 9). To "
+        "see all of it run `runuser -u www-data -- env -i /var/www/MISP/app/Console/cake admin",
+    ),
 ]
 MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"root_exists": False}}, "/var/www/MISP is no directory: set misp_root"),
@@ -60,9 +89,25 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"config_owner": "root"}}, "config.php belongs to root, not to www-data"),
     ({"tree": {"web_user": ""}}, "the web user www-data does not exist on this host"),
     ({"tree": {"web_user": "", "config_owner": ""}}, "MISP's web user is not known"),
-    ({"tree": {"has_cake": False}}, "or www-data may not execute it"),
-    ({"tree": {"has_cake": False}}, "mounted noexec (findmnt -T /var/www/MISP)"),
+    (no_cake("missing"), "app/Console/cake is missing: restore it"),
+    (
+        no_cake("mode", "/var/www/MISP/app/Console/cake", "root:root 750"),
+        "www-data may not execute /var/www/MISP/app/Console/cake (root:root 750), and workers and "
+        "jobs run it as www-data: run `chown www-data:www-data /var/www/MISP/app/Console/cake` and",
+    ),
+    (
+        no_cake("noexec", "/var/www"),
+        "/var/www is mounted noexec, so workers and jobs cannot run /var/www/MISP/app/Console/cake:"
+        " run `mount -o remount,exec /var/www`, and take noexec out of /etc/fstab",
+    ),
+    (
+        no_cake("closed", "/var/www/MISP/app", "root:root 700"),
+        "www-data may not enter /var/www/MISP/app (root:root 700), so workers and jobs cannot run",
+    ),
+    (no_cake("forbidden", "/x", "root:root 755"), "though its mode allows it (root:root 755): see"),
+    (no_cake("unknown"), "though its mode allows it (unknown): see its ACL (getfacl)"),
     ({"tree": {"has_cake_php": False}}, "app/Console/cake.php is missing: restore it"),
+    ({"tree": {"has_tmp": False}}, "www-data may not write in /var/www/MISP/app/tmp, where MISP"),
     ({"tree": {"is_savable": False}}, "www-data may not write /var/www/MISP/app/Config"),
     ({"tree": {"composer": ""}}, "Composer is neither at"),
     (
@@ -76,6 +121,13 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"settings": {"is_redis_password_settable": False}}, "password begins with -"),
     ({"settings": {"block": {**BLOCK, "redis_serializer": "igbinary"}}}, "is igbinary"),
     ({"settings": {"is_in_database": True, "is_encrypted": True}}, "encryption_key"),
+]
+FPM: list[tuple[dict[str, Any], str]] = [
+    ({"version": (7, 4, 1)}, "is PHP 7.4.1, but MISP 2.5.1 needs 8.1: have the web server use"),
+    ({"config_error": "cannot be read by x"}, "which cannot be read by x there: correct its mode"),
+    ({"extensions": ["redis", "posix"]}, "lacks the extension(s) curl: install them, enable them"),
+    ({"disabled": ["curl_exec", "exec"]}, "php8.2-fpm.sock may not call curl_exec, by which MISP"),
+    ({"open_basedir": "/var/www", "sees_proc": False}, "add /proc to its open_basedir (/var/www)"),
 ]
 REDIS: list[tuple[CHANGES, str]] = [
     (
@@ -208,6 +260,33 @@ def test_one_thing_that_is_wrong_is_one_sentence(changes: CHANGES, sentence: str
     assert sentence in problem
 
 
+@pytest.mark.parametrize(("changes", "sentence"), FPM)
+def test_php_fpm_has_to_be_fit_unless_another_pool_may_be_misps(
+    changes: dict[str, Any], sentence: str
+) -> None:
+    unfit = hosts.pool(**changes)
+    (problem,) = problems(migrating(web={"pools": [unfit, unfit._replace(at="127.0.0.1:9000")]}))
+    assert sentence in problem
+    assert problem.startswith("PHP-FPM at /run/php/php8.2-fpm.sock ")
+    assert problems(migrating(web={"pools": [unfit, hosts.pool()]})) == []
+
+
+def test_a_php_fpm_that_gives_no_answer_is_one_only_where_misp_cannot_be_asked_itself() -> None:
+    silent = hosts.pool(at="/run/a", error="File not found.")
+    found = migrating(web={"pools": [silent]})
+    (problem,) = problems(found)
+    assert "PHP-FPM at /run/a cannot be asked what it may do (File not found.): have" in problem
+    assert "or set misp_url and misp_api_key" in problem
+    assert problems(migrating(web={"pools": [silent, hosts.pool()]})) == []
+    assert problems(migrating(web={"pools": []})) == []
+
+
+def test_a_job_that_fails_is_told_where_nothing_else_explains_it() -> None:
+    found = migrating(job={"error": "it fails"}, php={"extensions": ["posix", "curl"]})
+    (problem,) = problems(found)
+    assert "lacks the extension(s) redis" in problem
+
+
 @pytest.mark.parametrize(
     ("supervisor", "sentence"),
     [
@@ -238,7 +317,7 @@ NO_ROOT_USER = "the web user is root"
 
 
 def test_of_a_tree_that_was_not_looked_at_nothing_but_that_is_said() -> None:
-    nothing = {"error": NO_ROOT_USER, "version_text": "", "web_user": "", "has_cake": False}
+    nothing = {"error": NO_ROOT_USER, "version_text": "", "web_user": ""}
     found = migrating(tree=nothing, settings={"error": "not asked"}, php={"path": ""})
     assert problems(found) == [NO_ROOT_USER]
 

@@ -37,7 +37,7 @@ def test_a_good_host_needs_no_note() -> None:
         ({"settings": {"is_in_database": True}}, "keeps its settings in the database"),
         (
             {"supervisor": {"inet_file": "/etc/s.conf"}},
-            "uses the [inet_http_server] in /etc/s.conf",
+            "uses the [inet_http_server] in /etc/s.conf as it is",
         ),
         ({"web": {"users": []}}, "no PHP process serves the web"),
         (
@@ -68,7 +68,14 @@ def test_a_good_host_needs_no_note() -> None:
             "old workers were started in cron.service, by nothing that this deploy reads",
         ),
         ({"old_backend": {"waiting": {"prio": 2}}}, "the old backend has 2 waiting in prio"),
-        ({"old_backend": {"error": "gone"}}, "has a Redis that cannot be asked: gone"),
+        (
+            {"old_backend": {"error": "gone"}, "old_workers": {"processes": []}},
+            "has a Redis that cannot be asked: gone",
+        ),
+        (
+            {"web": {"pools": [hosts.pool(version=(7, 4, 33)), hosts.pool(version=(8, 1, 2))]}},
+            "jobs run by PHP 8.2 and the web by PHP-FPM 7.4, 8.1: Composer chooses",
+        ),
     ],
 )
 def test_one_thing_to_know_is_one_note(changes: CHANGES, note: str) -> None:
@@ -119,3 +126,15 @@ def test_a_drain_that_cannot_end_is_foretold(
 def test_scheduled_tasks_stay_behind_when_jobs_are_converted() -> None:
     found = migrating(old_backend={"scheduled": 3})
     assert any("3 task(s)" in note for note in noted(found, on_leftover_jobs="convert"))
+
+
+def test_a_password_of_the_operators_that_others_can_read_or_guess_is_noted() -> None:
+    own = {"mode": 0o644, "password_length": 11}
+    supervisor = {"inet_file": "/etc/s.conf", "inet_address": "127.0.0.1:9001", "inet_user": "a"}
+    _, readable, short = noted(migrating(supervisor=supervisor, own_rpc=own))
+    assert "read /etc/s.conf with the RPC's password in clear (mode 644)" in readable
+    assert readable.endswith("chmod 600 /etc/s.conf")
+    assert "has 11 characters, and every user of this host may try" in short
+    for mode, length in ((0o600, 32), (0o644, 0)):
+        own = {"mode": mode, "password_length": length}
+        assert len(noted(migrating(supervisor=supervisor, own_rpc=own))) == 1

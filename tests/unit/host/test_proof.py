@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import bridge, files, proof, proof_jobs, workers
+from tasks.host import bridge, complaints, files, proof, proof_jobs, workers
 from tasks.host.misp import Misp
 from tasks.host.proof import ProofError
 from tasks.host.site import Desired, Site
@@ -22,7 +22,7 @@ BLOCK = {"enabled": True, "redis_host": "h", "redis_password": "p", "supervisor_
 @pytest.fixture
 def site(misp: FakeMisp, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(bridge, "CODE", CODE)
-    monkeypatch.setattr(workers, "log_ends", lambda _: "the ends")
+    monkeypatch.setattr(complaints, "of_logs", lambda _, names: f"the ends of {names}")
     (misp.folder / "conf.d").mkdir()
     (misp.folder / "conf.d/misp-workers.conf").write_text("[group:misp-workers]\n")
     misp.configure(BLOCK)
@@ -118,13 +118,15 @@ def test_each_queue_gets_a_job_and_an_older_proof_counts_no_more(
 def test_a_job_that_does_not_come_through_is_named_with_the_logs(
     site: Site, outcomes: list[Any]
 ) -> None:
-    outcomes.append(("cache", "it failed"))
+    failure = "failed: Error: it breaks\n#0 /var/www/MISP/app/a.php(3): b()\n#1 {main}"
+    outcomes.extend([("cache", failure), ("email", failure), ("update", "not done after 3 s")])
     with pytest.raises(ProofError) as caught:
         proof.prove(site, Desired(), {"prio": 1}, 3)
     words = str(caught.value)
-    assert "did not come through: cache: it failed. The ends" in words
-    assert words.endswith("the ends")
-    assert "prio" not in words
+    assert words == (
+        "a test job did not come through: failed: Error: it breaks (cache, email); not done after "
+        "3 s (update). The logs of these workers say: the ends of ['cache', 'email', 'update']"
+    )
 
 
 @pytest.mark.parametrize(

@@ -150,7 +150,8 @@ def test_workers_that_crash_in_a_loop_do_not(one: Crew, monkeypatch: pytest.Monk
     crash = "import time; time.sleep(0.3); raise SystemExit(1)"
     _apply(one, _text(one, default=IDLE, prio=crash))
     Path(one.site.log_dir, "prio.log").write_bytes(b"one\nRedis is \x1b[31m away\xff\n\n")
-    words = r"prio is .*prio\.log: Redis is \?\[31m away"
+    states = "(EXITED|BACKOFF|STARTING|restarted)"
+    words = rf"stay: .*prio {states}.*\. Their logs say: Redis is \?\[31m away. \(prio\)$"
     with pytest.raises(HostError, match=words):
         _grow_old(one, monkeypatch, 5, 1.5)
 

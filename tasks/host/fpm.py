@@ -1,0 +1,203 @@
+"""PHP-FPM, asked by a request of its own: what it may do is not what the command line may do.
+
+The request goes to the socket on which PHP-FPM's master listens, as the web server's do. Its script
+is bridge.php, which the web user puts into app/tmp for that moment, readable by himself alone: so
+only a pool that runs as he does can answer, and another site's pool cannot.
+"""
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from typing import Any, Dict, Iterator, List, Tuple
+
+from tasks.host import bridge, gate
+from tasks.host.errors import HostError
+from tasks.host.misp import Misp
+from tasks.host.parts import Pool, version_of
+from tasks.host.processes import PROC, Process, Table, start_of, tcp_rows
+
+_SECONDS = 10.0
+_ANSWER = 1 << 20  # bytes
+_ACCEPTS = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
+_BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
+_NEW = ".misp-workers-asked-"
+_DENIED = "it may not run a PHP file there"
+_MOST = 20  # sockets that are asked
+
+Address = Tuple[str, int]  # a socket file and 0, or a host and its port
+
+
+def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
+    """Every pool of PHP-FPM that may be MISP's.
+
+    One that may not read a file of the web user's runs as another user, unless none may.
+    """
+    pools = [_asked(one, at) for at in _addresses(table, proc)[:_MOST]]
+    known = [pool for pool in pools if pool.error != _DENIED]
+    is_his = any(process.uid == one.user.uid for process in table.web_tier())
+    return known or (pools if is_his else [])
+
+
+def _addresses(table: Table, proc: str) -> List[Address]:
+    masters = [one for one in table.web_tier() if _is_master(one, table)]
+    inodes = {inode for one in masters for inode in one.sockets()}
+    if not inodes:
+        return []
+    found: List[Address] = []
+    for line in start_of(proc + "/net/unix", 1 << 24).splitlines()[1:]:
+        fields = line.decode("utf-8", "replace").split(None, 7)
+        if len(fields) == 8 and int(fields[6]) in inodes and int(fields[3], 16) & _ACCEPTS:
+            found.append((fields[7], 0))
+    ports = {row.port for row in tcp_rows(proc) if row.is_listening and row.inode in inodes}
+    return found + [("127.0.0.1", port) for port in sorted(ports)]
+
+
+def _is_master(one: Process, table: Table) -> bool:
+    """PHP-FPM's master is root's; whatever else has its name is a look-alike."""
+    parent = table.get(one.parent)
+    is_child = parent is not None and parent.name == one.name
+    return one.name.startswith("php-fpm") and one.uid == 0 and not is_child
+
+
+def _asked(one: Misp, at: Address) -> Pool:
+    where = "%s:%d" % at if at[1] else at[0]
+    try:
+        with contextlib.closing(_connected(at)) as connection:
+            found = gate.speak(
+                one.user, ask, connection.fileno(), one.site.app, bridge.CODE, timeout=_SECONDS
+            )
+    except (HostError, OSError) as error:
+        return _silent(where, str(error))
+    if not isinstance(found, dict):
+        return _silent(where, "an odd answer")
+    php, config = found.get("php"), found.get("config")
+    if not isinstance(php, dict):
+        return _silent(where, str(found.get("error", "no answer"))[:300])
+    return _pool(where, php, str(config or ""))
+
+
+def _connected(at: Address) -> socket.socket:
+    if at[1]:
+        return socket.create_connection(at, _SECONDS)
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(_SECONDS)
+        connection.connect(at[0])
+    except OSError:
+        connection.close()
+        raise
+    connection.settimeout(None)  # the child's standard input is this very file
+    return connection
+
+
+def _silent(where: str, error: str) -> Pool:
+    return Pool(where, error, (0, 0, 0), [], [], "", False, "")
+
+
+def _pool(where: str, php: Dict[str, Any], config: str) -> Pool:
+    extensions = php.get("extensions")
+    return Pool(
+        where,
+        "",
+        version_of(str(php.get("version", ""))),
+        [str(name)[:60] for name in extensions][:300] if isinstance(extensions, list) else [],
+        bridge.listed(php.get("disabled")),
+        str(php.get("basedir", ""))[:500],
+        php.get("proc") is True,
+        config[:300],
+    )
+
+
+def ask(app: str, code: str) -> Dict[str, Any]:
+    """Ask the PHP-FPM on standard input. Runs as the web user.
+
+    Returns `{"php": its answer, "config": why it cannot read config.php}`, or `{"error": words}`.
+    """
+    with _script(app + "/tmp", code) as path, socket.socket(fileno=os.dup(0)) as connection:
+        questions = [{"do": "php"}, {"do": "config"}]
+        root = os.path.dirname(app)
+        body = "".join(json.dumps(dict(one, root=root)) + "\n" for one in questions).encode()
+        connection.sendall(request(path, body))
+        text = answer(connection)
+    head, _, rest = text.partition("\r\n\r\n")
+    found = [one for one in map(_line, rest.splitlines()) if "value" in one or "error" in one]
+    if len(found) == len(questions):
+        return {"php": found[0].get("value"), "config": found[1].get("error", "")}
+    if "Access denied" in rest:
+        return {"error": _DENIED}
+    return {"error": " ".join((head + " " + rest).split())[:300] or "it closes the connection"}
+
+
+@contextlib.contextmanager
+def _script(folder: str, code: str) -> Iterator[str]:
+    """A file of PHP for one moment; those of a run that was cut off are removed."""
+    for name in os.listdir(folder):
+        if name.startswith(_NEW):
+            with contextlib.suppress(OSError):
+                os.unlink(folder + "/" + name)
+    path = "%s/%s%s.php" % (folder, _NEW, os.urandom(16).hex())
+    number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(("<?php\n" + code).encode("utf-8"))
+        yield path
+    finally:
+        os.unlink(path)
+
+
+def _line(text: str) -> Dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def request(path: str, body: bytes) -> bytes:
+    """A FastCGI request that runs a script, as bytes."""
+    parameters = {
+        "GATEWAY_INTERFACE": "CGI/1.1",
+        "REQUEST_METHOD": "POST",
+        "SCRIPT_FILENAME": path,
+        "SCRIPT_NAME": "/" + os.path.basename(path),
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "CONTENT_TYPE": "application/octet-stream",
+        "CONTENT_LENGTH": str(len(body)),
+    }
+    pairs = b"".join(_pair(name, value) for name, value in parameters.items())
+    return b"".join(
+        (
+            _record(_BEGIN, struct.pack(">HB5x", 1, 0)),  # a responder that closes the connection
+            _record(_PARAMETERS, pairs),
+            _record(_PARAMETERS, b""),
+            _record(_INPUT, body),
+            _record(_INPUT, b""),
+        )
+    )
+
+
+def _pair(name: str, value: str) -> bytes:
+    texts = name.encode(), value.encode("utf-8", "surrogateescape")
+    return b"".join(struct.pack(">I", len(one) | 1 << 31) for one in texts) + b"".join(texts)
+
+
+def _record(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BBHHBx", 1, kind, 1, len(content), 0) + content
+
+
+def answer(connection: socket.socket) -> str:
+    """What the script printed, its headers first; what goes to the log is left out."""
+    said = b""
+    with connection.makefile("rb") as stream:
+        while True:
+            header = stream.read(8)
+            if len(header) < 8:
+                break
+            _, kind, _, length, padding = struct.unpack(">BBHHBx", header)
+            content = stream.read(length + padding)[:length]
+            said += content if kind == _OUTPUT else b""
+            if kind == _END or len(said) > _ANSWER:
+                break
+    return said[:_ANSWER].decode("utf-8", "replace")

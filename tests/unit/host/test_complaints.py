@@ -1,0 +1,52 @@
+"""The line that tells why."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tasks.host import complaints
+from tests.unit.host import old_side
+
+UNCAUGHT = """PHP Fatal error:  Uncaught Exception: no class in /var/www/MISP/app/a.php:3
+Stack trace:
+#0 /var/www/MISP/app/Console/cake.php(6): run()
+#1 {main}
+  thrown in /var/www/MISP/app/a.php on line 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("", ""),
+        ("one\ntwo\n\n", "two"),
+        (UNCAUGHT, "PHP Fatal error:  Uncaught Exception: no class in /var/www/MISP/app/a.php:3"),
+        ("Error: it breaks\n#0 /a.php(3): b()\n#1 {main}\nworker ends\n", "Error: it breaks"),
+        (
+            "failed: Error: it breaks #0 /var/www/a.php(35): b() #1 {main}",
+            "failed: Error: it breaks",
+        ),
+        ("Error: first\nError: last\nbye\n", "Error: last"),
+        ("a\x1b[31mred error\n", "a?[31mred error"),
+        ("error " + "x" * 1000, "error " + "x" * 294),
+    ],
+)
+def test_the_last_line_that_names_an_error_is_told_without_its_calls(text: str, line: str) -> None:
+    assert complaints.telling(text) == line
+
+
+def test_of_logs_each_line_comes_once_with_the_workers_concerned(tmp_path: Path) -> None:
+    site = old_side.site(log_dir=str(tmp_path))
+    assert complaints.of_logs(site, ["prio"]) == "nothing"
+    for number in range(5):
+        (tmp_path / f"prio_0{number}.log").write_text("x" * 40000 + "\n" + UNCAUGHT)
+    (tmp_path / "email_00.log").write_text("another error\n")
+    (tmp_path / "email_01.log").touch()
+    (tmp_path / "email_00.log.1").write_text("an old error\n")
+    (tmp_path / "cache_00.log").write_text("an error of nobody concerned\n")
+    assert complaints.of_logs(site, ["prio", "email_00", "email_01"]) == (
+        "another error (email_00) | PHP Fatal error:  Uncaught Exception: no class in "
+        "/var/www/MISP/app/a.php:3 (prio_00, prio_01, prio_02 and 2 more)"
+    )

@@ -1,0 +1,162 @@
+"""PHP-FPM, asked over FastCGI: a server of ours runs the script as PHP-FPM would."""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.host import bridge, fpm
+from tasks.host.misp import Misp
+from tasks.host.parts import Pool
+from tasks.host.processes import Table
+from tasks.host.site import Desired
+from tests.unit.host.fake_misp import FakeMisp
+from tests.unit.host.fake_proc import FakeProc
+
+CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
+OK = "Content-type: text/html\r\n\r\n"
+INODE = 4711
+
+
+class Server:
+    """One socket of PHP-FPM's; `says` is what it answers, None: what the script prints."""
+
+    def __init__(self, folder: Path, proc: FakeProc) -> None:
+        self.path = str(folder / "fpm.sock")
+        self.proc = proc
+        self.says: str | None = None
+        self.options: list[str] = []
+        self.scripts: list[str] = []
+        self.modes: list[int] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.bind(self.path)
+        self._socket.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+        proc.add(80, "php-fpm: master process", name="php-fpm8.2", sockets=(INODE,))
+        proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=33)
+        line = f"0000: 00000002 00000000 00010000 0001 01 {INODE} {self.path}\n"
+        (proc.folder / "net/unix").write_text(f"heading\n{line}")
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection, connection.makefile("rwb") as stream:
+                said = self._answer(*_question(stream)).encode()
+                stream.write(_record(7, b"PHP message: a warning") + _record(6, said))
+                stream.write(_record(6, b"") + _record(3, bytes(8)))
+
+    def _answer(self, script: str, body: bytes) -> str:
+        self.scripts.append(script)
+        self.modes.append(Path(script).stat().st_mode & 0o7777)
+        if self.says is not None:
+            return self.says
+        words = ["php", *self.options, "-d", "display_errors=1", script]
+        done = subprocess.run(words, input=body, capture_output=True, check=True, user=33)
+        return OK + done.stdout.decode()
+
+
+def _question(stream: object) -> tuple[str, bytes]:
+    found: dict[int, bytes] = {}
+    while True:
+        _, kind, _, length, padding = struct.unpack(">BBHHBx", stream.read(8))  # type: ignore[attr-defined]
+        content = stream.read(length + padding)[:length]  # type: ignore[attr-defined]
+        found[kind] = found.get(kind, b"") + content
+        if kind == 5 and not content:
+            pairs, parameters = found[4], {}
+            while pairs:
+                name, value = (size & ~(1 << 31) for size in struct.unpack(">II", pairs[:8]))
+                parameters[pairs[8 : 8 + name]] = pairs[8 + name : 8 + name + value]
+                pairs = pairs[8 + name + value :]
+            return parameters[b"SCRIPT_FILENAME"].decode(), found[5]
+
+
+def _record(kind: int, content: bytes) -> bytes:
+    return struct.pack(">BBHHBx", 1, kind, 1, len(content), 3) + content + b"\0\0\0"
+
+
+@pytest.fixture
+def server(misp: FakeMisp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.setattr(bridge, "CODE", CODE)
+    misp.own()
+    one = Server(misp.folder, FakeProc(tmp_path / "proc"))
+    yield one
+    one.close()
+
+
+def look(misp: FakeMisp, server: Server) -> list[Pool]:
+    with Misp(misp.site(), Desired()) as one:
+        return fpm.look(one, Table(server.proc.path), server.proc.path)
+
+
+def test_it_tells_what_it_is_and_nothing_stays_behind(misp: FakeMisp, server: Server) -> None:
+    (pool,) = look(misp, server)
+    assert (pool.at, pool.error, pool.config_error) == (server.path, "", "")
+    assert pool.version >= (7, 0, 0)
+    assert "posix" in pool.extensions
+    assert (pool.open_basedir, pool.sees_proc) == ("", True)
+    (script,) = server.scripts
+    assert script.startswith(str(misp.app / "tmp/.misp-workers-asked-"))
+    assert server.modes == [0o600]
+    assert not Path(script).exists()
+
+
+def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:
+    basedir = str(misp.app / "tmp")
+    server.options = ["-d", "disable_functions=curl_exec, exec", "-d", f"open_basedir={basedir}"]
+    (pool,) = look(misp, server)
+    assert pool.disabled == ["curl_exec", "exec"]
+    assert (pool.open_basedir, pool.sees_proc) == (basedir, False)
+    assert pool.config_error.startswith("cannot be read by www-data")
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        ("Status: 404 Not Found\r\n\r\nFile not found.\n", "404 Not Found File not found."),
+        ("Status: 403 Forbidden\r\n\r\nAccess denied.\n", "it may not run a PHP file there"),
+        ("", "it closes the connection"),
+        (OK + "<html>", "<html>"),
+        (OK + '{"value": [1]}\n{"value": []}\n', "no answer"),
+    ],
+)
+def test_no_answer_is_an_error(misp: FakeMisp, server: Server, says: str, error: str) -> None:
+    server.says = says
+    (pool,) = look(misp, server)
+    assert error in pool.error
+
+
+def test_a_pool_of_another_user_is_not_misps(misp: FakeMisp, server: Server) -> None:
+    server.says = "Status: 403 Forbidden\r\n\r\nAccess denied.\n"
+    server.proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=65534)
+    assert look(misp, server) == []
+
+
+def test_a_look_alike_of_the_web_users_is_not_asked(misp: FakeMisp, server: Server) -> None:
+    server.proc.add(80, "php-fpm: master process", name="php-fpm", uid=33, sockets=(INODE,))
+    assert look(misp, server) == []
+
+
+def test_what_a_run_that_was_cut_off_has_left_is_removed(misp: FakeMisp, server: Server) -> None:
+    left = misp.app / "tmp/.misp-workers-asked-0.php"
+    left.touch()
+    assert len(look(misp, server)) == 1
+    assert not left.exists()
+
+
+def test_a_socket_that_nobody_serves_is_an_error(misp: FakeMisp, server: Server) -> None:
+    os.unlink(server.path)  # noqa: PTH108
+    (pool,) = look(misp, server)
+    assert "No such file" in pool.error
