@@ -79,8 +79,9 @@ def without_programs(seen: SeenType) -> SeenType:
     supervisor = seen.supervisor
     sections = {f"[{kind}:{name}]" for name in names for kind in ("program", "fcgi-program")}
     is_in_group_file = any(section in sections for section in supervisor.group_extra)
+    elsewhere = supervisor.group_elsewhere
     kept = supervisor._replace(
-        group_elsewhere=[file for file in supervisor.group_elsewhere if file not in files],
+        group_elsewhere={file: elsewhere[file] for file in elsewhere if file not in files},
         group_extra=[one for one in supervisor.group_extra if one not in sections],
         group_root="" if is_in_group_file else supervisor.group_root,
         workers=[one for one in supervisor.workers if one.name.rpartition(":")[2] not in names],
