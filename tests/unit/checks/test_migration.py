@@ -243,7 +243,7 @@ OLD: list[tuple[CHANGES, str]] = [
         {
             "old_workers": {"programs": ["default in /etc/supervisor/conf.d/old.conf"]},
             "supervisor": {
-                "group_elsewhere": ["/etc/supervisor/conf.d/old.conf"],
+                "group_elsewhere": {"/etc/supervisor/conf.d/old.conf": ""},
                 "workers": [hosts.worker("old:default")],
             },
         },
