@@ -46,6 +46,13 @@ def _service(target: Target, seen: Seen) -> Iterator[str]:
             f"starts it: give it a unit called {unit.name}, or remove it (as by `pip uninstall "
             "supervisor`), so that this run installs the package"
         )
+    is_masked = unit.enabled.startswith("masked")
+    is_stopped = unit.is_there and unit.active != "active" and not is_masked
+    if is_stopped and not supervisor.identity.supervisor_program:
+        yield (
+            f"{unit.name} does not run, and its ExecStart is not supervisord itself, so nobody can "
+            "tell which files it would read: start it, then run again"
+        )
     if supervisor.missing_folders:
         yield (
             f"supervisord would not start again, since {', '.join(supervisor.missing_folders)} "

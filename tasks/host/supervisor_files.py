@@ -49,6 +49,12 @@ class Server(NamedTuple):
         return "" if self.password.startswith(HASHED) else self.password
 
 
+def misp_of(command: str) -> str:
+    """The folder of the MISP whose `cake` a command runs; empty: it runs none."""
+    found = _CAKE.search(command + " ")
+    return found.group(1) if found else ""
+
+
 def port_of(address: str) -> int:
     """The port of an [inet_http_server]'s address, 0 where it has none."""
     port = address.rpartition(":")[2]
@@ -131,9 +137,9 @@ class SupervisorFiles:
             if not name.startswith("program:"):
                 continue
             directory = self.get(name, "directory", group_file)
-            found = _CAKE.search(self.get(name, "command", group_file) + " ")
-            if directory or found:
-                return (directory or (found.group(1) if found else "")).rstrip("/")
+            root = directory or misp_of(self.get(name, "command", group_file))
+            if root:
+                return root.rstrip("/")
         return ""
 
     def group_extra(self, group_file: str) -> List[str]:

@@ -1,17 +1,17 @@
 """Supervisord as a part of a look: which one runs, its files, its programs, who holds its port."""
 
 import os
-from typing import List, Optional, Tuple
+from typing import Dict, List, Optional, Tuple
 
 from tasks.host import log_folders, peer
 from tasks.host.daemon import Daemon
 from tasks.host.errors import HostError
 from tasks.host.parts import Listener, Supervisor, Unit, Worker
 from tasks.host.processes import Process, Table
-from tasks.host.site import Site
+from tasks.host.site import GROUP, Site
 from tasks.host.supervisor import Door, answers_as_misp
 from tasks.host.supervisor_access import conf_of, control, known_password, read_files
-from tasks.host.supervisor_files import Server, SupervisorFiles
+from tasks.host.supervisor_files import Server, SupervisorFiles, misp_of
 from tasks.host.supervisor_identity import is_supervisord
 
 
@@ -47,10 +47,7 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
         inet_answer=answer,
         is_listening=holders is not None,
         listeners=holders or [],
-        group_elsewhere={
-            file: as_misp_root(site, found.group_root(file))
-            for file in found.group_elsewhere(site.group_file)
-        },
+        group_elsewhere=_group_elsewhere(site, found, workers, table),
         group_root=as_misp_root(site, found.group_root(site.group_file)),
         group_extra=found.group_extra(site.group_file),
         lost_folders=lost,
@@ -59,6 +56,21 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
         error="; ".join(found.faults) or error,
         workers=workers,
     )
+
+
+def _group_elsewhere(
+    site: Site, found: SupervisorFiles, workers: List[Worker], table: Table
+) -> Dict[str, str]:
+    """Other places that have MISP's group or its programs, each with the MISP that it is for."""
+    files = found.group_elsewhere(site.group_file)
+    places = {file: as_misp_root(site, found.group_root(file)) for file in files}
+    # What runs may be from a file that was changed or removed since.
+    for worker in workers:
+        one = table.get(worker.pid) if worker.group == GROUP else None
+        root = as_misp_root(site, misp_of(" ".join(one.argv))) if one else ""
+        if root not in ("", site.misp_root, *places.values()):
+            places["supervisord, by files that it read earlier,"] = root
+    return places
 
 
 def _inet_answer(main_pid: int, foreign: Optional[Server], password: str) -> str:

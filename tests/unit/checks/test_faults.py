@@ -70,6 +70,15 @@ AFTER: list[tuple[CHANGES, str]] = [
         "misp-workers:prio_07 is not wanted",
     ),
     (unit("inactive"), "supervisord is inactive: run `systemctl start supervisor`"),
+    (
+        {
+            "supervisor": {
+                **unit("failed")["supervisor"],
+                "lost_folders": ["/var/log/supervisor"],
+            }
+        },
+        "supervisord is failed and cannot start without /var/log/supervisor: run `mkdir -p`",
+    ),
     (unit(enabled="disabled"), "does not start at boot (disabled): run `systemctl enable superv"),
     ({"supervisor": {"error": "x"}}, "the programs that supervisord runs are not known: x"),
     ({"view": {"workers": get_workers(supervisord_status=False)}}, "MISP cannot reach supervisord"),
@@ -245,6 +254,15 @@ def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None
             "has 4 waiting in email, and no old worker lives for email: start one",
         ),
         ({"supervisor": {"workers": running()}}, "workers of the new backend run, but MISP does"),
+        (
+            {
+                "supervisor": {
+                    "workers": running(),
+                    "group_elsewhere": {"/etc/a.conf": "/srv/misp2"},
+                }
+            },
+            "/etc/a.conf has the worker group of the MISP in /srv/misp2",
+        ),
         ({"run_state": {"has_state": True}}, "interrupted or failed: no proof"),
         ({"tree": {"root_exists": False}}, "/var/www/MISP is no directory"),
         ({"tree": {"error": "the web user is root"}}, "the web user is root"),

@@ -176,6 +176,25 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
         {"supervisor": {"group_elsewhere": {"/etc/a.conf": ""}}},
         "/etc/a.conf has a group misp-workers",
     ),
+    (
+        {"supervisor": {"group_elsewhere": {"/etc/50-workers.conf": "/srv/misp2"}}},
+        "/etc/50-workers.conf has the worker group of the MISP in /srv/misp2",
+    ),
+    (
+        {"supervisor": {"missing_folders": ["/var/log/app (stdout_logfile of [program:app])"]}},
+        "would not start again, since /var/log/app (stdout_logfile of [program:app]) is missing",
+    ),
+    ({"supervisor": {"other_daemon": "another one runs"}}, "another one runs"),
+    ({"packages": {"supervisor_version": "4.3.0"}}, "no systemd unit starts it: give it a unit"),
+    (
+        {
+            "supervisor": {
+                "unit": parts.Unit("supervisor.service", "inactive", "enabled", 0, True),
+                "identity": hosts.supervisor_identity("debian")._replace(supervisor_program=""),
+            }
+        },
+        "its ExecStart is not supervisord itself",
+    ),
     ({"supervisor": {"group_extra": ["[program:mail]"]}}, "conf also has [program:mail]"),
     ({"supervisor": {"group_root": "/srv/misp"}}, "has the worker group of the MISP in /srv/misp"),
     (

@@ -39,6 +39,10 @@ def test_a_good_host_needs_no_note() -> None:
             {"supervisor": {"inet_file": "/etc/s.conf"}},
             "uses the [inet_http_server] in /etc/s.conf as it is",
         ),
+        (
+            {"supervisor": {"lost_folders": ["/var/log/supervisor"]}},
+            "supervisord cannot start without /var/log/supervisor, so the deploy makes",
+        ),
         ({"web": {"users": []}}, "no PHP process serves the web"),
         (
             {"old_workers": {"units": [], "launchers": [parts.Launcher("/etc/rc.local", "")]}},

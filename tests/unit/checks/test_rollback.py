@@ -33,6 +33,10 @@ def problems(changes: CHANGES, **data: Any) -> list[str]:
         ({"old_backend": {"is_installed": False}}, "MISP 2.5.1 here has no CakeResque any more"),
         ({"old_backend": {"error": "gone"}}, "the old workers' Redis cannot be used: gone"),
         ({"originals": {"is_kept": False}}, "holds no record of this host's old state"),
+        (
+            {"supervisor": {"group_elsewhere": {"/etc/50-workers.conf": "/srv/misp2"}}},
+            "/etc/50-workers.conf has the worker group of the MISP in /srv/misp2",
+        ),
         ({"supervisor": NEIGHBOUR, "originals": RESTART}, "supervisord also runs gunicorn"),
         ({"supervisor": {"error": "x"}, "originals": RESTART}, "supervisord runs are not known: x"),
     ],

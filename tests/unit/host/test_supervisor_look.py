@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,16 @@ from tasks.host.processes import Process, Table
 from tasks.host.supervisor import NoAnswerError
 from tasks.host.supervisor_access import conf_of, control, read_files
 from tasks.host.supervisor_look import look
+from tasks.host.waiting import wait_until
 from tests.unit.host.fake_proc import FakeProc
-from tests.unit.host.real_supervisord import RealSupervisord, free_port, group_text, site
+from tests.unit.host.real_supervisord import (
+    IDLE,
+    RealSupervisord,
+    free_port,
+    group_text,
+    site,
+    workers_text,
+)
 
 INET = "[inet_http_server]\nport=127.0.0.1:{port}\nusername=mine\npassword={password}\n"
 
@@ -106,6 +115,47 @@ def test_a_daemon_outside_of_its_unit(daemon: RealSupervisord) -> None:
     found = look(site(daemon.folder), unit, Table())
     assert f"a supervisord (PID {daemon.main_pid()}, in " in found.other_daemon
     assert "systemctl enable --now supervisor.service" in found.other_daemon
+
+
+@pytest.mark.parametrize("has_other", [False, True])
+def test_a_unit_that_does_not_know_its_daemon(daemon: RealSupervisord, has_other: bool) -> None:
+    # As of an init script, or of a script that stays beside supervisord.
+    pid = os.getpid() if has_other else 0
+    daemon.start()
+    unit = Unit("supervisor.service", "active", "enabled", pid, True)
+    found = look(site(daemon.folder), unit, Table())
+    assert f"systemd does not know the supervisord that it has started (it says PID {pid})" in (
+        found.other_daemon
+    )
+    assert found.workers == []
+
+
+def test_a_daemon_without_any_unit(daemon: RealSupervisord) -> None:
+    daemon.start()
+    unit = Unit("supervisor.service", "inactive", "", 0, False)
+    found = look(site(daemon.folder), unit, Table())
+    assert "remove it, so that the package is installed, or give it a unit called" in (
+        found.other_daemon
+    )
+
+
+def test_the_group_of_another_misp_in_another_included_file(daemon: RealSupervisord) -> None:
+    text = daemon.conf.read_text().replace("conf.d/*.conf", "conf.d/*.ini conf.d/*.conf")
+    daemon.conf.write_text(text)
+    file = daemon.include("50-workers", workers_text("/srv/misp2", default=IDLE))
+    daemon.start()
+    one = site(daemon.folder)._replace(include_suffix=".ini")
+    found = look(one, _unit(daemon), Table(), "")
+    assert found.group_elsewhere == {str(file): "/srv/misp2"}
+    # Its file is gone, and it runs on.
+    file.unlink()
+    assert wait_until(
+        lambda: [*look(one, _unit(daemon), Table()).group_elsewhere.values()] == ["/srv/misp2"], 9
+    )
+    daemon.include("50-workers", workers_text("/var/www/MISP", default=IDLE))
+    daemon.restart()
+    file.unlink()
+    assert look(one, _unit(daemon), Table(), "").group_elsewhere == {}
 
 
 def test_files_that_it_could_not_read_again_are_an_error(daemon: RealSupervisord) -> None:
