@@ -275,7 +275,7 @@ class BridgeRedis(Redis):
 
 def _unreachable(words: str) -> str:
     """Of a name with several addresses PHP tells the last one's error, which says little."""
-    return "nobody listens there (%s)" % words if words in _NOBODY else words
+    return "nobody listens there" if words in _NOBODY else words
 
 
 def _reply(value: Any) -> Reply:

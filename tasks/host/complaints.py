@@ -33,17 +33,24 @@ def _without_calls(line: str) -> str:
     return re.split(r" (?:#0 /|Stack trace: ?#0)", line)[0]
 
 
-def of_logs(site: Site, names: Sequence[str]) -> str:
-    """What the logs of these workers or queues end with, each line once, for an error's text."""
+def of_logs(site: Site, names: Sequence[str], known: Sequence[str] = ()) -> str:
+    """What the logs of these workers or queues end with, for an error's text; empty: nothing new.
+
+    Each line comes once. One that names an error counts more than one that does not.
+
+    Args:
+        known: what the text says already.
+    """
     said: Dict[str, List[str]] = {}
     for file in _logs(site.log_dir):
         name = file[: -len(".log")]
         if name in names or name.rpartition("_")[0] in names:
             line = telling(_end_of(site.log_dir + "/" + file))
-            if line:
+            if line and not any(words in line for words in known if words):
                 said.setdefault(line, []).append(name)
-    shown = ["%s (%s)" % (line, listed(workers)) for line, workers in list(said.items())[:_SHOWN]]
-    return " | ".join(shown) or "nothing"
+    lines = [line for line in said if _TELLS.search(line)] or ([] if known else list(said))
+    shown = ["%s (%s)" % (line, listed(said[line])) for line in lines[:_SHOWN]]
+    return ". Their logs say: " + " | ".join(shown) if shown else ""
 
 
 def listed(names: Sequence[str]) -> str:

@@ -50,8 +50,15 @@ def _addresses(table: Table, proc: str) -> List[Address]:
         fields = line.decode("utf-8", "replace").split(None, 7)
         if len(fields) == 8 and int(fields[6]) in inodes and int(fields[3], 16) & _ACCEPTS:
             found.append((fields[7], 0))
-    ports = {row.port for row in tcp_rows(proc) if row.is_listening and row.inode in inodes}
-    return found + [("127.0.0.1", port) for port in sorted(ports)]
+    rows = [row for row in tcp_rows(proc) if row.is_listening and row.inode in inodes]
+    return found + sorted({(_host(row.address), row.port) for row in rows})
+
+
+def _host(address: str) -> str:
+    """Where somebody is reached who listens at this address of /proc/net/tcp."""
+    if len(address) != 8 or not int(address, 16):
+        return "127.0.0.1"
+    return socket.inet_ntoa(struct.pack("=I", int(address, 16)))
 
 
 def _is_master(one: Process, table: Table) -> bool:
@@ -79,16 +86,15 @@ def _asked(one: Misp, at: Address) -> Pool:
 
 
 def _connected(at: Address) -> socket.socket:
-    if at[1]:
-        return socket.create_connection(at, _SECONDS)
-    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    family = socket.AF_INET if at[1] else socket.AF_UNIX
+    connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.settimeout(_SECONDS)
-        connection.connect(at[0])
+        connection.connect(at if at[1] else at[0])
+        connection.settimeout(None)  # the child's standard input is this very file
     except OSError:
         connection.close()
         raise
-    connection.settimeout(None)  # the child's standard input is this very file
     return connection
 
 

@@ -67,7 +67,8 @@ def start(
             preexec_fn=lambda: _become(user, cwd, libc),  # noqa: PLW1509 - there are no threads
         )
     except (OSError, subprocess.SubprocessError) as error:
-        raise ProgramError("%s cannot be run as %s: %s" % (words[0], user.name, error)) from None
+        why = getattr(error, "strerror", "") or error
+        raise ProgramError("%s cannot be run as %s: %s" % (words[0], user.name, why)) from None
 
 
 def _libc() -> Any:

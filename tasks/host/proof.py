@@ -58,8 +58,8 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
     bad = {queue: problem for queue, problem in outcomes.items() if problem}
     if bad:
         raise ProofError(
-            "a test job did not come through: %s. The logs of these workers say: %s"
-            % (_by_problem(bad), complaints.of_logs(site, list(bad)))
+            "a test job did not come through: %s%s"
+            % (_by_problem(bad), complaints.of_logs(site, list(bad), _causes(bad)))
         )
     return ["%s: completed" % queue for queue in outcomes]
 
@@ -70,6 +70,11 @@ def _by_problem(bad: Dict[str, str]) -> str:
     for queue, problem in bad.items():
         queues.setdefault(complaints.telling(problem), []).append(queue)
     return "; ".join("%s (%s)" % (line, ", ".join(some)) for line, some in queues.items())
+
+
+def _causes(bad: Dict[str, str]) -> List[str]:
+    """The errors by which jobs failed: workers write them to their logs as well."""
+    return [complaints.telling(problem).partition("failed: ")[2] for problem in bad.values()]
 
 
 def _marks_running_jobs(one: Misp) -> bool:

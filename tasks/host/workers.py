@@ -158,7 +158,7 @@ def _restless(site: Site, group: Sequence[Worker], seconds: int) -> str:
         return "supervisord has none"
     names = [name for some in states.values() for name in some]
     shown = ["%s %s" % (complaints.listed(some), state) for state, some in states.items()]
-    return "%s. Their logs say: %s" % ("; ".join(shown), complaints.of_logs(site, names))
+    return "; ".join(shown) + complaints.of_logs(site, names)
 
 
 def youngest(group: Sequence[Worker], proc: str = PROC) -> float:

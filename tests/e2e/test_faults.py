@@ -27,10 +27,12 @@ test_faults_at_work.py; names in brackets are tests or rows):
       supervisorphp 5.1, no message-factory        here, mended
       PHP too old, for MISP or for jobs            test_bad_input (php); at work (old-php)
       php outside the PATH of jobs                 here
+      functions disabled, an environment needed    here
       default_socket_timeout <= 30                 here; at work
     Users and /proc
       PHP-FPM or the data name another user        here; test_bad_input (misp_web_user)
-      /proc hidden from the web process            at work (proc-hidden, open-basedir)
+      /proc hidden from the web process            here (open-basedir); at work (proc-hidden)
+      cake not executable, noexec, app/tmp closed  here
       owners changed under running workers         test_migration (nothing gets another owner)
     Redis
       down, wants a password, frozen, blackholed   test_bad_input; here; at work (frozen)
@@ -116,6 +118,13 @@ BLACK_HOLE = (
     "[one.connect_ex(at) for one in c]; time.sleep(600)"
 )
 FPM_POOL = "/etc/php-fpm.d/www.conf"
+CAKE = "/var/www/MISP/app/Console/cake"
+PHP = "/etc/php/8.2"
+FPM_ANEW = "systemctl reset-failed php8.2-fpm; systemctl restart php8.2-fpm"
+REMI = "/opt/remi/php82/root/usr/bin"
+# A php that needs more than a job has: its environment is empty.
+PHP_WRAPPER = r"""printf '#!/bin/bash\n[ "$HOME" ] || { echo "HOME is not set" >&2; exit 9; }\n"""
+PHP_WRAPPER += r"""exec /usr/bin/php-itself "$@"\n' >/usr/bin/php && chmod 755 /usr/bin/php"""
 MEMINFO = "printf 'MemAvailable: 200000 kB\\n' >/run/meminfo && mount --bind /run/meminfo"
 
 ON_DEBIAN = (
@@ -154,6 +163,40 @@ ON_DEBIAN = (
         "mv /usr/bin/php /usr/local/sbin/php",
         "mv /usr/local/sbin/php /usr/bin/php",
         "php is in none of /usr/local/bin, /usr/bin and /bin, the only places where jobs look",
+    ),
+    Fault(
+        "php-of-remi",
+        f"mkdir -p {REMI} && mv /usr/bin/php {REMI}/php && cp -p {CAKE} {CAKE}.kept && "
+        f"sed -i 's,exec php,exec {REMI}/php,' {CAKE}",
+        f"mv {CAKE}.kept {CAKE}; mv {REMI}/php /usr/bin/php; rm -r /opt/remi",
+        f"run `ln -s {REMI}/php /usr/local/bin/php`. A job has no PATH but bash's default one",
+    ),
+    Fault(
+        "cake-of-root",
+        f"chown root:root {CAKE} && chmod 750 {CAKE}",
+        f"chown www-data:www-data {CAKE} && chmod 755 {CAKE}",
+        f"www-data may not execute {CAKE} (root:root 750), and workers and jobs run it as www-data"
+        f": run `chown www-data:www-data {CAKE}` and `chmod 750 {CAKE}`",
+    ),
+    Fault(
+        "noexec",
+        "mount --bind /var/www /var/www && mount -o remount,bind,noexec /var/www",
+        "umount /var/www",
+        f"/var/www is mounted noexec, so workers and jobs cannot run {CAKE}: run `mount -o "
+        "remount,exec /var/www`, and take noexec out of /etc/fstab",
+    ),
+    Fault(
+        "proc-open-disabled",
+        f"echo disable_functions=exec,proc_open >{PHP}/cli/conf.d/99-safe.ini",
+        f"rm {PHP}/cli/conf.d/99-safe.ini",
+        "PHP's command line may not call proc_open, which MISP starts jobs with: take it out of "
+        f"disable_functions in {PHP}/cli/conf.d/99-safe.ini",
+    ),
+    Fault(
+        "curl-exec-disabled-in-fpm",
+        f"echo disable_functions=curl_exec >{PHP}/fpm/conf.d/99-safe.ini; {FPM_ANEW}",
+        f"rm {PHP}/fpm/conf.d/99-safe.ini; {FPM_ANEW}",
+        "PHP-FPM at /run/php/php8.2-fpm.sock may not call curl_exec, by which MISP asks supervis",
     ),
     Fault(
         "socket-timeout",
@@ -210,13 +253,35 @@ ON_EL = (
         "PHP serves the web as nobody, but config.php belongs to apache",
     ),
     Fault(
+        "open-basedir-of-fpm",
+        f"cp -p {FPM_POOL} {FPM_POOL}.kept && echo 'php_admin_value[open_basedir] = /var/www:/etc:"
+        f"/var/lib:/usr:/tmp' >>{FPM_POOL} && systemctl restart php-fpm",
+        f"mv {FPM_POOL}.kept {FPM_POOL} && systemctl restart php-fpm",
+        "PHP-FPM at /run/php-fpm/www.sock may not look at /proc, where MISP looks at its workers: "
+        "add /proc to its open_basedir (/var/www:/etc:/var/lib:/usr:/tmp)",
+    ),
+    Fault(
+        "php-needs-home",
+        f"mv /usr/bin/php /usr/bin/php-itself && {PHP_WRAPPER}",
+        "mv /usr/bin/php-itself /usr/bin/php",
+        "One that was tried as apache, without environment as workers start it, ended so: HOME is "
+        "not set (exit status 9)",
+    ),
+    Fault(
+        "tmp-of-root",
+        f"chown root {TMP} && chmod 755 {TMP}",
+        f"chown apache {TMP}",
+        f"apache may not write in {TMP}, where MISP and its jobs keep files: give it back (chown",
+    ),
+    Fault(
         "second-workers-file",
         *file_there("/etc/supervisord.d/other.ini", "[group:misp-workers]\\nprograms=prio\\n"),
         "/etc/supervisord.d/other.ini has a group misp-workers, or a program with the name of",
     ),
     Fault(
         "rpc-on-all-addresses",
-        "printf '[inet_http_server]\\nport=*:9001\\nusername=a\\n' >/etc/supervisord.conf",
+        "printf '[inet_http_server]\\nport=*:9001\\nusername=a\\npassword=hunter2hunt\\n' "
+        ">/etc/supervisord.conf",
         "rm /etc/supervisord.conf",
         "in /etc/supervisord.conf listens on *:9001, where other hosts can stop",
     ),
@@ -363,6 +428,13 @@ def test_it_is_refused_with_its_cause_and_nothing_is_touched(story: Story, fault
     assert "Traceback" not in seen.run.stderr
     assert seen.left == []
     assert seen.run.seconds < LIMIT
+
+
+def test_a_password_of_the_operators_that_others_can_read_or_guess_is_noted(story: Story) -> None:
+    said = story.refusals["rpc-on-all-addresses"].run.stderr
+    assert "every user can read /etc/supervisord.conf with the RPC's password in clear" in said
+    assert "the RPC's password in /etc/supervisord.conf has 11 characters" in said
+    assert "hunter2hunt" not in said
 
 
 @HOSTS

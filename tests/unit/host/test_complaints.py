@@ -39,14 +39,24 @@ def test_the_last_line_that_names_an_error_is_told_without_its_calls(text: str, 
 
 def test_of_logs_each_line_comes_once_with_the_workers_concerned(tmp_path: Path) -> None:
     site = old_side.site(log_dir=str(tmp_path))
-    assert complaints.of_logs(site, ["prio"]) == "nothing"
+    assert complaints.of_logs(site, ["prio"]) == ""
     for number in range(5):
         (tmp_path / f"prio_0{number}.log").write_text("x" * 40000 + "\n" + UNCAUGHT)
     (tmp_path / "email_00.log").write_text("another error\n")
     (tmp_path / "email_01.log").touch()
     (tmp_path / "email_00.log.1").write_text("an old error\n")
     (tmp_path / "cache_00.log").write_text("an error of nobody concerned\n")
-    assert complaints.of_logs(site, ["prio", "email_00", "email_01"]) == (
-        "another error (email_00) | PHP Fatal error:  Uncaught Exception: no class in "
-        "/var/www/MISP/app/a.php:3 (prio_00, prio_01, prio_02 and 2 more)"
+    (tmp_path / "email_02.log").write_text("begins\n")
+    names = ["prio", "email_00", "email_01", "email_02"]
+    assert complaints.of_logs(site, names) == (
+        ". Their logs say: another error (email_00) | PHP Fatal error:  Uncaught Exception: no "
+        "class in /var/www/MISP/app/a.php:3 (prio_00, prio_01, prio_02 and 2 more)"
     )
+
+
+def test_of_logs_what_is_known_already_is_left_out(tmp_path: Path) -> None:
+    site = old_side.site(log_dir=str(tmp_path))
+    (tmp_path / "prio_00.log").write_text("Error: [JOB 1] failed. STDERR: Error: it breaks\n")
+    (tmp_path / "prio_01.log").write_text("begins\n")
+    assert complaints.of_logs(site, ["prio"], ["Error: it breaks", ""]) == ""
+    assert complaints.of_logs(site, ["prio_01"]) == ". Their logs say: begins (prio_01)"

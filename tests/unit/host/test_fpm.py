@@ -35,22 +35,34 @@ class Server:
         self.options: list[str] = []
         self.scripts: list[str] = []
         self.modes: list[int] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.bind(self.path)
-        self._socket.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._sockets = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)]
+        self._sockets[0].bind(self.path)
+        self._sockets[0].listen()
+        threading.Thread(target=self._serve, args=self._sockets, daemon=True).start()
         proc.add(80, "php-fpm: master process", name="php-fpm8.2", sockets=(INODE,))
         proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=33)
         line = f"0000: 00000002 00000000 00010000 0001 01 {INODE} {self.path}\n"
         (proc.folder / "net/unix").write_text(f"heading\n{line}")
 
     def close(self) -> None:
-        self._socket.close()
+        for one in self._sockets:
+            one.close()
 
-    def _serve(self) -> None:
+    def listen_on_tcp(self) -> str:
+        """Serve a port as well; as in `127.0.0.1:9000`."""
+        new = socket.create_server(("127.0.0.1", 0))
+        self._sockets.append(new)
+        threading.Thread(target=self._serve, args=(new,), daemon=True).start()
+        port = new.getsockname()[1]
+        row = f"0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 0 0 {INODE + 1} 1\n"
+        (self.proc.folder / "net/tcp").write_text(f"heading\n{row}")
+        self.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE + 1,))
+        return f"127.0.0.1:{port}"
+
+    def _serve(self, listening: socket.socket) -> None:
         while True:
             try:
-                connection, _ = self._socket.accept()
+                connection, _ = listening.accept()
             except OSError:
                 return
             with connection, connection.makefile("rwb") as stream:
@@ -111,6 +123,11 @@ def test_it_tells_what_it_is_and_nothing_stays_behind(misp: FakeMisp, server: Se
     assert script.startswith(str(misp.app / "tmp/.misp-workers-asked-"))
     assert server.modes == [0o600]
     assert not Path(script).exists()
+
+
+def test_one_that_listens_on_a_port_is_asked_too(misp: FakeMisp, server: Server) -> None:
+    at = server.listen_on_tcp()
+    assert [(pool.at, pool.error) for pool in look(misp, server)] == [(server.path, ""), (at, "")]
 
 
 def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:

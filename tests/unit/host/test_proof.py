@@ -22,7 +22,7 @@ BLOCK = {"enabled": True, "redis_host": "h", "redis_password": "p", "supervisor_
 @pytest.fixture
 def site(misp: FakeMisp, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(bridge, "CODE", CODE)
-    monkeypatch.setattr(complaints, "of_logs", lambda _, names: f"the ends of {names}")
+    monkeypatch.setattr(complaints, "of_logs", lambda _, *names: f". The logs: {names}")
     (misp.folder / "conf.d").mkdir()
     (misp.folder / "conf.d/misp-workers.conf").write_text("[group:misp-workers]\n")
     misp.configure(BLOCK)
@@ -125,7 +125,8 @@ def test_a_job_that_does_not_come_through_is_named_with_the_logs(
     words = str(caught.value)
     assert words == (
         "a test job did not come through: failed: Error: it breaks (cache, email); not done after "
-        "3 s (update). The logs of these workers say: the ends of ['cache', 'email', 'update']"
+        "3 s (update). The logs: (['cache', 'email', 'update'], ['Error: it breaks', 'Error: it "
+        "breaks', ''])"
     )
 
 
