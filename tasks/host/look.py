@@ -84,8 +84,11 @@ class _Looker:
             return Tree(
                 self.problem, exists, "", "", "", (0, 0, 0), "", -1, False, False, False, "", -1
             )
-        found = gate.ask(misp.user, tree.look, site.misp_root)
-        return _tree(site, misp, found)
+        try:
+            return _tree(site, misp, gate.ask(misp.user, tree.look, site.misp_root))
+        except WebUserError as error:
+            problem = "%s cannot look at MISP's files: %s" % (misp.user.name, error)
+            return Tree(problem, exists, "", "", "", (0, 0, 0), "", -1, False, False, False, "", -1)
 
     def php(self) -> Php:
         path = programs.find("php", gate.PATH)  # the one that a job finds

@@ -31,7 +31,7 @@ def read(path: str, limit: int = _LIMIT) -> Optional[bytes]:
     """A regular file's content, `None` where there is none."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     with os.fdopen(number, "rb") as file:
         if not stat.S_ISREG(os.fstat(number).st_mode):
@@ -61,10 +61,20 @@ def look(root: str) -> Dict[str, Any]:
 
 
 def _status(path: str) -> Optional[os.stat_result]:
+    """What is there, `None`: nothing. That it cannot be told is an error, and no "nothing"."""
     try:
         return os.lstat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def is_absent(path: str) -> bool:
+    """Whether there is no such file.
+
+    Raises:
+        OSError: a folder on the way cannot be entered, say, so nobody can tell.
+    """
+    return _status(path) is None
 
 
 def _text(path: str) -> str:
@@ -136,8 +146,11 @@ def status_and_digest(path: str) -> List[Any]:
 
 def cat(path: str) -> None:
     """Write a file to standard output."""
+    data = read(path)
+    if data is None:  # gone meanwhile: an empty copy would be put back one day
+        raise OSError("%s is gone" % path)
     with os.fdopen(1, "wb") as out:
-        out.write(read(path) or b"")
+        out.write(data)
 
 
 def pack(paths: List[str]) -> None:
