@@ -30,7 +30,7 @@ def drained(target: Target) -> Commands:
     that old workers enqueue themselves: they keep the settings they started with.
     """
     old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
-    if not (old.error or old.held or workers.live or old.waits):
+    if not (old.error or workers.live or old.convertible):
         host.noop("no old worker is left to wait for")
         return
     yield FunctionCommand(_drain, [target], {})

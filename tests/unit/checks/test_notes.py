@@ -47,6 +47,11 @@ def test_a_good_host_needs_no_note() -> None:
         ({"old_workers": {"units": []}}, "nothing starts the old workers at boot"),
         ({"old_backend": {"waiting": {"prio": 2}}}, "the old backend has 2 waiting in prio"),
         ({"old_backend": {"error": "gone"}}, "has a Redis that cannot be asked: gone"),
+        (
+            {"new_backend": {"refused": ("SCAN", "INFO"), "eviction": ""}},
+            "Redis refuses SCAN, INFO to MISP's user, so something else may have keys in the new "
+            "queues' namespace, Redis may drop jobs when its memory is full. Allow these",
+        ),
     ],
 )
 def test_one_thing_to_know_is_one_note(changes: CHANGES, note: str) -> None:
