@@ -37,27 +37,29 @@ def old_state(one: Misp, pids: List[int]) -> OldBackend:
         is_installed = place is not None
         place = place or one.left_place()
         at = repr(place)
-        old, is_foreign = one.at(place), _foreign_to(place)
-        found = old_backend.look(old, pids, host_name(), int(time.time()), is_foreign)
+        old, has_others = one.at(place), _others_of(place)
+        found = old_backend.look(old, pids, host_name(), int(time.time()), has_others)
     except HostError as error:
         return OldBackend({}, {}, error=str(error), is_installed=is_installed, at=at)
     found = found._replace(is_installed=is_installed, at=at)
     return found if is_installed else old_backend.left_behind(found)
 
 
-def _foreign_to(place: Place) -> Callable[[Client], bool]:
-    """Whether a client of the old backend's database may be another host's.
+def _others_of(place: Place) -> Callable[[List[Client]], bool]:
+    """Tells whether clients of the old backend's database may be another host's.
 
     One is this host's where Redis sees it at a port that a connection to Redis has here. Where
     something between the two changes ports, all of them count as another host's.
     """
-    ports = {row.port for row in tcp_rows() if row.peer_port == place.port}
 
-    def is_foreign(client: Client) -> bool:
-        is_here = client.port in ports or (client.port == 0 and place.is_local)
-        return client.database == place.database and not is_here
+    def has_others(clients: List[Client]) -> bool:
+        # Now, or this question's own connection would not be among them.
+        ports = {row.port for row in tcp_rows() if row.peer_port == place.port}
+        if place.is_local:
+            ports.add(0)  # through a socket file
+        return any(one.database == place.database and one.port not in ports for one in clients)
 
-    return is_foreign
+    return has_others
 
 
 def convert(site: Site, desired: Desired) -> List[str]:

@@ -35,13 +35,13 @@ def look(
     living: Container[int],
     host: str,
     epoch: int,
-    is_foreign: Callable[[Client], bool] = lambda _: True,
+    has_others: Callable[[List[Client]], bool] = bool,
 ) -> OldBackend:
     """Return what the old backend has.
 
     Args:
         host: this host's name, as `uname -n` says it.
-        is_foreign: whether a client of Redis's may be an old worker of another host.
+        has_others: whether one of Redis's clients may be an old worker of another host.
     """
     waiting = {}
     for queue in queues(old):
@@ -52,7 +52,7 @@ def look(
     workers = _workers(old)
     stale = _stale(old, workers, living, host)
     entered = _elsewhere(workers, host)
-    may_live = not entered or _has_clients(old, is_foreign)
+    may_live = not entered or _may_live(old, has_others)
     found = OldBackend(
         waiting=waiting,
         elsewhere=entered if may_live else {},
@@ -169,10 +169,10 @@ def left_behind(found: OldBackend) -> OldBackend:
     return found._replace(delayed=0, scheduled=0, overdue=0) if found.elsewhere else found
 
 
-def _has_clients(old: Backend, is_foreign: Callable[[Client], bool]) -> bool:
+def _may_live(old: Backend, has_others: Callable[[List[Client]], bool]) -> bool:
     """Whether another host's old workers may live: a living one is connected to Redis all along."""
     found = clients(old)
-    return found is None or any(map(is_foreign, found))
+    return found is None or has_others(found)
 
 
 def _elsewhere(workers: List[bytes], host: str) -> Dict[str, List[str]]:

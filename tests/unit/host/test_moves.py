@@ -151,7 +151,7 @@ def test_jobs_that_another_hosts_workers_serve_are_left_to_them(
     old.redis.command("SADD", old.key("workers"), "there:1:prio")
     enqueue(old, "queue:prio", old_record(1))
     enqueue(old, "queue:cache", old_record(2))
-    with patched_clients(lambda _: True):
+    with patched_clients(bool):
         with Misp(site, Desired()) as one:
             found = moves.old_state(one, [])
         assert (found.waiting["prio"], found.waiting["cache"]) == (0, 1)
@@ -160,9 +160,9 @@ def test_jobs_that_another_hosts_workers_serve_are_left_to_them(
 
 
 @contextmanager
-def patched_clients(is_foreign: Any) -> Iterator[None]:
+def patched_clients(has_others: Any) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(moves, "_foreign_to", lambda _: is_foreign)
+        patch.setattr(moves, "_others_of", lambda _: has_others)
         yield
 
 
@@ -213,6 +213,16 @@ def test_a_move_back_that_was_cut_off_is_ended_without_cakeresque(
     assert [job["args"][1] for job in jobs_in(new, "prio")] == ["1"]
 
 
+def test_a_host_that_was_renamed_knows_its_former_workers_for_dead(
+    site: Site, old: Backend, redis: Path
+) -> None:
+    old.redis.command("SADD", old.key("workers"), "former:1:prio")
+    enqueue(old, "queue:prio", old_record(1))
+    with Misp(site, Desired()) as one:  # asks through connections of its own, which are here
+        found = moves.old_state(one, [])
+    assert (found.elsewhere, found.dead_hosts) == ({}, ("former",))
+
+
 # --- whose connection is it? -------------------------------------------------------------------
 
 
@@ -235,7 +245,8 @@ def test_a_client_is_this_hosts_where_its_port_is(
     rows = [b"0: 0100007F:%04X 0100007F:%04X 01 0 0 0 0 0 7 " % pair for pair in PAIRS]
     monkeypatch.setattr(moves, "tcp_rows", lambda: [TcpRow(row.split()) for row in rows])
     place = Place(host, 6379, 0, "resque", "")
-    assert moves._foreign_to(place)(client) is is_foreign
+    assert moves._others_of(place)([client]) is is_foreign
+    assert not moves._others_of(place)([])
 
 
 PAIRS = [(40001, 6379), (40003, 3306), (6379, 40001)]

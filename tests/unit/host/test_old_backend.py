@@ -107,7 +107,11 @@ def test_entered_workers_of_another_host_are_dead_if_nobody_else_is_connected(
     old.redis.command("SADD", "resque:workers", "former:7:prio", "here:8:default")
     redis = Clients(old.redis, clients)
     found = old_backend.look(
-        old._replace(redis=redis), [8], "here", NOW, lambda one: one.port not in mine
+        old._replace(redis=redis),
+        [8],
+        "here",
+        NOW,
+        lambda found: any(one.port not in mine for one in found),
     )
     assert (found.elsewhere, found.dead_hosts) == (elsewhere, dead)
     assert redis.asked == 1
