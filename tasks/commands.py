@@ -46,12 +46,14 @@ class Action(StringCommand):
             self.lines = self._result(succeeded, output)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
-            reporting.unfinished(state, host, kind not in UNCHANGED)
+            if kind not in UNCHANGED:
+                reporting.changes(state, host)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
             reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
             raise
+        reporting.changes(state, host)
         for line in self.lines:
             logger.info(f"{host.print_prefix}{line}")
         return True, output
@@ -94,7 +96,7 @@ class Guarded(PyinfraCommand):
             return False
         is_back = rollback.RETURNED in self.way_back.lines
         if is_back:
-            reporting.unfinished(state, host, False)
+            reporting.is_back(state, host)
         outcome = NOT_PROVEN_RETURNED if is_back else FAILED
         reporting.note(state, host, outcome, " ".join(self.way_back.lines))
         return False

@@ -73,11 +73,35 @@ def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
 
 
 def libraries(target: Target, seen: Seen) -> Iterator[str]:
-    """Check that missing PHP libraries can be installed."""
+    """Check that missing PHP libraries can be installed, and old workers known by their folder."""
+    at, tree = f"{target.settings.misp_root}/app", seen.tree
+    if not seen.libraries.are_in_place:
+        for name in (*tree.links, *tree.mounts):
+            yield (
+                f"{at}/{name} is a {'link' if name in tree.links else 'mount'}, which cannot be "
+                "exchanged, so a failure of Composer could not be undone: put the real one in its "
+                "place (rm the link or umount, then mv), and run again"
+            )
+    elif "Vendor" in tree.links:
+        yield (
+            f"{at}/Vendor is a link, and old workers run from where it leads to, so they are not "
+            "known as MISP's: put the real folder in its place (rm the link, then mv)"
+        )
     if not seen.tree.composer and not seen.libraries.are_in_place:
         yield (
             f"Composer is neither at {target.settings.misp_root}/app/composer.phar nor on the "
             "PATH: MISP ships it, so check MISP's installation"
+        )
+
+
+def unsavable(target: Target, seen: Seen) -> Iterator[str]:
+    """Say that MISP cannot save its settings. It exchanges config.php for a new file beside it."""
+    at, tree = f"{target.settings.misp_root}/app/Config", seen.tree
+    if tree.config_mode >= 0 and not tree.is_savable:
+        yield (
+            f"{tree.web_user} may not write {at} or exchange config.php in it, so MISP cannot save "
+            "its settings: correct their modes and owners (also lsattr), and the mounts (findmnt "
+            f"-T {at}/config.php): read-only, or config.php itself is one"
         )
 
 
@@ -89,11 +113,7 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
         if has_config and seen.php.version != (0, 0, 0):  # else there is a sentence already
             yield f"{at}/app/Config/config.php {stored.error}"
         return
-    if has_config and not seen.tree.is_savable:
-        yield (
-            f"{seen.tree.web_user} may not write {at}/app/Config or config.php in it, so MISP "
-            "cannot save its settings: correct their modes, owners and mounts"
-        )
+    yield from unsavable(target, seen)
     if problem := parse.impatience(stored):
         yield problem
     if not stored.has_background_jobs:

@@ -69,6 +69,8 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
 
 def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     old, workers, choice = seen.old_backend, seen.old_workers, target.settings.on_leftover_jobs
+    if seen.tree.error:  # nothing was asked, and that is said
+        return
     is_refused = choice != "convert" and left_behind(old)  # which names them
     if old.backlog and not is_refused:
         yield f"the old backend has {old.backlog}"

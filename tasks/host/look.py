@@ -5,7 +5,7 @@ its workers, which boots all of MISP, is fetched last.
 """
 
 import os
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from tasks.host import gate, lock, machine, programs, systemd, tree, web_user
 from tasks.host.errors import HostError, WebUserError
@@ -280,4 +280,10 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         found.get("cake_php") is True,
         "php composer.phar" if found.get("phar") is True else programs.find("composer", gate.PATH),
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
+        _known(found.get("links")),
+        _known(found.get("mounts")),
     )
+
+
+def _known(names: Any) -> Tuple[str, ...]:
+    return tuple(name for name in tree.COMPOSERS if isinstance(names, list) and name in names)

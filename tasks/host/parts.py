@@ -69,6 +69,8 @@ class Tree(NamedTuple):
     has_cake_php: bool
     composer: str  # how Composer is called, empty: not there
     disk_kb: int  # free in app/tmp; -1: unknown
+    links: Tuple[str, ...] = ()  # what Composer changes in app/ and is a link
+    mounts: Tuple[str, ...] = ()  # and what is a mount
 
 
 class Php(NamedTuple):

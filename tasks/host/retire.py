@@ -73,8 +73,13 @@ class OldWorkers:
     def hold(self) -> None:
         """Take away what would start them again, and remember it."""
         _record(self.site, self.user, self._units, self._in_use)
-        self._hold_units()
-        launchers.take_out(self.site, self.user)
+        try:
+            self._hold_units()
+            launchers.take_out(self.site, self.user)
+        except HostError:  # nothing was stopped, and then nothing is held
+            _let_go(self._units)
+            launchers.put_back(self.site)
+            raise
 
     def _hold_units(self) -> None:
         for unit in self._units:
@@ -148,7 +153,13 @@ def end_workers(
             f"wait for it.{_sources(before)}"
         )
     workers.hold()
-    _wait_until_gone(workers, limit, clock)
+    try:
+        _wait_until_gone(workers, limit, clock)
+    except DrainLimitError:
+        raise
+    except HostError:  # who was told to leave leaves, so the others are to come back
+        workers.start_again()
+        raise
     after = look()
     if convert is not None and after.has_work(with_scheduled=False):
         try:
@@ -175,7 +186,7 @@ def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
     if not wait_until(are_gone, limit, clock=clock):
         raise DrainLimitError(
             f"drain limit of {limit:.0f} s reached, old workers still run: {'; '.join(left)}. "
-            "They leave after their job; run again then"
+            "They leave after their job, and nothing starts old workers until then; run again then"
         )
 
 

@@ -19,11 +19,16 @@ from tasks.host import (
     workers,
 )
 from tasks.host.daemon import Daemon
+from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.site import GROUP, Desired, Site
 
 RETURNED = "the host is as it was before: MISP queues to its old workers"
 STAYED = "no old worker lives to go back to, so the new backend stays as it is"
+
+
+class RollbackError(HostError):
+    """The way back did not get on; the text says what runs now."""
 
 
 def disable_backend(site: Site, desired: Desired) -> List[str]:
@@ -36,17 +41,34 @@ def disable_backend(site: Site, desired: Desired) -> List[str]:
     """
     with Misp(site, desired) as one:
         messages = _turn_off(one)
-        retire.start_old_workers(site, one.user)
+        try:
+            web.reload(one.site, one.user)
+        finally:  # or nobody would do jobs
+            retire.start_old_workers(site, one.user)
     return messages
 
 
 def _turn_off(one: Misp) -> List[str]:
-    if one.stored().is_on:
-        workers.stop_idle(one)
-        one.remember_new()
-    messages = settings.disable(one)
-    web.reload(one.site, one.user)
-    return messages
+    if not one.stored().is_on:
+        return settings.disable(one)
+    one.remember_new()
+    workers.stop_idle(one)
+    try:
+        return settings.disable(one)
+    except HostError as error:
+        raise RollbackError("%s. %s" % (error, _started_again(one))) from None
+
+
+def _started_again(one: Misp) -> str:
+    """Have somebody do jobs although MISP's settings could not be put back."""
+    try:
+        one.forget()
+        if not one.stored().is_on:
+            return "MISP uses its old backend; run again to go on"
+        workers.start(one)
+    except HostError as error:
+        return "The new workers are stopped, and could not be started again: %s" % error
+    return "MISP still uses the new backend, and its workers were started again"
 
 
 def start_old_workers(site: Site, desired: Desired) -> List[str]:
@@ -88,6 +110,7 @@ def automatic(site: Site, desired: Desired) -> List[str]:
             return [STAYED]
         launchers.put_back(site)  # a run may have been cut off while it took them out of use
         messages = _turn_off(one)
+        web.reload(one.site, one.user)
         messages += _remove_workers(one)
         messages += moves.move_back(one)
         messages += _restore_supervisor(one)

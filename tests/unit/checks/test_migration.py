@@ -67,6 +67,15 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"is_savable": False}}, "www-data may not write /var/www/MISP/app/Config"),
     ({"tree": {"composer": ""}}, "Composer is neither at"),
     (
+        {"tree": {"links": ("Vendor",)}, "libraries": {"missing": []}},
+        "/var/www/MISP/app/Vendor is a link, and old workers run from where it leads to",
+    ),
+    (
+        {"tree": {"links": ("composer.json",)}},
+        "app/composer.json is a link, which cannot be exchanged",
+    ),
+    ({"tree": {"mounts": ("Vendor",)}}, "app/Vendor is a mount, which cannot be exchanged"),
+    (
         {"tree": {"composer": ""}, "libraries": {"missing": [], "is_unfinished": True}},
         "Composer is neither at",
     ),
@@ -232,6 +241,13 @@ def test_every_problem_is_named_at_once() -> None:
         ({"web": {"users": ["nginx"]}}, {"misp_web_user": "www-data"}),
         ({"web": {"users": []}}, {}),
         ({"tree": {"composer": ""}, "libraries": {"missing": []}}, {}),
+        (
+            {
+                "tree": {"links": ("composer.json",), "mounts": ("Vendor",)},
+                "libraries": {"missing": []},
+            },
+            {},
+        ),
         ({"supervisor": {"conf": "x", "include": ["/etc/supervisor/conf.d/*.conf"]}}, {}),
         ({"supervisor": {"workers": [hosts.worker("web")]}}, {"allow_foreign_restart": True}),
         ({"supervisor": {"is_listening": True}}, {"supervisor_transport": "unix"}),

@@ -33,6 +33,11 @@ def problems(changes: CHANGES, **data: Any) -> list[str]:
         ({"old_backend": {"is_installed": False}}, "MISP 2.5.1 here has no CakeResque any more"),
         ({"old_backend": {"error": "gone"}}, "the old workers' Redis cannot be used: gone"),
         ({"originals": {"is_kept": False}}, "holds no record of this host's old state"),
+        (
+            {"originals": {"is_kept": False}, "settings": {"error": "odd"}},
+            "whether there is one to take back cannot be told: odd",
+        ),
+        ({"tree": {"is_savable": False}}, "may not write /var/www/MISP/app/Config or exchange"),
         ({"supervisor": NEIGHBOUR, "originals": RESTART}, "supervisord also runs gunicorn"),
         ({"supervisor": {"error": "x"}, "originals": RESTART}, "supervisord runs are not known: x"),
     ],

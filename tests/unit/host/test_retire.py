@@ -38,6 +38,7 @@ class Host:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.events: list[str] = []
+        self.failing = ""  # the event that fails, once
         self.units = [UNIT]
         self.workers = [self.process(11)]
         self.strangers: list[Any] = []
@@ -93,6 +94,9 @@ class Host:
 
     def note(self, text: str) -> None:
         self.events.append(text)
+        if text == self.failing:
+            self.failing = ""
+            raise HostError(f"{text} failed")
 
     def _event(self, name: str, *, starts: bool = False) -> Callable[..., None]:
         def event(*arguments: Any) -> None:
@@ -163,6 +167,31 @@ def refused(host: Host, reason: str, *answers: OldBackend) -> None:
         host.retire(*answers)
     assert [one for one in host.events if one != "ask"] == []
     assert host.records.texts == []
+
+
+@pytest.mark.parametrize("failing", ["hold_unit misp-workers.service", "reload", "take out"])
+def test_a_hold_that_fails_holds_nothing(host: Host, failing: str) -> None:
+    host.failing = failing
+    with pytest.raises(HostError, match=failing):
+        host.retire()
+    assert host.events[-3:] == ["let_unit_go misp-workers.service", "reload", "put back"]
+    assert [one.pid for one in host.workers] == [11]  # told nothing
+
+
+def test_workers_that_cannot_be_told_to_leave_are_started_again(host: Host) -> None:
+    """Some may have been told by then."""
+    host.failing = "quit"
+    with pytest.raises(HostError, match="quit"):
+        host.retire()
+    assert host.events[-2:] == ["restart misp-workers.service", "put back"]
+
+
+@pytest.mark.parametrize("failing", ["stop", "disable", "reset_failed"])
+def test_a_unit_that_does_not_stop_is_still_held_for_the_next_run(host: Host, failing: str) -> None:
+    host.failing = f"{failing} misp-workers.service"
+    with pytest.raises(HostError, match=failing):
+        host.retire()
+    assert "let_unit_go misp-workers.service" not in host.events
 
 
 def test_work_that_is_left_stops_it_before_anything_is_changed(host: Host) -> None:
