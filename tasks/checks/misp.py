@@ -95,8 +95,13 @@ def libraries(target: Target, seen: Seen) -> Iterator[str]:
 
 
 def unsavable(target: Target, seen: Seen) -> Iterator[str]:
-    """Say that MISP cannot save its settings. It exchanges config.php for a new file beside it."""
+    """Say that MISP cannot write what it has to; for its settings it exchanges config.php."""
     at, tree = f"{target.settings.misp_root}/app/Config", seen.tree
+    if not tree.is_tmp_writable:
+        yield (
+            f"{tree.web_user} may not write {target.settings.misp_root}/app/tmp or its folder "
+            "cache, so jobs fail: correct owners and modes, and the mount (findmnt -T)"
+        )
     if tree.config_mode >= 0 and not tree.is_savable:
         yield (
             f"{tree.web_user} may not write {at} or exchange config.php in it, so MISP cannot save "

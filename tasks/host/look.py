@@ -282,6 +282,7 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
         _known(found.get("links")),
         _known(found.get("mounts")),
+        found.get("tmp") is True,
     )
 
 

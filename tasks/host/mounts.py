@@ -1,4 +1,4 @@
-"""What is mounted on this host, as the kernel says it."""
+"""The file systems of this host, as the kernel tells whoever asks."""
 
 import os
 import re
@@ -15,3 +15,12 @@ def is_mount(path: str) -> bool:
 
 def _octal(match: Any) -> bytes:
     return bytes([int(match.group(1), 8) & 255])
+
+
+def free_kb(path: str) -> int:
+    """Return how much the file system there has left; -1: unknown."""
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return -1
+    return found.f_bavail * found.f_frsize // 1024

@@ -71,6 +71,7 @@ class Tree(NamedTuple):
     disk_kb: int  # free in app/tmp; -1: unknown
     links: Tuple[str, ...] = ()  # what Composer changes in app/ and is a link
     mounts: Tuple[str, ...] = ()  # and what is a mount
+    is_tmp_writable: bool = True  # jobs and MISP's command line write in app/tmp
 
 
 class Php(NamedTuple):

@@ -13,7 +13,7 @@ import stat
 import subprocess
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
-from tasks.host.mounts import is_mount
+from tasks.host.mounts import free_kb, is_mount
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
@@ -57,7 +57,8 @@ def look(root: str) -> Dict[str, Any]:
         "cake": os.access(app + "/Console/cake", os.R_OK | os.X_OK),
         "cake_php": os.path.isfile(app + "/Console/cake.php"),
         "phar": os.path.isfile(app + "/composer.phar"),
-        "disk_kb": _free_kb(app + "/tmp"),
+        "disk_kb": free_kb(app + "/tmp"),
+        "tmp": _is_tmp_writable(app + "/tmp"),
         "links": [name for name in COMPOSERS if os.path.islink(app + "/" + name)],
         "mounts": [name for name in COMPOSERS if is_mount(app + "/" + name)],
     }
@@ -67,6 +68,11 @@ def _is_savable(folder: str) -> bool:
     """Whether MISP can save its settings: it writes a file beside config.php and exchanges them."""
     config = folder + "/config.php"
     return os.access(config, os.W_OK) and os.access(folder, os.W_OK) and not is_mount(config)
+
+
+def _is_tmp_writable(folder: str) -> bool:
+    folders = [folder, folder + "/cache"] if os.path.isdir(folder + "/cache") else [folder]
+    return all(os.access(one, os.W_OK | os.X_OK) for one in folders)
 
 
 def _status(path: str) -> Optional[os.stat_result]:
@@ -92,14 +98,6 @@ def _text(path: str) -> str:
     except OSError:
         return "?"
     return "" if data is None else data.decode("utf-8", "replace")
-
-
-def _free_kb(path: str) -> int:
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return -1
-    return found.f_bavail * found.f_frsize // 1024
 
 
 def digest(path: str) -> str:

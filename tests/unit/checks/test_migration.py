@@ -65,6 +65,7 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"has_cake": False}}, "mounted noexec (findmnt -T /var/www/MISP)"),
     ({"tree": {"has_cake_php": False}}, "app/Console/cake.php is missing: restore it"),
     ({"tree": {"is_savable": False}}, "www-data may not write /var/www/MISP/app/Config"),
+    ({"tree": {"is_tmp_writable": False}}, "may not write /var/www/MISP/app/tmp or its folder"),
     ({"tree": {"composer": ""}}, "Composer is neither at"),
     (
         {"tree": {"links": ("Vendor",)}, "libraries": {"missing": []}},

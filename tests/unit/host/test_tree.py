@@ -152,6 +152,19 @@ def test_what_may_not_be_looked_at_is_not_absent(app: Path, user: WebUser) -> No
         gate.save(user, tree.cat, str(app.parent / "copy"), str(app / "gone"))
 
 
+def test_a_tmp_that_jobs_cannot_write_is_known(app: Path, user: WebUser) -> None:
+    def can_write() -> object:
+        return gate.ask(user, tree.look, str(app.parent))["tmp"]
+
+    assert not can_write()
+    (app / "tmp/cache").mkdir(parents=True, exist_ok=True)
+    for path in (app / "tmp", app / "tmp/cache"):
+        os.chown(path, user.uid, user.gid)
+    assert can_write()
+    os.chown(app / "tmp/cache", 0, 0)
+    assert not can_write()
+
+
 def test_composers_files_that_are_links_are_named(app: Path) -> None:
     (app / "composer.json").rename(app / "elsewhere")
     (app / "composer.json").symlink_to("elsewhere")
