@@ -94,10 +94,11 @@ class Guarded(PyinfraCommand):
             logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
             reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
             return False
-        is_back = rollback.RETURNED in self.way_back.lines
-        if is_back:
+        lines = self.way_back.lines
+        if rollback.RETURNED in lines:
             reporting.is_back(state, host)
-        outcome = NOT_PROVEN_RETURNED if is_back else FAILED
+        has_returned = {rollback.RETURNED, rollback.RETURNED_IN_PART} & set(lines)
+        outcome = NOT_PROVEN_RETURNED if has_returned else FAILED
         reporting.note(state, host, outcome, " ".join(self.way_back.lines))
         return False
 

@@ -23,7 +23,8 @@ from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.site import GROUP, Desired, Site
 
-RETURNED = "the host is as it was before: MISP queues to its old workers"
+RETURNED = "the host is as it was before: MISP queues to its old workers (installed packages stay)"
+RETURNED_IN_PART = "MISP queues to its old workers again, and the rest is as it was before"
 STAYED = "no old worker lives to go back to, so the new backend stays as it is"
 
 
@@ -109,15 +110,28 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         if not alive or not os.path.isdir(originals.folder(site)):
             return [STAYED]
         launchers.put_back(site)  # a run may have been cut off while it took them out of use
-        messages = _turn_off(one)
+        unlike = _turn_off(one)
         web.reload(one.site, one.user)
-        messages += _remove_workers(one)
-        messages += moves.move_back(one)
-        messages += _restore_supervisor(one)
-        messages += libraries.restore(one)
+        unlike += _remove_workers(one)
+        moved = moves.move_back(one)
+        unlike += _restore_supervisor(one)
+        unlike += libraries.restore(one)
         selinux.undo(site, one.user)
+        unlike += _differing(one)
         forget(site)
-    return [*messages, RETURNED]
+    return [*moved, *unlike, RETURNED_IN_PART if unlike else RETURNED]
+
+
+def _differing(one: Misp) -> List[str]:
+    """What of MISP's own files is not as it was, as far as the migration may have touched it."""
+    site = one.site
+    paths = [site.config_php, *(site.app + "/" + name for name in libraries.NAMES)]
+    return [
+        "%s is not exactly as it was before (an owner, a mode or its content)" % path
+        for path in paths
+        if originals.is_kept(site, path)
+        and not originals.is_as_it_was(site, path, one.status_of(path)[1])
+    ]
 
 
 def _remove_workers(one: Misp) -> List[str]:

@@ -76,9 +76,9 @@ def test_a_tree_that_could_not_be_put_back_is_refused(
 
 @pytest.fixture(scope="module")
 def numbers(lab: Lab) -> list[int]:
-    """Jobs that wait in a Redis that says little, entered workers of a former name of this host."""
+    """Jobs in a Redis that says little, workers entered for a former name, a unit that loops."""
     host = lab[HOST.name]
-    host.exec("systemctl disable --quiet --now misp-workers")
+    host.exec("systemctl stop misp-workers")
     wait_for(lambda: not observe.old_processes(host), 30, "the old workers have left")
     found = misp.enqueue(host, 2)
     host.exec("redis-cli -n 0 sadd resque:workers former:77:default,prio")
@@ -86,6 +86,7 @@ def numbers(lab: Lab) -> list[int]:
     host.exec(["python3", "-c", WITHOUT_PLUGIN])
     host.exec("cat >>/etc/redis/redis.conf && systemctl restart redis-server", input=REFUSED)
     misp.reload_php(host)
+    host.exec("systemctl start --no-block misp-workers")  # and systemd tries again and again
     return found
 
 
@@ -111,6 +112,8 @@ def test_they_are_converted_and_each_is_done_once(
     status = run.pyinfra(lab, "status.py", "--dry")
     assert status.exit_code == 0, status.stderr
     assert "old backend: not in this MISP any more" in status.stderr
+    assert "healthy" in status.stderr
+    assert host.exec("systemctl is-enabled misp-workers", check=False).stdout.strip() == "disabled"
     assert host.exec("redis-cli -n 0 keys 'resque:queue:*'").stdout.strip() == ""
 
 

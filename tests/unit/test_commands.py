@@ -179,6 +179,16 @@ def test_a_way_back_that_changed_nothing_does_not_undo_the_step(run: Run) -> Non
     assert (run.report.outcome, run.report.is_unfinished) == (RETURN_FAILED, True)
 
 
+def test_a_host_that_is_back_in_part_may_be_changed(run: Run) -> None:
+    run.host.answers = [
+        hosts.refusal("HostError", "it broke"),
+        hosts.answer(["Vendor stays", rollback.RETURNED_IN_PART]),
+    ]
+    assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
+    assert (run.report.outcome, run.report.is_unfinished) == (NOT_PROVEN_RETURNED, True)
+    assert "Vendor stays" in run.report.cause
+
+
 def test_a_host_without_old_workers_stays(run: Run) -> None:
     run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.answer(["stays"])]
     assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False

@@ -274,6 +274,21 @@ def test_a_host_whose_old_workers_live_goes_back_by_itself(host: Host) -> None:
     assert not Path(host.site.state_dir).exists()
 
 
+def test_what_is_not_as_it_was_is_not_called_so(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrated(host)
+    vendor = f"{host.site.app}/Vendor"
+    originals.keep_stream(host.site, vendor, None, "before", lambda _: None)
+    one = host.misp().enter_result
+    one.status_of = lambda _: (None, "after")
+    monkeypatch.setattr(rollback, "Misp", lambda *_: contextlib.nullcontext(one))
+    monkeypatch.setattr(libraries, "restore", host.note("libraries", "Vendor stays"))
+    moved, stays, differs, last = rollback.automatic(host.site, Desired())
+    assert (moved, stays, last) == ("moved", "Vendor stays", rollback.RETURNED_IN_PART)
+    assert differs.startswith(f"{vendor} is not exactly as it was before")
+
+
 def test_every_piece_may_be_repeated(host: Host) -> None:
     migrated(host)
     for _ in range(2):
