@@ -214,6 +214,8 @@ def _old_backend() -> Parts:
             programs=[],
             is_taken_out=False,
             started_in=["misp-workers.service"],
+            origins=[parts.Origin("misp-workers.service", "", "", "", "")],
+            indirect={},
         ),
         "originals": parts.Originals(
             is_kept=False,

@@ -22,6 +22,7 @@ _VIEW_REMEDY = (
 
 def of(target: Target, seen: SeenForStatus, rest_faults: Sequence[str] = ()) -> Iterator[str]:
     """Return the faults of this host; `rest_faults` are those that MISP's web tier shows."""
+    seen = old_workers.without_programs(seen)
     for check in _CHECKS:
         yield from check(target, seen)
     yield from _view(target, seen, rest_faults)
@@ -36,6 +37,7 @@ def shows_in_view(seen: SeenForStatus) -> bool:
 
 def described(target: Target, seen: SeenForStatus) -> Iterator[str]:
     """Return what there is, right or wrong."""
+    seen = old_workers.without_programs(seen)
     version = parse.dotted(target.version) if any(target.version) else "unknown"
     yield f"MISP {version}, new backend {'on' if seen.settings.is_on else 'off'}"
     group = parse.group_workers(seen.supervisor.workers).values()
@@ -243,7 +245,11 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if back or (alive and not programs):
         what = f"{alive} old worker process(es) run" if alive else "the old workers are stopped"
         how = f", and {', '.join(back)} can start them again" if back else ""
-        yield f"{what}{how}: run deploy.py again, which drains and retires them"
+        again = ""
+        if alive and not back and (where := " and ".join(one.words for one in old.origins)):
+            how = f", in {where}"
+            again = f". If they come back, look what starts them in {where} and take it out"
+        yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
         yield from _stuck(seen)
     if problem := left_behind(backend):
         yield problem

@@ -27,7 +27,7 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     yield from misp.web_user(target, seen)
     yield from misp.settings(target, seen)
     yield from redis.check(target, seen)
-    yield from supervisor.check(target, seen)
+    yield from supervisor.check(target, old_workers.without_programs(seen))
     yield from old_workers.check(target, seen)
 
 

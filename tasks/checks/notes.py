@@ -11,6 +11,8 @@ from tasks.drain import LONGEST_WAIT
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"
+# Units that start whatever others have given them, at boot and later.
+_STARTERS = ("cron.service", "crond.service", "anacron.service", "atd.service", "rc-local.service")
 _WORLD_READABLE = 0o004
 _UNKNOWN = {
     "SCAN": "something else may have keys in the new queues' namespace",
@@ -55,15 +57,28 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
 def _launchers(seen: SeenToMigrate) -> Iterator[str]:
     old = seen.old_workers
     for launcher in old.launchers:
+        by = f", by {launcher.via}" if launcher.via else ""
         yield (
-            f"{launcher.path} starts the old workers: the deploy comments that part out when it "
-            "retires them, and rollback.py brings it back"
+            f"{launcher.path} starts the old workers{by}: the deploy comments that part out when "
+            "it retires them, and rollback.py brings it back"
         )
-    is_started = any(unit.is_there for unit in old.units) or old.launchers or old.is_taken_out
-    if old.processes and not is_started:
+    for unit, via in old.indirect.items():
         yield (
-            "nothing starts the old workers at boot, so somebody started them by hand: after a "
-            "rollback app/Console/worker/start.sh starts them"
+            f"{unit} starts the old workers, by {via}: the deploy stops and disables it, with "
+            "whatever else it does, when it retires them, and rollback.py brings it back"
+        )
+    if not old.processes or old.launchers or old.is_taken_out or old.programs:
+        return
+    if starters := [one.words for one in old.origins if one.unit in _STARTERS]:
+        yield (
+            f"old workers were started in {' and '.join(starters)}, by nothing that this deploy "
+            "reads: look what has started them there and take it out, so that they do not come "
+            "back. After a rollback app/Console/worker/start.sh starts them"
+        )
+    elif not any(unit.is_there for unit in old.units):
+        yield (
+            "as far as this deploy sees, nothing starts the old workers at boot, so somebody "
+            "started them by hand: after a rollback app/Console/worker/start.sh starts them"
         )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from typing import TypeVar
 
 from tasks.backlog import left_behind
 from tasks.checks.seen import Seen, SeenToMigrate
@@ -12,6 +14,8 @@ from tasks.target import Target
 _CONFIG = "app/Plugin/CakeResque/Config/config.php"
 # Units of a shell in which somebody ran start.sh by hand.
 _BY_HAND = r"(sshd?|sshd?@.*|user@.*|crond?|atd|rc-local|.*getty@.*)\.service"
+
+SeenType = TypeVar("SeenType", bound=Seen)
 
 
 def check(target: Target, seen: SeenToMigrate) -> Iterator[str]:
@@ -22,16 +26,73 @@ def check(target: Target, seen: SeenToMigrate) -> Iterator[str]:
 
 
 def programs(target: Target, seen: Seen) -> Iterator[str]:
-    """Name supervisord's programs that run the old workers: the operator takes them out."""
-    remedy = (
-        "stop it while no job runs, remove it from supervisord's files (supervisorctl update), "
-        f"start app/Console/worker/start.sh as {target.web_user or 'the web user'}, then run again"
+    """Name each supervisord that runs the old workers: the operator takes them out of it.
+
+    One sentence for each, with everything that there is to do. A restart of supervisord would cut
+    their jobs, and what it has started is not told from what it will start again.
+    """
+    old, unit = seen.old_workers, target.site().unit
+    for name, file in _old_programs(seen):
+        yield (
+            f"supervisord's program {name} in {file} runs the old workers: while no job runs, take "
+            f"[program:{name}] out of that file and run `supervisorctl update`. "
+            f"{_start_by_hand(target)}"
+        )
+    if unit in old.started_in and not old.programs:
+        yield (
+            f"old workers run in {unit}, where a program of supervisord's has started them: run "
+            "`supervisorctl update`, so that it forgets a program that is in no file any more. "
+            f"{_start_by_hand(target)}. If one stays there, end it by kill -QUIT ({_pids(seen)})"
+        )
+    for origin in old.origins:
+        if origin.supervisord and origin.unit != unit:
+            yield (
+                f"another supervisord ({origin.supervisord}) runs old workers, in {origin.words}: "
+                "while no job runs, take their program out of its files and run `supervisorctl "
+                f"update` with -c and its main file. {_start_by_hand(target)}"
+            )
+
+
+def _start_by_hand(target: Target) -> str:
+    user, root = target.web_user or "the web user", target.settings.misp_root
+    return (
+        f"Then start them by `su -s /bin/bash {user} -c 'bash {root}/app/Console/worker/start.sh'`"
+        ", which first has those that live on end after their jobs, and run again"
     )
-    for program in seen.old_workers.programs:
-        yield f"supervisord's program {program} runs the old workers: {remedy}"
-    is_in_supervisord = target.site().unit in seen.old_workers.started_in
-    if is_in_supervisord and not seen.old_workers.programs:
-        yield f"a program of supervisord's runs the old workers: {remedy}"
+
+
+def _pids(seen: Seen) -> str:
+    """Return the workers' PIDs, without the forks that run a job and end with it."""
+    processes = seen.old_workers.processes
+    pids = {one.pid for one in processes}
+    return _numbers([one.pid for one in processes if one.parent not in pids])
+
+
+def without_programs(seen: SeenType) -> SeenType:
+    """Return `seen` with a supervisord that does not have the old workers' programs.
+
+    They may be called as MISP's group is, and other sentences would have other remedies for that.
+    """
+    found = _old_programs(seen)
+    if not found:
+        return seen
+    names, files = {name for name, _ in found}, {file for _, file in found}
+    supervisor = seen.supervisor
+    sections = {f"[{kind}:{name}]" for name in names for kind in ("program", "fcgi-program")}
+    is_in_group_file = any(section in sections for section in supervisor.group_extra)
+    kept = supervisor._replace(
+        group_elsewhere=[file for file in supervisor.group_elsewhere if file not in files],
+        group_extra=[one for one in supervisor.group_extra if one not in sections],
+        group_root="" if is_in_group_file else supervisor.group_root,
+        workers=[one for one in supervisor.workers if one.name.rpartition(":")[2] not in names],
+    )
+    return replace(seen, supervisor=kept)
+
+
+def _old_programs(seen: Seen) -> list[tuple[str, str]]:
+    """Return name and file of supervisord's programs that start old workers."""
+    pairs = (program.partition(" in ") for program in seen.old_workers.programs)
+    return [(name, file) for name, _, file in pairs]
 
 
 def _launchers(target: Target, seen: Seen) -> Iterator[str]:
@@ -52,6 +113,7 @@ def _launchers(target: Target, seen: Seen) -> Iterator[str]:
 
 def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     old, backend = seen.old_workers, seen.old_backend
+    yield from _users_units(target, seen)
     if unknown := _unknown_units(target, seen):
         yield (
             f"old workers run in {', '.join(unknown)}, which does not start them by a command of "
@@ -90,6 +152,17 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         )
 
 
+def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    for origin in seen.old_workers.origins:
+        if origin.user and origin.unit.endswith(".service"):
+            yield (
+                f"old workers run in {origin.words}, which this deploy leaves alone: while no job "
+                f"runs, run `su -s /bin/sh {origin.user} -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) "
+                f"systemctl --user disable --now {origin.unit}'`, and the same for a timer of its. "
+                f"{_start_by_hand(target)}"
+            )
+
+
 def _unknown_units(target: Target, seen: SeenToMigrate) -> list[str]:
     """Return units with old workers that may start them again in a way that is not known here.
 
@@ -97,6 +170,7 @@ def _unknown_units(target: Target, seen: SeenToMigrate) -> list[str]:
     """
     known = {unit.name for unit in seen.old_workers.units}
     known.update(seen.web.units, {target.site().unit})
+    known.update(origin.unit for origin in seen.old_workers.origins if origin.supervisord)
     return [
         unit
         for unit in seen.old_workers.started_in

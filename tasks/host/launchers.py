@@ -1,4 +1,4 @@
-"""Lines in rc.local and in crontabs that start the old workers: found, taken out, put back.
+"""Files of cron, of init and the like that start the old workers: found, taken out, put back.
 
 A line is taken out of use by a mark in front of it, so that only marks have to go on the way back
 and what others change meanwhile stays. A file that somebody else than root could exchange is told
@@ -11,12 +11,14 @@ import re
 import stat
 from typing import Dict, List, NamedTuple, Optional
 
-from tasks.host import files, gate, originals, programs
+from tasks.host import files, gate, old_units, originals, programs
 from tasks.host.errors import RefusedError, WebUserError
 from tasks.host.files import FileError
+from tasks.host.old_units import OldUnit
 from tasks.host.parts import Launcher
 from tasks.host.programs import ProgramError
 from tasks.host.site import Site
+from tasks.host.starting import How, Starting, lines_of
 from tasks.host.web_user import WebUser
 
 PLACES = (
@@ -24,6 +26,12 @@ PLACES = (
     "/etc/rc.d/rc.local",
     "/etc/crontab",
     "/etc/cron.d/*",
+    "/etc/anacrontab",
+    "/etc/cron.hourly/*",
+    "/etc/cron.daily/*",
+    "/etc/cron.weekly/*",
+    "/etc/cron.monthly/*",
+    "/etc/logrotate.d/*",
     "/var/spool/cron/crontabs/*",
     "/var/spool/cron/*",
 )
@@ -31,9 +39,7 @@ RAN = "ran"  # in the record: workers lived that nothing had started
 # A shell needs a command where one stood (`then` before `fi` is an error), so `:` stays there.
 MARK = b"#misp-workers-migration# "
 _MARKED = re.compile(rb"^(: )?" + MARK)
-_STARTING = re.compile(
-    rb"[^#\n]*(worker/start(_dynamic)?[.]sh|CakeResque +(re)?start|CakeResque +load)"
-)
+_SCRIPTS = re.compile(r"/rc\.local\Z|/cron\.(hourly|daily|weekly|monthly)/")
 
 
 class _File(NamedTuple):
@@ -43,34 +49,34 @@ class _File(NamedTuple):
     data: bytes
     refused: str  # why root leaves it alone, empty: it does not
     uid: int  # its owner
+    hows: List[Optional[How]]  # for each of its lines
 
     @property
-    def lines(self) -> List[bytes]:
-        """Its lines with their ends; only a newline ends one."""
-        return re.findall(rb"[^\n]*\n|[^\n]+", self.data)
-
-    @property
-    def is_script(self) -> bool:
-        """Whether a shell reads it, not cron."""
-        return os.path.basename(self.path) == "rc.local"
+    def via(self) -> str:
+        """The script or unit by which it starts them, empty: by a command of MISP's."""
+        return next((how.via for how in self.hows if how and how.via), "")
 
     def taken_out(self) -> bytes:
         """Its text without the lines that start old workers."""
-        mark = (b": " if self.is_script else b"") + MARK
-        return b"".join(mark + line if _STARTING.match(line) else line for line in self.lines)
+        mark = (b": " if _is_script(self.path) else b"") + MARK
+        lines = zip(_lines(self.data), self.hows)
+        return b"".join(mark + line if how else line for line, how in lines)
 
 
-def found(site: Site, user: WebUser) -> List[Launcher]:
+def found(site: Site, user: WebUser, units: Optional[List[OldUnit]] = None) -> List[Launcher]:
     """The files that start this MISP's old workers, and why one cannot be changed, if so.
 
     A crontab of a user who is neither root nor the web user is none of ours while it is unfit:
     else anybody could stop a migration by a line in his own.
+
+    Args:
+        units: as `old_units.found` has them, where that is known.
     """
     launchers = []
-    for one in _files(user):
-        unfit = _why_unfit(site, user, one)
+    for one in _files(site, user, units):
+        unfit = _why_unfit(user, one)
         if not unfit or one.uid in (0, user.uid):
-            launchers.append(Launcher(one.path, unfit))
+            launchers.append(Launcher(one.path, unfit, one.via))
     return launchers
 
 
@@ -99,7 +105,7 @@ def take_out(site: Site, user: WebUser) -> None:
         RefusedError: one cannot be taken out automatically; nothing was changed.
     """
     fit = {launcher.path for launcher in check(site, user)}
-    for one in [one for one in _files(user) if one.path in fit]:
+    for one in [one for one in _files(site, user) if one.path in fit]:
         originals.keep(site, one.path)
         originals.add_launcher(site, one.path)
         _rewrite(one.path, one.taken_out())
@@ -112,8 +118,7 @@ def put_back(site: Site) -> None:
         if data is None:
             originals.restore(site, path)
         elif _is_marked(data):
-            lines = _File(path, data, "", 0).lines
-            _rewrite(path, b"".join(_MARKED.sub(b"", line) for line in lines))
+            _rewrite(path, b"".join(_MARKED.sub(b"", line) for line in _lines(data)))
 
 
 def are_out(site: Site, old_workers_live: bool) -> bool:
@@ -136,8 +141,20 @@ def _is_marked(data: bytes) -> bool:
     return any(_MARKED.match(line) for line in data.split(b"\n"))
 
 
-def _files(user: WebUser) -> List[_File]:
+def _lines(data: bytes) -> List[bytes]:
+    """Its lines with their ends; only a newline ends one."""
+    return re.findall(rb"[^\n]*\n|[^\n]+", data)
+
+
+def _is_script(path: str) -> bool:
+    """Whether a shell reads all of it."""
+    return _SCRIPTS.search(path) is not None
+
+
+def _files(site: Site, user: WebUser, units: Optional[List[OldUnit]] = None) -> List[_File]:
     """Each file once, by its own name: the RHEL family's /etc/rc.local is a link."""
+    names = old_units.names(site, units)
+    starting = Starting(site.roots, user, names)
     seen: Dict[str, Optional[_File]] = {}
     for place in PLACES:
         for path in sorted(glob.glob(place)):
@@ -145,14 +162,14 @@ def _files(user: WebUser) -> List[_File]:
                 real = files.real_path(path)
             except FileError as error:
                 if path not in seen:
-                    seen[path] = _of_others(user, path, str(error))
+                    seen[path] = _of_others(starting, user, path, str(error))
                 continue
             if real not in seen:
-                seen[real] = _own(real)
+                seen[real] = _own(starting, real)
     return [one for one in seen.values() if one is not None]
 
 
-def _own(path: str) -> Optional[_File]:
+def _own(starting: Starting, path: str) -> Optional[_File]:
     """A file in a folder of root's; cron and rc.local take regular files alone."""
     try:
         status = os.lstat(path)
@@ -161,21 +178,21 @@ def _own(path: str) -> Optional[_File]:
     if not stat.S_ISREG(status.st_mode):
         return None
     try:
-        data = files.read(path)
+        data = files.read(path) or b""
     except FileError as error:  # as big as no crontab is; nobody knows what is in it
-        return _File(path, b"", str(error), status.st_uid)
-    return _File(path, data, "", status.st_uid) if data and _starts(data) else None
+        return _File(path, b"", str(error), status.st_uid, [])
+    hows = _hows(starting, path, data)
+    return _File(path, data, "", status.st_uid, hows) if any(hows) else None
 
 
-def _of_others(user: WebUser, path: str, refused: str) -> Optional[_File]:
+def _of_others(starting: Starting, user: WebUser, path: str, refused: str) -> Optional[_File]:
     """A file that root does not open: the web user reads it, as what is MISP's is his to read."""
     try:
         data = gate.ask(user, _read_as_text, path)
     except WebUserError:
         return None
-    if not isinstance(data, str) or not _starts(data.encode("latin-1", "replace")):
-        return None
-    return _File(path, b"", refused, 0)
+    hows = _hows(starting, path, data.encode("latin-1", "replace")) if isinstance(data, str) else []
+    return _File(path, b"", refused, 0, hows) if any(hows) else None
 
 
 def _read_as_text(path: str) -> str:
@@ -184,23 +201,28 @@ def _read_as_text(path: str) -> str:
     return (files.read(real, files.LIMIT // 4) or b"").decode("latin-1")
 
 
-def _starts(data: bytes) -> bool:
-    return any(_STARTING.match(line) for line in data.split(b"\n"))
+def _hows(starting: Starting, path: str, data: bytes) -> List[Optional[How]]:
+    """How each line starts the old workers. A `cd` counts for later lines of a script alone."""
+    lines = lines_of(data.decode("latin-1"))[: len(_lines(data))]
+    is_script = _is_script(path)
+    return [starting.by(line.text, line.folder if is_script else "") for line in lines]
 
 
-def _why_unfit(site: Site, user: WebUser, one: _File) -> str:
+def _why_unfit(user: WebUser, one: _File) -> str:
     if one.refused:
         return one.refused
-    needles = [os.fsencode(root) + b"/" for root in site.roots]
     before = b""
-    for line in (line.rstrip(b"\n") for line in one.lines):
-        if _STARTING.match(line):
-            if not any(needle in line for needle in needles):
-                return "a line there does not name %s/" % site.misp_root
+    lines = [line.rstrip(b"\n") for line in _lines(one.data)]
+    for line, how in zip(lines, one.hows):
+        if how:
+            # What the web user says of a script of his is enough for a crontab of his.
+            unfit = how.unfit or (how.doubt if one.uid != user.uid else "")
+            if unfit:
+                return unfit
             if line.endswith(b"\\") or before.endswith(b"\\"):
                 return "its command goes over several lines"
         before = line
-    if one.is_script and not _is_sound(user, one.taken_out()):
+    if _is_script(one.path) and not _is_sound(user, one.taken_out()):
         return "without that line it would be no valid script"
     return ""
 

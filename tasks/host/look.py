@@ -140,15 +140,17 @@ class _Looker:
         return moves.old_state(self.misp, [one.pid for one in self.old_workers().processes])
 
     def old_workers(self) -> OldWorkers:
-        from tasks.host import launchers, old_workers, supervisor_access
+        from tasks.host import launchers, old_units, old_workers, supervisor_access
 
         if self._old_workers is None:
             if self.misp is None:
-                return OldWorkers([], [], [], [], [], False, [])
-            found = launchers.found(self.site, self.misp.user)
-            files = supervisor_access.read_files(self.site, systemd.main_pid(self.site.unit))
-            supervised = files.old_programs(self.site.roots)
-            self._old_workers = old_workers.look(self.site, self.misp.user, found, supervised)
+                return OldWorkers([], [], [], [], [], False, [], [], {})
+            site, user = self.site, self.misp.user
+            units = old_units.found(site, user)
+            found = launchers.found(site, user, units)
+            files = supervisor_access.read_files(site, systemd.main_pid(site.unit))
+            supervised = files.old_programs(site.roots)
+            self._old_workers = old_workers.look(site, user, units, found, supervised)
         return self._old_workers
 
     def packages(self) -> Any:

@@ -132,11 +132,32 @@ class OldWorker(NamedTuple):
     uid: int
 
 
+class Origin(NamedTuple):
+    """Where an old worker runs, which says who started it."""
+
+    unit: str  # service or scope, empty: not known
+    user: str  # whose own systemd or login session that is, empty: the system's
+    service: str  # what opened that session, as in "sshd" or "crond"
+    parent: str  # name of the process above them, empty: PID 1
+    supervisord: str  # its PID and main file, if one runs in that unit or above them
+
+    @property
+    def words(self) -> str:
+        """For a sentence, as in "old workers run in ..."."""
+        where = self.unit or "no unit"
+        if self.service:
+            where = "a session of %s that %s opened" % (self.user, self.service)
+        elif self.user:
+            where += " of the systemd of %s" % self.user
+        return where + (" below %s" % self.parent if self.parent else "")
+
+
 class Launcher(NamedTuple):
-    """A line in a file that starts old workers."""
+    """A file with a line that starts old workers, or a unit that is not known to do that alone."""
 
     path: str
     unfit: str  # why it cannot be taken out of use automatically
+    via: str = ""  # the script or the unit by which it starts them, empty: by MISP's own command
 
 
 class OldWorkers(NamedTuple):
@@ -149,6 +170,8 @@ class OldWorkers(NamedTuple):
     programs: List[str]  # of supervisord's, that start old workers
     is_taken_out: bool  # launchers were taken out of use by an earlier run
     started_in: List[str]  # units that old workers run in
+    origins: List[Origin]  # the same with what more is known, and with users' own units
+    indirect: Dict[str, str]  # units that start them by a script or another unit, and what that is
 
     @property
     def live(self) -> bool:

@@ -91,14 +91,18 @@ class Process:
     @property
     def unit(self) -> str:
         """The innermost system unit that it belongs to, empty for a user's own units."""
-        lines = _text(self._read("cgroup", _LIMIT)).splitlines()
-        paths = [line.split(":", 2)[-1] for line in sorted(lines, key=_is_systemds, reverse=True)]
-        for path in paths:
-            names = path.split("/")
+        for names in self.groups:
             units = [name for name in names if name.endswith(".service")]
             if units:
                 return "" if "user.slice" in names else units[-1]
         return ""
+
+    @property
+    def groups(self) -> List[List[str]]:
+        """Its control groups, each from the outermost to the innermost, systemd's own first."""
+        lines = _text(self._read("cgroup", _LIMIT)).splitlines()
+        paths = [line.split(":", 2)[-1] for line in sorted(lines, key=_is_systemds, reverse=True)]
+        return [path.split("/") for path in paths]
 
     @property
     def is_in_a_container(self) -> bool:

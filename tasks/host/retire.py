@@ -11,7 +11,7 @@ left, and where a job came meanwhile they are started again.
 import signal
 from typing import Callable, Dict, List, Optional, Set
 
-from tasks.host import launchers, moves, old_workers, originals, systemd
+from tasks.host import launchers, moves, old_units, old_workers, originals, systemd
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
@@ -62,7 +62,7 @@ class OldWorkers:
     def __init__(self, site: Site, user: WebUser) -> None:
         self.site = site
         self.user = user
-        self._units = systemd.show(old_workers.unit_names(site))
+        self._units = systemd.show(old_units.names(site))
         self._in_use = [unit for unit in self._units if _is_in_use(unit)]
         self._told: Set[int] = set()
 
@@ -96,7 +96,9 @@ class OldWorkers:
         forks = old_workers.jobs(left)
         new = [one for one in left if one.pid not in self._told and one.pid not in forks]
         self._told.update(old_workers.send(self.user, new, signal.SIGQUIT))
-        return [_described(one) for one in left]
+        # What has begun before the launchers were taken out brings workers after that.
+        coming = old_workers.coming(self.site, self.user)
+        return [_described(one) for one in left] + ["%d (starts some)" % one.pid for one in coming]
 
     def start_anew(self) -> None:
         """Start all of them, after those that live have finished their jobs."""
@@ -208,17 +210,23 @@ def _check(site: Site, user: WebUser) -> None:
             "root runs old workers (%s), and MISP's code must not have root's rights: end them "
             "(kill -QUIT, which waits for their jobs), and run again" % _numbers(roots)
         )
-    strangers = _strangers(workers, old_workers.unit_names(site))
+    strangers = _strangers(workers, old_units.names(site))
     for unit in sorted(strangers):
         raise RefusedError(
             "%s also runs PHP processes that are no workers as CakeResque starts them (php "
             "./bin/resque): %s. They would live on, so nothing was stopped: see what they are, end "
             "them, and run again" % (unit, _numbers(strangers[unit]))
         )
-    for unfit in old_workers.unfit_units(site):
+    units = old_units.found(site, user)
+    for one in old_units.unread(units):
         raise RefusedError(
             "the old workers' unit %s is in a file that root does not trust (%s): put a copy of it "
-            "in /etc/systemd/system in its place, and run again" % unfit
+            "in /etc/systemd/system in its place, and run again" % (one.path, one.unfit)
+        )
+    for one in old_units.unfit(units):
+        raise RefusedError(
+            "the unit %s may also start the old workers (%s): name it with legacy_service, or take "
+            "that out by hand, and run again" % (one.path, one.unfit)
         )
     launchers.check(site, user)
 
@@ -291,7 +299,7 @@ def start_old_workers(site: Site, user: WebUser) -> None:
         HostError: a unit could not be started, or a queue has no old worker that had one.
         DrainLimitError: an old worker has to start anew, and its job runs for too long.
     """
-    _let_go(systemd.show(old_workers.unit_names(site)))
+    _let_go(systemd.show(old_units.names(site)))
     recorded = [unit for unit in originals.units(site) if unit.name != site.unit]
     for text in originals.launchers(site):
         if text.startswith(_LINK):

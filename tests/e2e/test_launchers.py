@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from lab import misp, run
+from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import HostSpec
 from lab.waiting import wait_for
@@ -29,9 +30,32 @@ FILES = {
 }
 INCLUDES = "/etc/supervisor/conf.d"
 BYSTANDER = "[program:bystander]\ncommand = /bin/sleep 100000\n"
-PROGRAM = """[program:misp-resque]
+# The name and the file of the new workers' own group.
+PROGRAM = """[program:misp-workers]
 command = /bin/bash /var/www/MISP/app/Console/worker/start.sh
+directory = /var/www/MISP/app
 user = www-data
+startsecs = 0
+autorestart = false
+"""
+# What would bring them back within a minute, by a script.
+WRAPPER = "/usr/local/bin/misp-start"
+WRAPPED = """#!/bin/bash
+MISP=/var/www/MISP
+su -s /bin/bash apache -c "$MISP/app/Console/worker/start.sh"
+"""
+WATCH = "/etc/cron.d/misp-watch"
+WATCHES = f"* * * * * root pgrep -u apache -f bin/resque >/dev/null || {WRAPPER}\n"
+INIT = "old-misp"  # a script of SysV's init; rc.local starts workers, too
+INIT_SCRIPT = """#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          old-misp
+# Required-Start:    $remote_fs
+# Required-Stop:
+# Default-Start:     2 3 4 5
+# Default-Stop:
+### END INIT INFO
+[ "$1" != start ] || su -s /bin/bash www-data -c /var/www/MISP/app/Console/worker/start.sh
 """
 
 
@@ -46,6 +70,12 @@ def story(lab: Lab) -> Iterator[Story]:
     lab[RC_LOCAL.name].exec("printf 'touch /run/rc-local-ran # the last' >>/etc/rc.local")
     lab[RC_LOCAL.name].exec("sed -i '/^exit 0/d' /etc/rc.local")
     lab[CRON.name].exec(f"chown apache {FILES[CRON.name]} && chmod 640 {FILES[CRON.name]}")
+    lab[CRON.name].put(WRAPPER, WRAPPED)
+    lab[CRON.name].exec(f"chmod 755 {WRAPPER}")
+    lab[CRON.name].put(WATCH, WATCHES)
+    lab[RC_LOCAL.name].put(f"/etc/init.d/{INIT}", INIT_SCRIPT)
+    lab[RC_LOCAL.name].exec(f"chmod 755 /etc/init.d/{INIT} && update-rc.d {INIT} defaults")
+    lab[RC_LOCAL.name].exec(f"systemctl daemon-reload && systemctl start {INIT}")
     with secrecy.kept(lab):
         yield round_trip.live(lab)
 
@@ -54,7 +84,8 @@ def test_a_dry_run_names_each_launcher_and_changes_nothing(story: Story) -> None
     assert story.planned.ok, story.planned.stderr
     for file in FILES.values():
         assert f"{file} starts the old workers" in story.planned.stderr
-    assert "nothing starts the old workers at boot" in story.planned.stderr
+    assert f"{WATCH} starts the old workers, by {WRAPPER}" in story.planned.stderr
+    assert story.planned.stderr.count("nothing starts the old workers at boot") == 1
     for name, seen in story.looked_at.items():
         assert story.before[name].differences(seen) == []
 
@@ -70,6 +101,10 @@ def test_only_what_starts_the_workers_is_out_of_use(story: Story) -> None:
     assert f"\n{mark}@reboot" in story.lab[CRON.name].read(FILES[CRON.name])
     owner = story.lab[CRON.name].exec(["stat", "-c", "%U %a", FILES[CRON.name]]).stdout.split()
     assert owner == ["apache", "640"]
+    assert story.lab[CRON.name].read(WATCH) == mark + WATCHES
+    assert story.lab[CRON.name].read(WRAPPER) == WRAPPED
+    enabled = story.lab[RC_LOCAL.name].exec(f"systemctl is-enabled {INIT}", check=False)
+    assert enabled.stdout.strip() == "disabled"
 
 
 def test_a_second_run_changes_nothing(story: Story) -> None:
@@ -104,10 +139,31 @@ def test_after_a_rollback_everything_is_as_before(story: Story, name: str) -> No
 
 
 def test_old_workers_that_are_a_program_of_supervisords_are_refused(story: Story) -> None:
-    lab, host, file = story.lab, story.lab[BARE.name], f"{INCLUDES}/misp-resque.conf"
+    lab, host, file = story.lab, story.lab[BARE.name], f"{INCLUDES}/misp-workers.conf"
     host.put(file, PROGRAM)
+    host.exec("systemctl start supervisor && supervisorctl update")
+    wait_for(lambda: _has_ended(host), 30, "the program, which leaves the old workers")
     before = observe.snapshot(host)
     refused = run.apply(lab, *round_trip.CONSENT, "--limit", host.name)
     assert refused.exit_code == 1
-    assert f"supervisord's program misp-resque in {file} runs the old workers" in refused.stderr
+    assert f"1. supervisord's program misp-workers in {file} runs the old" in refused.stderr
+    assert " 2. " not in refused.stderr
     assert before.differences(observe.snapshot(host)) == []
+
+
+def test_what_that_sentence_says_is_enough(story: Story) -> None:
+    lab, host = story.lab, story.lab[BARE.name]
+    host.exec(f"rm {INCLUDES}/misp-workers.conf && supervisorctl update")
+    start = "bash /var/www/MISP/app/Console/worker/start.sh"
+    host.exec(["su", "-s", "/bin/bash", "www-data", "-c", start])
+    wait_for(lambda: not _in_supervisord(host), 30, "the workers of the program to end")
+    assert run.plan(lab, *round_trip.CONSENT, "--limit", host.name).ok
+
+
+def _has_ended(host: LabHost) -> bool:
+    return "EXITED" in host.exec("supervisorctl status", check=False).stdout
+
+
+def _in_supervisord(host: LabHost) -> bool:
+    listed = host.exec("systemctl status --no-pager supervisor", check=False).stdout
+    return "bin/resque" in listed

@@ -77,7 +77,16 @@ AFTER: list[tuple[CHANGES, str]] = [
     ({"new_backend": {"aside": 3}}, "3 job(s) were set aside by a step that was cut off"),
     (
         {"old_workers": {"processes": [parts.OldWorker(7, 1, ["*"], 33)]}},
-        "1 old worker process(es) run: run deploy.py again",
+        "1 old worker process(es) run, in misp-workers.service: run deploy.py again",
+    ),
+    (
+        {
+            "old_workers": {
+                "processes": [parts.OldWorker(7, 1, ["*"], 33)],
+                "origins": [parts.Origin("cron.service", "", "", "", "")],
+            }
+        },
+        "1 old worker process(es) run, in cron.service: run deploy.py again, which drains",
     ),
     (
         {"old_workers": {"units": [OLD_UNIT._replace(active="inactive")]}},

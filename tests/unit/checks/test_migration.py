@@ -158,7 +158,49 @@ OLD: list[tuple[CHANGES, str]] = [
     ),
     (
         {"old_workers": {"started_in": ["supervisor.service"]}},
-        "a program of supervisord's runs the old workers: stop it while no job runs",
+        "old workers run in supervisor.service, where a program of supervisord's has started them",
+    ),
+    (
+        {
+            "old_workers": {
+                "started_in": ["other.service"],
+                "origins": [parts.Origin("other.service", "", "", "", "PID 8, with /opt/s.conf")],
+            }
+        },
+        "another supervisord (PID 8, with /opt/s.conf) runs old workers, in other.service: while",
+    ),
+    (
+        {
+            "old_workers": {
+                "started_in": [],
+                "origins": [parts.Origin("misp.service", "www-data", "", "", "")],
+            }
+        },
+        "systemctl --user disable --now misp.service'`, and the same for a timer of its. Then",
+    ),
+    (  # supervisord's program, in the file and with the name of our own group
+        {
+            "old_workers": {
+                "programs": ["misp-workers in /etc/supervisor/conf.d/misp-workers.conf"],
+                "started_in": ["supervisor.service"],
+            },
+            "supervisor": {
+                "group_extra": ["[program:misp-workers]"],
+                "group_root": "/var/www/MISP/app",
+                "workers": [hosts.worker("misp-workers")._replace(user="root")],
+            },
+        },
+        "take [program:misp-workers] out of that file and run `supervisorctl update`. Then start",
+    ),
+    (
+        {
+            "old_workers": {"programs": ["default in /etc/supervisor/conf.d/old.conf"]},
+            "supervisor": {
+                "group_elsewhere": ["/etc/supervisor/conf.d/old.conf"],
+                "workers": [hosts.worker("old:default")],
+            },
+        },
+        "supervisord's program default in /etc/supervisor/conf.d/old.conf runs the old workers",
     ),
     ({"old_backend": {"is_installed": False}}, "config.php is missing, which says in which Redis"),
     ({"old_backend": {"error": "NOAUTH"}}, "Redis does not say how many jobs wait: NOAUTH"),

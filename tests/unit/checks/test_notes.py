@@ -45,6 +45,28 @@ def test_a_good_host_needs_no_note() -> None:
             "/etc/rc.local starts the old workers",
         ),
         ({"old_workers": {"units": []}}, "nothing starts the old workers at boot"),
+        (
+            {
+                "old_workers": {
+                    "units": [],
+                    "launchers": [parts.Launcher("/etc/cron.d/misp", "", "/usr/local/bin/x")],
+                }
+            },
+            "/etc/cron.d/misp starts the old workers, by /usr/local/bin/x: the deploy comments",
+        ),
+        (
+            {"old_workers": {"indirect": {"boot.service": "/usr/local/bin/x"}}},
+            "boot.service starts the old workers, by /usr/local/bin/x: the deploy stops and disabl",
+        ),
+        (
+            {
+                "old_workers": {
+                    "units": [],
+                    "origins": [parts.Origin("cron.service", "", "", "", "")],
+                }
+            },
+            "old workers were started in cron.service, by nothing that this deploy reads",
+        ),
         ({"old_backend": {"waiting": {"prio": 2}}}, "the old backend has 2 waiting in prio"),
         ({"old_backend": {"error": "gone"}}, "has a Redis that cannot be asked: gone"),
         (

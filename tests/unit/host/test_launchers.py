@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.host import launchers
+from tasks.host import launchers, old_units
 from tasks.host.errors import RefusedError
 from tests.unit.host import old_side
 from tests.unit.host.old_side import NOBODY, WEB, Records
@@ -38,7 +38,8 @@ MAILTO=root
 def records(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Records:
     kept = Records()
     monkeypatch.setattr(launchers, "originals", kept)
-    places = ("rc.local", "rc.d/rc.local", "crontab", "cron.d/*", "spool/*")
+    monkeypatch.setattr(old_units, "names", lambda *_: ["misp-workers.service"])
+    places = ("rc.local", "rc.d/rc.local", "crontab", "cron.d/*", "spool/*", "cron.daily/*")
     monkeypatch.setattr(launchers, "PLACES", tuple(f"{tmp_path}/{one}" for one in places))
     old_side.gate_without_drop(monkeypatch)
     return kept
@@ -64,7 +65,13 @@ def unfit(path: Path) -> str | None:
         (f'sh -c "{START}\n"\n', "without that line it would be no valid script"),
         (f'sh -c "\n{START}\n"\n', ""),
         ("cd $MISP; app/Console/worker/start.sh\n", "does not name /var/www/MISP/"),
-        (f"{START}\n/opt/other/app/Console/worker/start.sh\n", "does not name /var/www/MISP/"),
+        (f"{START}\n/opt/other/app/Console/worker/start.sh\n", ""),
+        (f"{START}; /opt/other/app/Console/worker/start.sh\n", "also starts those of /opt/other"),
+        ("/opt/other/app/Console/worker/start.sh\n", None),
+        ("/var/www/MISP-old/app/Console/worker/start.sh\n", None),
+        ("MISP=/var/www/MISP\nbash ${MISP}/app/Console/worker/start.sh\n", ""),
+        ("cd /var/www/MISP/app/Console/worker\n./start.sh &\n", ""),
+        ("pgrep -f worker/start.sh || echo none\n", None),
         ("/var/www/MISP/app/Console/cake CakeResque.CakeResque start --interval 5\n", ""),
         ("/var/www/MISP/app/Console/cake CakeResque.CakeResque stop --all\n", None),
         ("/var/www/MISP/app/Console/worker/start_dynamic.sh\n", ""),
@@ -235,3 +242,110 @@ def test_workers_that_nothing_started_are_out_once_they_have_gone(records: Recor
     records.add_launcher(SITE, launchers.RAN)
     assert launchers.are_out(SITE, old_workers_live=False)
     assert not launchers.are_out(SITE, old_workers_live=True)
+
+
+# --- lines that start them by something else ----------------------------------------------------
+
+
+def wrapper(path: Path, text: str = f"#!/bin/bash\nsleep 1\n{START}\n", uid: int = 0) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    os.chown(path, uid, uid)
+    return path
+
+
+def test_a_script_that_cron_runs_is_followed_and_the_line_is_taken_out(tmp_path: Path) -> None:
+    script = wrapper(tmp_path / "bin/misp-start")
+    before = script.read_bytes()
+    text = f"@reboot root {script}\n*/5 * * * * root pgrep -f bin/resque || bash {script}\n"
+    file = tmp_path / "crontab"
+    file.write_text(f"0 1 * * * root {tmp_path}/bin/other\n{text}")
+    assert [(one.unfit, one.via) for one in launchers.found(SITE, WEB)] == [("", str(script))]
+    launchers.take_out(SITE, WEB)
+    mark = launchers.MARK.decode()
+    assert [line for line in file.read_text().splitlines() if not line.startswith(mark)] == [
+        f"0 1 * * * root {tmp_path}/bin/other"
+    ]
+    assert script.read_bytes() == before
+    launchers.put_back(SITE)
+    assert file.read_text().endswith(text)
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("@reboot root systemctl restart misp-workers", True),
+        ("0 3 * * * root /usr/sbin/service misp-workers restart >/dev/null", True),
+        (
+            "0 3 * * * root systemctl is-active -q misp-workers || systemctl start misp-workers",
+            True,
+        ),
+        ("0 3 * * * root systemctl stop misp-workers.service", False),
+        ("0 3 * * * root systemctl try-restart misp-workers", False),
+        ("0 3 * * * root systemctl restart misp-workers-exporter", False),
+        ("0 3 * * * root supervisorctl restart misp-workers:*", False),
+        ("0 3 * * * root systemctl restart apache2 >>/var/log/misp-workers/x.log", False),
+    ],
+)
+def test_a_line_that_starts_the_old_workers_unit_is_taken_out(
+    tmp_path: Path, line: str, is_found: bool
+) -> None:
+    (tmp_path / "crontab").write_text(f"{line}\n")
+    found = [(one.unfit, one.via) for one in launchers.found(SITE, WEB)]
+    assert found == ([("", "misp-workers")] if is_found else [])
+
+
+def test_a_script_that_starts_their_unit_is_one_hop_as_well(tmp_path: Path) -> None:
+    script = wrapper(tmp_path / "bin/restart", "#!/bin/sh\nsystemctl restart misp-workers\n")
+    (tmp_path / "crontab").write_text(f"@daily root {script}\n")
+    assert [one.via for one in launchers.found(SITE, WEB)] == [str(script)]
+
+
+def test_a_script_of_crons_own_folders_is_a_script(tmp_path: Path) -> None:
+    text = f"#!/bin/sh\nif ! pgrep -f bin/resque >/dev/null; then\n    {START}\nfi\n"
+    file = wrapper(tmp_path / "cron.daily/misp", text)
+    assert unfit(file) == ""
+    launchers.take_out(SITE, WEB)
+    assert f"then\n: #misp-workers-migration#     {START}\nfi" in file.read_text()
+    launchers.put_back(SITE)
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("uid", [WEB.uid, NOBODY])
+def test_a_script_of_others_changes_no_file_of_roots(tmp_path: Path, uid: int) -> None:
+    script = wrapper(tmp_path / "bin/misp", uid=uid)
+    file = tmp_path / "crontab"
+    file.write_text(f"@reboot root {script}\n")
+    said = unfit(file)
+    assert said is not None
+    assert "can be changed by others than root" in said
+    with pytest.raises(RefusedError, match="can be changed by others"):
+        launchers.take_out(SITE, WEB)
+    assert file.read_text() == f"@reboot root {script}\n"
+
+
+def test_a_script_of_the_web_users_counts_in_a_crontab_of_his(tmp_path: Path) -> None:
+    (tmp_path / "MISP").mkdir()
+    os.chown(tmp_path / "MISP", WEB.uid, WEB.gid)
+    script = wrapper(tmp_path / "MISP/start", uid=WEB.uid)
+    (tmp_path / "spool").mkdir()
+    file = write_as(WEB.uid, tmp_path / "spool/www-data", f"@reboot {script}\n")
+    assert unfit(file) == ""
+
+
+def test_what_a_line_names_is_not_opened_if_it_is_no_script(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "binary").write_bytes(f"\0{START}".encode())
+    (tmp_path / "crontab").write_text(
+        f"@daily root {tmp_path}/fifo {tmp_path}/binary {tmp_path} /dev/zero /proc/kmsg\n"
+    )
+    assert launchers.found(SITE, WEB) == []
+
+
+def test_a_path_by_a_link_to_this_misp_counts(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "link").symlink_to("data")
+    site = old_side.site(misp_root=f"{tmp_path}/data")
+    (tmp_path / "crontab").write_text(f"@reboot x {tmp_path}/link/app/Console/worker/start.sh\n")
+    assert [one.unfit for one in launchers.found(site, WEB)] == [""]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import launchers, moves, old_workers, systemd
+from tasks.host import launchers, moves, old_units, old_workers, systemd
 from tasks.host import retire as module
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.parts import Launcher, Unit
@@ -44,9 +44,11 @@ class Host:
         self.strangers: list[Any] = []
         self.hidden: list[int] = []
         self.launchers: list[Launcher] = []
+        self.unread: list[Launcher] = []
         self.unfit: list[Launcher] = []
         self.link = ""
         self.in_a_job = False
+        self.coming: list[Any] = []  # scripts that start workers still, look by look
         self.newcomers: list[Any] = []  # that appear while the first ones leave
         self.is_dead = False  # no worker comes up again
         self.come_up = ["default"]  # the queues that a start brings workers for, the first time
@@ -67,11 +69,14 @@ class Host:
         patch.setattr(systemd, "link", self._event("link"))
         patch.setattr(systemd, "linked_file", lambda _: self.link)
         patch.setattr(systemd, "show", lambda _: self.units)
-        patch.setattr(old_workers, "unit_names", lambda _: [one.name for one in self.units])
-        patch.setattr(old_workers, "unfit_units", lambda _: self.unfit)
+        patch.setattr(old_units, "names", lambda _: [one.name for one in self.units])
+        patch.setattr(old_units, "found", lambda *_: [])
+        patch.setattr(old_units, "unread", lambda _: self.unread)
+        patch.setattr(old_units, "unfit", lambda _: self.unfit)
         patch.setattr(old_workers, "hidden", lambda _: self.hidden)
         patch.setattr(old_workers, "processes", lambda *_: self.workers)
         patch.setattr(old_workers, "jobs", lambda _: {12})
+        patch.setattr(old_workers, "coming", lambda *_: [self.coming.pop()] if self.coming else [])
         patch.setattr(old_workers, "send", self.send)
         patch.setattr(old_workers, "start_by_hand", self._event("by hand", starts=True))
         patch.setattr(launchers, "found", lambda *_: self.launchers)
@@ -226,10 +231,23 @@ def test_workers_of_roots_stop_it(host: Host) -> None:
 def test_what_would_have_to_be_taken_out_by_hand_stops_it(host: Host) -> None:
     host.launchers = [Launcher("/etc/crontab", "its command goes over several lines")]
     refused(host, r"/etc/crontab \(its command goes over several lines\)")
-    host.launchers, host.unfit = [], [Launcher("a.service", "it can be changed")]
+    host.launchers, host.unread = [], [Launcher("a.service", "it can be changed")]
     with pytest.raises(RefusedError, match=r"unit a\.service .*\(it can be changed\).*copy"):
         host.retire()
+    host.unread, host.unfit = [], [Launcher("b.service", "/opt is others'", "/opt/b")]
+    with pytest.raises(RefusedError, match=r"unit b\.service .*\(/opt is others'\).*legacy_serv"):
+        host.retire()
     assert host.events == []
+
+
+def test_a_script_that_starts_workers_still_is_waited_for(host: Host) -> None:
+    host.coming = [host.process(51)] * 3
+    host.workers = []
+    host.retire()
+    assert host.coming == []
+    host.coming = [host.process(51)] * 1000
+    with pytest.raises(DrainLimitError, match=r"old workers still run: 51 \(starts some\)"):
+        host.retire()
 
 
 def test_a_worker_that_appears_meanwhile_is_told_to_leave_as_well(host: Host) -> None:

@@ -1,0 +1,104 @@
+"""tasks/host/starting.py: commands that start this MISP's old workers, and others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tasks.host import starting
+from tasks.host.starting import How, Line, Starting
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's files have to be root's")
+
+ROOT = "/var/www/MISP"
+START = f"{ROOT}/app/Console/worker/start.sh"
+ITSELF = How("", "")
+
+
+@pytest.fixture
+def one() -> Starting:
+    return Starting([ROOT], None, ["misp-workers.service", "resque@a.service", "w.timer"])
+
+
+@pytest.mark.parametrize(
+    ("line", "how"),
+    [
+        (START, ITSELF),
+        (f"su -s /bin/bash www-data -c '{START}'", ITSELF),
+        (f"runuser -u www-data -- bash {START}", ITSELF),
+        (f"cd {ROOT} && bash app/Console/worker/start.sh", ITSELF),
+        (f"cd {ROOT}/app/Console/worker; ./start.sh", ITSELF),
+        (f"{ROOT}/app/Console/cake CakeResque.CakeResque startscheduler", ITSELF),
+        (f"cd {ROOT}/app/Vendor/x; php ./bin/resque", ITSELF),
+        (f"DAEMON={START}", None),
+        (f"pgrep -f {START}", None),
+        (f"/srv/misp2/app/Console/worker/start.sh >{ROOT}.log", None),
+        (f"{ROOT}-old/app/Console/worker/start.sh", None),
+        (f"{ROOT}/app/Console/cake start_worker default", None),
+        ("worker/start.sh", How("", f"a line there does not name {ROOT}/")),
+        ("systemctl restart misp-workers.service", How("misp-workers", "")),
+        ("/etc/init.d/misp-workers restart", How("misp-workers", "")),
+        ("systemctl --no-block start resque@a", How("resque@a", "")),
+        ("systemctl enable --now w.timer", How("w.timer", "")),
+        ("systemctl status misp-workers", None),
+        ("", None),
+    ],
+)
+def test_a_line(one: Starting, line: str, how: How | None) -> None:
+    assert one.by(line) == how
+
+
+def test_a_script_is_followed_one_hop_and_no_further(one: Starting, tmp_path: Path) -> None:
+    inner, outer = tmp_path / "inner", tmp_path / "outer"
+    inner.write_text(f"#!/bin/sh\n{START}\n")
+    outer.write_text(f"#!/bin/sh\n{inner}\n")
+    assert one.by(f"root {inner}") == How(str(inner), "")
+    assert one.by(f"root {outer}") is None
+
+
+def test_a_script_without_a_path_is_one_of_the_hosts_own(
+    one: Starting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starting, "_ON_PATH", (f"{tmp_path}/",))
+    (tmp_path / "misp-start").write_text(f"#!/bin/sh\n{START}\n")
+    assert one.by("@reboot root misp-start >/dev/null") == How(f"{tmp_path}/misp-start", "")
+
+
+def test_a_script_for_two_misps_is_for_the_operator(one: Starting, tmp_path: Path) -> None:
+    both = tmp_path / "both"
+    both.write_text(f"#!/bin/sh\nbash {START}; bash /srv/misp2/app/Console/worker/start.sh\n")
+    how = one.by(f"root {both}")
+    assert how is not None
+    assert how.unfit == f"{both}: a line there also starts those of /srv/misp2"
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("bash {}", True),
+        ("/bin/sh -ex '{}'", True),
+        (". {}", True),
+        ("source {} && x", True),
+        ("supervisord -c {}", False),
+        ("{}", False),
+    ],
+)
+def test_a_file_that_no_shell_reads_is_no_script(
+    one: Starting, tmp_path: Path, line: str, is_found: bool
+) -> None:
+    file = tmp_path / "s.conf"
+    file.write_text(f"[program:x]\ncommand = {START}\n")
+    assert (one.by(line.format(file)) is not None) == is_found
+
+
+def test_variables_and_folders_of_a_script_are_followed() -> None:
+    text = f"MISP='{ROOT}'\nexport W=$MISP/app # here\ncd ${{W}}/Console\n$X ./run $W\n"
+    assert starting.lines_of(text) == [
+        Line(f"MISP='{ROOT}'", ""),
+        Line(f"export W={ROOT}/app # here", ""),
+        Line(f"cd {ROOT}/app/Console", ""),
+        Line(f"$X ./run {ROOT}/app", f"{ROOT}/app/Console"),
+        Line("", f"{ROOT}/app/Console"),
+    ]

@@ -1,0 +1,67 @@
+"""The documentation names what is there: functions, settings, pages and files."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from tasks.settings import known_keys
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+HOST = {path.stem: path for path in (ROOT / "tasks/host").glob("*.py")}
+FUNCTION = re.compile(r"`([a-z_]+)\.([A-Za-z_]+)`")
+LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([^)\s]+))?\)")
+
+
+def names_in(path: Path) -> set[str]:
+    """Functions, classes and constants of a module."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+    return found
+
+
+def anchors_in(path: Path) -> set[str]:
+    """A page's headings as GitHub makes them anchors."""
+    headings = re.findall(r"^#+ (.+)$", path.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_functions_of_the_host_that_a_page_names_exist(page: Path) -> None:
+    named = set(FUNCTION.findall(page.read_text()))
+    gone = [
+        f"{module}.{name}"
+        for module, name in sorted(named)
+        if module in HOST and name not in {"py", "php"} and name not in names_in(HOST[module])
+    ]
+    assert not gone
+
+
+def test_security_names_functions_at_all() -> None:
+    named = FUNCTION.findall((ROOT / "docs/security.md").read_text())
+    assert len([module for module, _ in named if module in HOST]) > 50
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, anchor in LINK.findall(page.read_text()):
+        if target.startswith("http"):
+            continue
+        path = (page.parent / target).resolve() if target else page
+        assert path.exists(), target
+        assert not anchor or anchor in anchors_in(path), f"{target}#{anchor}"
+
+
+def test_every_setting_is_explained_and_nothing_else() -> None:
+    lines = (ROOT / "docs/settings.md").read_text().splitlines()
+    cells = [line.split("|")[1] for line in lines if line.startswith("| `")]
+    keys = [key for cell in cells for key in re.findall("`([a-z_]+)`", cell)]
+    assert sorted(keys) == sorted(known_keys())
