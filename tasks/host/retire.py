@@ -210,7 +210,9 @@ def _check(site: Site, user: WebUser) -> None:
             "root runs old workers (%s), and MISP's code must not have root's rights: end them "
             "(kill -QUIT, which waits for their jobs), and run again" % _numbers(roots)
         )
-    strangers = _strangers(workers, old_units.names(site))
+    # Where CakeResque is gone its unit starts in vain, again and again.
+    scripts = [one.pid for one in old_workers.coming(site, user)]
+    strangers = _strangers(workers, old_units.names(site), scripts)
     for unit in sorted(strangers):
         raise RefusedError(
             "%s also runs PHP processes that are no workers as CakeResque starts them (php "
@@ -235,12 +237,18 @@ def _numbers(pids: List[int]) -> str:
     return ", ".join(map(str, sorted(pids)))
 
 
-def _strangers(workers: List[Process], units: List[str]) -> Dict[str, List[int]]:
-    """PHP processes in the old workers' units that are no workers and have not just ended."""
+def _strangers(
+    workers: List[Process], units: List[str], scripts: List[int]
+) -> Dict[str, List[int]]:
+    """PHP processes in the old workers' units that are no workers and have not just ended.
+
+    Those of the scripts that start workers just now end by themselves.
+    """
     known = {one.pid for one in workers}
     found: Dict[str, List[int]] = {}
     for one in Table():
-        if not one.name.startswith("php") or one.pid in known or not one.argv:
+        is_known = one.pid in known or one.parent in scripts
+        if not one.name.startswith("php") or is_known or not one.argv:
             continue
         if one.unit in units and not one.is_in_a_container and one.is_alive:
             found.setdefault(one.unit, []).append(one.pid)

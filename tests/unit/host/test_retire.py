@@ -87,6 +87,7 @@ class Host:
     def process(pid: int, **given: Any) -> Any:
         values: dict[str, Any] = {
             "pid": pid,
+            "parent": 1,
             "uid": WEB.uid,
             "name": "php",
             "argv": ["php", "./bin/resque"],
@@ -219,7 +220,9 @@ def test_strangers_in_a_unit_stop_it(host: Host) -> None:
         host.process(33, is_in_a_container=True),
         host.process(34, name="bash"),
         host.process(35, is_alive=False),
+        host.process(36, parent=51, argv=["php", "cake.php", "CakeResque.CakeResque"]),
     ]
+    host.coming = [host.process(51)]
     refused(host, r"misp-workers\.service also runs PHP processes .*: 30\. They would live on")
 
 
