@@ -240,10 +240,7 @@ def _numbers(pids: List[int]) -> str:
 def _strangers(
     workers: List[Process], units: List[str], scripts: List[int]
 ) -> Dict[str, List[int]]:
-    """PHP processes in the old workers' units that are no workers and have not just ended.
-
-    Those of the scripts that start workers just now end by themselves.
-    """
+    """PHP processes in the old workers' units that are neither workers nor of these scripts."""
     known = {one.pid for one in workers}
     found: Dict[str, List[int]] = {}
     for one in Table():
