@@ -11,6 +11,10 @@ _LATE_SECONDS = 60  # the old scheduler looks every 5 s
 _START = "app/Console/cake CakeResque.CakeResque"
 
 OR_CONVERT = "or set on_leftover_jobs to convert, and run again"
+GONE = (
+    "this MISP has no CakeResque any more, so no old worker can do them: set on_leftover_jobs to "
+    "convert, and run deploy.py again, which makes jobs of the new backend of them"
+)
 # Task.php: each run of a scheduled task enqueues the next one, as a delayed job.
 SCHEDULED = (
     "MISP's scheduled tasks (Administration, Scheduled Tasks) enqueue themselves again each time, "
@@ -73,6 +77,19 @@ def never_quiet(old: OldBackend, limit: int) -> str:
     )
 
 
+def left_behind(old: OldBackend) -> str:
+    """What a CakeResque that is gone has left behind, or that nobody can tell; empty: nothing."""
+    if old.is_installed or not (old.error or old.convertible):
+        return ""
+    if old.error:
+        return (
+            f"this MISP has no CakeResque any more, and whether jobs stayed behind "
+            f"({old.at or 'in Redis'}) cannot be told: {old.error}"
+        )
+    tasks = old._replace(scheduled=0)  # no scheduler reads them, and the new one has its own
+    return f"the old backend ({old.at}) has {tasks.backlog}, and {GONE}"
+
+
 def unserved(look: Look) -> dict[str, int]:
     """How many jobs wait in each queue that no old worker takes from, here or elsewhere."""
     served = {queue for queues in look.old.elsewhere.values() for queue in queues}
@@ -96,16 +113,23 @@ def elsewhere(look: Look) -> str:
     return (
         f"only workers of {names} are entered for {', '.join(queues)}, and whether these live "
         f"cannot be seen from here. If {names} is a former name of this host or gone, start an old "
-        "worker here, and remove these entries from Redis (SREM of the set of workers)"
+        "worker here, and remove these entries from Redis (SREM of the set of workers), "
+        f"{OR_CONVERT}"
     )
 
 
 def nobody_there(look: Look) -> str:
     """What the old backend has that nobody there will do, and the remedy; empty: nothing."""
+    if not look.old.is_installed:
+        return ""  # see `left_behind`
     queues = sorted(unserved(look))
     if queues:
+        dead = ", ".join(look.old.dead_hosts)
+        entered = (
+            f" (those entered for {dead} are dead: none is connected to Redis)" if dead else ""
+        )
         return (
-            f"no old worker lives for {', '.join(queues)}: start one as the web user "
+            f"no old worker lives for {', '.join(queues)}{entered}: start one as the web user "
             f"({_START} start --interval 5 --queue {queues[0]}), {OR_CONVERT}"
         )
     if look.old.overdue > _LATE_SECONDS:

@@ -46,12 +46,14 @@ class Action(StringCommand):
             self.lines = self._result(succeeded, output)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
-            reporting.unfinished(state, host, kind not in UNCHANGED)
+            if kind not in UNCHANGED:
+                reporting.changes(state, host)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
             reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
             raise
+        reporting.changes(state, host)
         for line in self.lines:
             logger.info(f"{host.print_prefix}{line}")
         return True, output
@@ -92,10 +94,11 @@ class Guarded(PyinfraCommand):
             logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
             reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
             return False
-        is_back = rollback.RETURNED in self.way_back.lines
-        if is_back:
-            reporting.unfinished(state, host, False)
-        outcome = NOT_PROVEN_RETURNED if is_back else FAILED
+        lines = self.way_back.lines
+        if rollback.RETURNED in lines:
+            reporting.is_back(state, host)
+        has_returned = {rollback.RETURNED, rollback.RETURNED_IN_PART} & set(lines)
+        outcome = NOT_PROVEN_RETURNED if has_returned else FAILED
         reporting.note(state, host, outcome, " ".join(self.way_back.lines))
         return False
 

@@ -13,6 +13,7 @@ from tasks.backlog import (
     arrived,
     came,
     elsewhere,
+    left_behind,
     never_quiet,
     nobody_there,
     renews,
@@ -134,7 +135,7 @@ class Drain:
 
     def _first(self, look: Look) -> Decision | None:
         """What the first look decides; None: it does not end the drain."""
-        if not (look.can_return or look.old.waits or look.old.error):
+        if not (look.can_return or look.old.convertible or look.old.error):
             return Done("no old worker is left to wait for")
         if self._converts:
             if look.workers:
@@ -142,8 +143,8 @@ class Drain:
             return None
         if self._left:
             return Stuck(_not_jobs(self._left))
-        if not look.workers and look.old.backlog:
-            return Stuck(f"the old backend has {look.old.backlog}, and {_NO_WORKER}")
+        if problem := left_behind(look.old) or _undone(look):
+            return Stuck(problem)
         if problem := never_quiet(look.old, self._limit):
             return Limit(f"{problem}. {_BOTH_RUN}")
         self._wait = _Waiting(Phase.QUIET, self._limit, look.at)
@@ -165,6 +166,12 @@ class Drain:
         if self._left:
             return Stuck(_not_jobs(self._left))
         return Done()
+
+
+def _undone(look: Look) -> str:
+    if look.workers or not look.old.backlog:
+        return ""
+    return f"the old backend has {look.old.backlog}, and {_NO_WORKER}"
 
 
 def _not_jobs(left: Sequence[str]) -> str:

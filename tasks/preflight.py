@@ -63,7 +63,8 @@ def _examine() -> Target:
 
 def _examine_for_rollback() -> Target | None:
     target, seen = _seen(SeenToReturn)
-    if not seen.originals.is_kept and not target.is_on:
+    is_off = not (target.is_on or seen.settings.error)  # which is known only where they are read
+    if not seen.originals.is_kept and is_off:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
     if problems := list(rollback.of(target, seen)):

@@ -77,10 +77,16 @@ def note(state: State, host: Host, outcome: str = "", cause: str = "") -> None:
         report.add_cause(_masked(state, host, cause))
 
 
-def unfinished(state: State, host: Host, is_so: bool) -> None:
-    """Say whether the step at work may leave something changed if it fails now."""
+def changes(state: State, host: Host) -> None:
+    """Say that the step at work may leave something changed if it fails from now on."""
     if report := _report(state, host):
-        report.is_unfinished = is_so
+        report.is_unfinished = True
+
+
+def is_back(state: State, host: Host) -> None:
+    """Say that what the step at work had changed is as it was before the migration."""
+    if report := _report(state, host):
+        report.is_unfinished = False
 
 
 def refused(state: State, host: Host, problems: list[str]) -> None:
@@ -140,7 +146,16 @@ class _Callbacks(BaseStateCallback):
         """The file is there before the first command."""
         if report := _report(state, host):
             report.step = ", ".join(sorted(state.get_op_meta(op_hash).names))
+            report.is_unfinished = False
             _save(state, host, report)
+
+    @staticmethod
+    def operation_host_success(
+        state: State, host: Host, op_hash: str, retry_count: int = 0
+    ) -> None:
+        """What the operation changed is told as its change."""
+        if report := _report(state, host):
+            report.is_unfinished = False
 
     @staticmethod
     def operation_host_error(

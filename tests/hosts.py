@@ -205,7 +205,6 @@ def _host(user: str) -> Parts:
             has_cake_php=True,
             composer="php composer.phar",
             disk_kb=9_000_000,
-            has_tmp=True,
         ),
         "php": parts.Php(
             path="/usr/bin/php",

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from tasks import parse
-from tasks.backlog import Look, nobody_there
+from tasks.backlog import Look, left_behind, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
 from tasks.host.parts import Worker
@@ -47,7 +47,8 @@ def described(target: Target, seen: SeenForStatus) -> Iterator[str]:
     yield f"workers: {running} RUNNING, {len(target.process_names)} wanted"
     yield f"new queues: {_new_queues(seen)}"
     if not seen.old_backend.is_installed:
-        yield "old backend: not in this MISP any more"
+        left = f", but it left {seen.old_backend.backlog}" if seen.old_backend.backlog else ""
+        yield f"old backend: not in this MISP any more{left}"
     else:
         alive = len(seen.old_workers.processes)
         jobs = seen.old_backend.backlog or "nothing waiting, running or delayed"
@@ -276,7 +277,9 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
             again = f". If they come back, look what starts them in {where} and take it out"
         yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
         yield from _stuck(seen)
-    elif not alive and (left := backend.waits):
+    if problem := left_behind(backend):
+        yield problem
+    elif not (back or alive) and (left := backend.convertible):
         yield (
             f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
             "which takes the old workers back, or start them by app/Console/worker/start.sh and "

@@ -37,12 +37,6 @@ def files(target: Target, seen: Seen) -> Iterator[str]:
         yield problem
     elif not tree.has_cake_php:
         yield f"{at}/app/Console/cake.php is missing: restore it, since it sets MISP's settings"
-    if not tree.has_tmp:
-        owner = f"{tree.web_user}:{tree.web_group}"
-        yield (
-            f"{tree.web_user} may not write in {at}/app/tmp, where MISP and its jobs keep files: "
-            f"give it back (chown -R {owner} {at}/app/tmp)"
-        )
     if target.settings.misp_scheduler and tree.version < OLDEST_NATIVE_SCHEDULER:
         yield (
             f"misp_scheduler needs MISP {parse.dotted(OLDEST_NATIVE_SCHEDULER)}, but this is "
@@ -104,11 +98,40 @@ def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
 
 
 def libraries(target: Target, seen: Seen) -> Iterator[str]:
-    """Check that missing PHP libraries can be installed."""
+    """Check that missing PHP libraries can be installed, and old workers known by their folder."""
+    at, tree = f"{target.settings.misp_root}/app", seen.tree
+    if not seen.libraries.are_in_place:
+        for name in (*tree.links, *tree.mounts):
+            yield (
+                f"{at}/{name} is a {'link' if name in tree.links else 'mount'}, which cannot be "
+                "exchanged, so a failure of Composer could not be undone: put the real one in its "
+                "place (rm the link or umount, then mv), and run again"
+            )
+    elif "Vendor" in tree.links:
+        yield (
+            f"{at}/Vendor is a link, and old workers run from where it leads to, so they are not "
+            "known as MISP's: put the real folder in its place (rm the link, then mv)"
+        )
     if not seen.tree.composer and not seen.libraries.are_in_place:
         yield (
             f"Composer is neither at {target.settings.misp_root}/app/composer.phar nor on the "
             "PATH: MISP ships it, so check MISP's installation"
+        )
+
+
+def unsavable(target: Target, seen: Seen) -> Iterator[str]:
+    """Say that MISP cannot write what it has to; for its settings it exchanges config.php."""
+    at, tree = f"{target.settings.misp_root}/app/Config", seen.tree
+    if not tree.is_tmp_writable:
+        yield (
+            f"{tree.web_user} may not write {target.settings.misp_root}/app/tmp or its folder "
+            "cache, so jobs fail: correct owners and modes, and the mount (findmnt -T)"
+        )
+    if tree.config_mode >= 0 and not tree.is_savable:
+        yield (
+            f"{tree.web_user} may not write {at} or exchange config.php in it, so MISP cannot save "
+            "its settings: correct their modes and owners (also lsattr), and the mounts (findmnt "
+            f"-T {at}/config.php): read-only, or config.php itself is one"
         )
 
 
@@ -120,11 +143,7 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
         if has_config and seen.php.version != (0, 0, 0):  # else there is a sentence already
             yield f"{at}/app/Config/config.php {stored.error}"
         return
-    if has_config and not seen.tree.is_savable:
-        yield (
-            f"{seen.tree.web_user} may not write {at}/app/Config or config.php in it, so MISP "
-            "cannot save its settings: correct their modes, owners and mounts"
-        )
+    yield from unsavable(target, seen)
     if problem := parse.impatience(stored):
         yield problem
     if not stored.has_background_jobs:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.backlog import SCHEDULED, Look, never_quiet, nobody_there
+from tasks.backlog import SCHEDULED, Look, elsewhere, left_behind, never_quiet, nobody_there
 from tasks.checks import web
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
@@ -17,6 +17,12 @@ _WILL_STOP = "As it is, this run will stop before it retires the old workers"
 _STARTERS = ("cron.service", "crond.service", "anacron.service", "atd.service", "rc-local.service")
 _WORLD_READABLE = 0o004
 _SHORTEST = 20  # characters of a password that others may try
+_UNKNOWN = {
+    "SCAN": "something else may have keys in the new queues' namespace",
+    "CLIENT LIST": "workers of another MISP may take jobs there",
+    "INFO": "Redis may drop jobs when its memory is full",
+    "EVAL": "no job could be moved between the backends, as a rollback does",
+}
 
 
 def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
@@ -34,6 +40,12 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         yield (
             f"Redis may drop jobs when memory is short (maxmemory-policy is {eviction}): set it "
             "to noeviction"
+        )
+    if refused := seen.new_backend.refused:
+        unknown = ", ".join(_UNKNOWN[command] for command in refused if command in _UNKNOWN)
+        yield (
+            f"Redis refuses {', '.join(refused)} to MISP's user, so {unknown}. Allow these "
+            "(its ACL, or rename-command in redis.conf), or see for yourself"
         )
     if target.database_mode:
         yield "MISP keeps its settings in the database: the deploy asks and sets them by MISP's CLI"
@@ -113,16 +125,22 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
 
 def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     old, workers, choice = seen.old_backend, seen.old_workers, target.settings.on_leftover_jobs
-    if old.backlog and not (old.error and workers.processes):  # else the host is refused
+    if seen.tree.error:  # nothing was asked, and that is said
+        return
+    is_refused = (choice != "convert" and left_behind(old)) or (old.error and workers.processes)
+    if old.backlog and not is_refused:
         yield f"the old backend has {old.backlog}"
-    if choice != "convert" and (workers.live or old.waits):  # else nothing is left to drain
+    look = Look(old, [one.queues for one in workers.processes], workers.live, 0.0)
+    if problem := elsewhere(look):
+        yield f"the old backend has {old.backlog}, and {problem}"
+    # Else nothing is left to drain.
+    if choice != "convert" and old.is_installed and (workers.live or old.convertible):
         limit = LONGEST_WAIT if choice == "wait" else target.settings.drain_timeout
-        look = Look(old, [one.queues for one in workers.processes], workers.live, 0.0)
         renewing = f"the old backend has {old.backlog}. {SCHEDULED}" if old.scheduled else ""
         for problem in (never_quiet(old, limit) or renewing, nobody_there(look)):
             if problem:
                 yield f"{problem}. {_WILL_STOP}"
-    if choice == "convert" and old.scheduled:
+    if choice == "convert" and old.scheduled and old.is_installed:
         yield (
             f"{old.scheduled} task(s) of MISP's scheduler (pulls, pushes, feeds, caches) stay "
             "behind in the old backend, where nothing calls them any more: move them to cron "

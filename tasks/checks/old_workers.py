@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
+from tasks.backlog import left_behind
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.target import Target
 
@@ -141,6 +142,10 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"old workers run, but {config} is missing, which says in which Redis their jobs are: "
             "put it back with that Redis in it (MISP has one in INSTALL/setup/config.php)"
         )
+    elif problem := left_behind(backend):
+        is_moved = target.settings.on_leftover_jobs == "convert" and not backend.error
+        if not (is_moved or seen.settings.error or seen.new_backend.error):
+            yield problem
     elif old.processes and backend.error and any(seen.php.version):  # else it is PHP's
         yield (
             f"the old workers' Redis does not say how many jobs wait: {backend.error}. Start it, "

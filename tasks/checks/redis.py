@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from tasks import parse
 from tasks.checks.seen import Seen
 from tasks.host.parts import Place, Settings
+from tasks.host.redis import REFUSES
 from tasks.target import Target
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -21,12 +22,21 @@ def check(target: Target, seen: Seen) -> Iterator[str]:
         yield from moved
         return
     at = place(stored.wanted)
+    if backend.error.startswith(REFUSES):
+        yield f"{at} cannot be used as MISP's user: {backend.error}"
+        return
     if backend.error:
         yield (
             f"{at} cannot be used with the credentials that MISP will have: {backend.error}. "
             "Start it, or check misp_redis_host, _port, _database and _password"
         )
         return
+    if "EVAL" in backend.refused and target.settings.on_leftover_jobs == "convert":
+        yield (
+            f"on_leftover_jobs is convert, but {at} refuses EVAL, and a job moves in one step by a "
+            "script or not safely: allow EVAL to MISP's user (its ACL, or rename-command in "
+            "redis.conf), or set on_leftover_jobs to stop"
+        )
     if backend.foreign_keys:
         yield (
             f"something else uses {at} (keys such as {', '.join(backend.foreign_keys)}): set "

@@ -24,10 +24,17 @@ def of(target: Target, seen: SeenToReturn) -> Iterator[str]:
         yield problem
         return
     yield from system.host(target, seen)
+    if seen.originals.is_kept or target.is_on:
+        yield from misp.unsavable(target, seen)
     yield from _old_backend(target, seen)
     yield from supervisor.other_misps(target, seen.supervisor)
     yield from _restart(target, seen)
-    if not seen.originals.is_kept:
+    if not seen.originals.is_kept and seen.settings.error:
+        yield (
+            f"{STATE_DIR} holds no record of a migration, and MISP's settings cannot be read, so "
+            f"whether there is one to take back cannot be told: {seen.settings.error}"
+        )
+    elif not seen.originals.is_kept:
         yield (
             f"{STATE_DIR} holds no record of this host's old state, since it was migrated "
             "by other means: go back by hand"

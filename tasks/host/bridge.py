@@ -14,7 +14,7 @@ from typing import Any, Dict, List, NamedTuple, Set
 
 from tasks.host import gate
 from tasks.host.errors import WebUserError
-from tasks.host.redis import Redis, RedisError, RedisGoneError, Reply, Word
+from tasks.host.redis import Redis, RedisGoneError, Reply, Word, refusal
 from tasks.host.web_user import WebUser
 
 PHP = (
@@ -267,7 +267,7 @@ class BridgeRedis(Redis):
         except WebUserError as error:
             raise RedisGoneError(_unreachable(str(error))) from None
         if isinstance(answer, dict) and isinstance(answer.get("refused"), str):
-            raise RedisError(answer["refused"][:400])
+            raise refusal(texts[0].decode("ascii", "replace"), answer["refused"][:400])
         if not isinstance(answer, dict) or "reply" not in answer:
             raise WebUserError("MISP's PHP gives no reply of Redis's")
         return _reply(answer["reply"])

@@ -5,8 +5,9 @@ with the web user's identity copies all three into a stream that root stores, an
 them back: then, or in the next run if this one is cut off.
 """
 
+import json
 import os
-from typing import List
+from typing import Dict, List
 
 from tasks.host import bridge, files, gate, originals, tree
 from tasks.host.errors import HostError
@@ -21,7 +22,7 @@ LIBRARIES = (
     "php-http/message-factory",  # no longer a dependency of php-http/message (MISP #9232)
     "lstrojny/fxmlrpc",
 )
-NAMES = ["composer.json", "composer.lock", "Vendor"]
+NAMES = tree.COMPOSERS
 _SECONDS = 900.0
 
 
@@ -65,9 +66,9 @@ def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
         if is_failed:
             _give_up(
                 one,
-                "Composer failed: %s. composer.json, composer.lock and Vendor are as before. If "
-                "this host has no way to Packagist, let Composer use a mirror or bring the "
-                "packages into %s/Vendor, then run again" % (complaint, site.app),
+                "Composer failed: %s" % complaint,
+                "If this host has no way to Packagist, let Composer use a mirror or bring the "
+                "packages into %s/Vendor, then run again" % site.app,
             )
         try:
             missing = ", ".join(one.bridge.classes())
@@ -76,8 +77,7 @@ def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
         if missing:
             _give_up(
                 one,
-                "Composer ended well, but these classes do not load: %s. composer.json, "
-                "composer.lock and Vendor are as before" % missing,
+                "Composer ended well, but these classes do not load: %s" % missing,
             )
         _note_left(one)
         os.sync()  # before the copy goes that could replace it
@@ -94,16 +94,27 @@ def _remove_old(one: Misp) -> None:
     except HostError as error:
         _give_up(
             one,
-            "%s cannot remove one of %s (%s). composer.json, composer.lock and Vendor are as "
-            "before. Give them to that user, then run again"
-            % (one.user.name, ", ".join(gone), error),
+            "%s cannot remove one of %s (%s)" % (one.user.name, ", ".join(gone), error),
+            "Give them to that user, then run again",
         )
 
 
-def _give_up(one: Misp, reason: str) -> None:
+def _give_up(one: Misp, reason: str, remedy: str = "") -> None:
+    before = _contents(one.site)
     put_back(one)
+    differing = [
+        name for name in NAMES if one.status_of(one.site.app + "/" + name)[1] != before.get(name)
+    ]
     _note_left(one)
-    raise LibrariesError(reason)
+    names = ", ".join(differing)
+    state = "%s: not exactly as before" % names if names else "%s are as before" % ", ".join(NAMES)
+    raise LibrariesError(". ".join(filter(None, [reason, state, remedy])))
+
+
+def _contents(site: Site) -> Dict[str, str]:
+    """The digests of the three when they were saved."""
+    data = files.read(_mark(site)) or b"{}"
+    return dict(json.loads(data.decode()))
 
 
 def _save(one: Misp) -> None:
@@ -112,12 +123,13 @@ def _save(one: Misp) -> None:
     originals.begin(site)
     paths = [site.app + "/" + name for name in NAMES]
     gate.save(one.user, tree.pack, _copy(site), paths)
-    files.write(_mark(site), b"")
+    digests = {name: one.status_of(path)[1] for name, path in zip(NAMES, paths)}
+    files.write(_mark(site), json.dumps(digests).encode())
     if not originals.is_kept(site, paths[0]):
         for path in paths:
             _keep(one, path)
-    for path in paths:
-        originals.note_change(site, path, one.status_of(path)[1])
+    for name, path in zip(NAMES, paths):
+        originals.note_change(site, path, digests[name])
 
 
 def _keep(one: Misp, path: str) -> None:

@@ -7,7 +7,7 @@ its workers, which boots all of MISP, is fetched last.
 import contextlib
 import os
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from tasks.host import files, gate, lock, machine, programs, systemd, tree, web_user
 from tasks.host.errors import HostError, WebUserError
@@ -101,13 +101,14 @@ class _Looker:
     def tree(self) -> Tree:
         site, misp = self.site, self.misp
         exists = os.path.isdir(site.misp_root)
+        unknown = Tree("", exists, "", "", "", (0, 0, 0), "", -1, False, _UNKNOWN, False, "", -1)
         if misp is None:
-            unknown = Tree(
-                "", exists, "", "", "", (0, 0, 0), "", -1, False, _UNKNOWN, False, "", -1, False
-            )
             return unknown._replace(error=self.problem)
-        found = gate.ask(misp.user, tree.look, site.misp_root)
-        return _tree(site, misp, found)
+        try:
+            return _tree(site, misp, gate.ask(misp.user, tree.look, site.misp_root))
+        except WebUserError as error:
+            problem = "%s cannot look at MISP's files: %s" % (misp.user.name, error)
+            return unknown._replace(error=problem)
 
     def php(self) -> Php:
         from tasks.host import php
@@ -315,6 +316,8 @@ def _tree(site: Site, misp: Misp, found: Any) -> Tree:
         found.get("cake_php") is True,
         "php composer.phar" if found.get("phar") is True else programs.find("composer", gate.PATH),
         found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
+        _known(found.get("links")),
+        _known(found.get("mounts")),
         found.get("tmp") is True,
     )
 
@@ -324,3 +327,7 @@ def _access(found: Any) -> Access:
         return _UNKNOWN
     fault, place, rights = (str(one)[:300] for one in found)
     return Access(fault, place, rights)
+
+
+def _known(names: Any) -> Tuple[str, ...]:
+    return tuple(name for name in tree.COMPOSERS if isinstance(names, list) and name in names)

@@ -142,12 +142,34 @@ class Misp:
 
     def old(self) -> Optional[Backend]:
         """The old backend; `None`: this MISP has no CakeResque."""
+        place = self.old_place()
+        return None if place is None else self.at(place)
+
+    def old_place(self) -> Optional[Place]:
+        """Where CakeResque says that the old backend is; `None`: this MISP has no CakeResque.
+
+        Raises:
+            WebUserError: nobody can tell, as where the web user may not look into its folder.
+        """
         config = self.bridge.once("resque")
         if config is None:
+            self._prove_absent(self.site.app + "/Plugin/CakeResque/Config/config.php")
             return None
         if not isinstance(config, dict):
             raise WebUserError("CakeResque's configuration does not say where its Redis is")
-        return self.at(places.old_place(config))
+        return places.old_place(config)
+
+    def left_place(self) -> Place:
+        """Where a CakeResque that is gone had its queues: jobs may have stayed behind there."""
+        stored = self.stored()
+        return places.left_place(self.desired._asdict(), stored.block, stored.misp)
+
+    def _prove_absent(self, path: str) -> None:
+        """PHP takes a file that it may not look at for one that is not there."""
+        from tasks.host import tree
+
+        if gate.ask(self.user, tree.is_absent, path) is not True:
+            raise WebUserError("%s cannot be looked at by %s" % (path, self.user.name))
 
     def at(self, place: Place) -> Backend:
         """A backend at a place."""

@@ -3,12 +3,15 @@
 import json
 import os
 import time
-from typing import Any, List, Tuple
+from typing import Any, Callable, List, Tuple
 
 from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.jobs import Rename
 from tasks.host.misp import Misp
+from tasks.host.new_backend import Client
+from tasks.host.places import Place
+from tasks.host.processes import tcp_rows
 from tasks.host.queues import Backend, OldBackend
 from tasks.host.replies import PAGE
 from tasks.host.site import Desired, Site
@@ -27,14 +30,36 @@ def host_name() -> str:
 
 
 def old_state(one: Misp, pids: List[int]) -> OldBackend:
-    """What the old backend has; an error is part of the answer."""
+    """What the old backend has, or has left behind; an error is part of the answer."""
+    is_installed, at = True, ""
     try:
-        old = one.old()
-        if old is None:
-            return OldBackend({}, {}, is_installed=False)
-        return old_backend.look(old, pids, host_name(), int(time.time()))
+        place = one.old_place()
+        is_installed = place is not None
+        place = place or one.left_place()
+        at = repr(place)
+        old, has_others = one.at(place), _others_of(place)
+        found = old_backend.look(old, pids, host_name(), int(time.time()), has_others)
     except HostError as error:
-        return OldBackend({}, {}, error=str(error))
+        return OldBackend({}, {}, error=str(error), is_installed=is_installed, at=at)
+    found = found._replace(is_installed=is_installed, at=at)
+    return found if is_installed else old_backend.left_behind(found)
+
+
+def _others_of(place: Place) -> Callable[[List[Client]], bool]:
+    """Tells whether clients of the old backend's database may be another host's.
+
+    One is this host's where Redis sees it at a port that a connection to Redis has here. Where
+    something between the two changes ports, all of them count as another host's.
+    """
+
+    def has_others(clients: List[Client]) -> bool:
+        # Now, or this question's own connection would not be among them.
+        ports = {row.port for row in tcp_rows() if row.peer_port == place.port}
+        if place.is_local:
+            ports.add(0)  # through a socket file
+        return any(one.database == place.database and one.port not in ports for one in clients)
+
+    return has_others
 
 
 def convert(site: Site, desired: Desired) -> List[str]:
@@ -51,14 +76,30 @@ def finish_conversion(site: Site, desired: Desired) -> List[str]:
 
 def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:
     """As `convert`, or as `finish_conversion`."""
-    old, new = _both(one)
-    lists = {} if only_held else conversion.lists_of_old_jobs(old)
+    old, new = one.old() or one.at(one.left_place()), one.new()
+    lists = {} if only_held else _lists(one, old)
     if not only_held:
         _keep_copy(one.site, old, lists)
     messages: List[str] = []
     done = conversion.convert(old, new, lists, _rename(one, messages), Clock())
     converted = "%d job(s) of the old backend became jobs of the new one" % done.moved
     return [converted, *(LEFT + line for line in done.left), *messages]
+
+
+def _lists(one: Misp, old: Backend) -> conversion.Lists:
+    """The jobs to convert. Without CakeResque other hosts may have theirs in the same Redis."""
+    lists = conversion.lists_of_old_jobs(old)
+    if one.old_place() is not None:
+        return lists
+    state = old_state(one, [])
+    if state.error:
+        raise MoveError("%s cannot be asked: %s" % (state.at, state.error))
+    names = {"queue:" + queue for queue, count in state.waiting.items() if count}
+    return {
+        name: jobs
+        for name, jobs in lists.items()
+        if name in names or (old_backend.delayed_until(name) and state.delayed)
+    }
 
 
 def _keep_copy(site: Site, old: Backend, lists: conversion.Lists) -> None:
@@ -73,7 +114,9 @@ def _keep_copy(site: Site, old: Backend, lists: conversion.Lists) -> None:
 
 def move_back(one: Misp) -> List[str]:
     """Move what waits on the new backend to the old one's lists."""
-    old, new = _both(one)
+    old, new = one.old(), one.new()
+    if old is None:
+        raise MoveError("there is no CakeResque in this MISP, so nobody would do jobs there")
     messages: List[str] = []
     done = way_back.move_back(old, new, _store(one), _rename(one, messages), Clock())
     moved = ["%d job(s) of the new backend moved to the old one" % done.moved] if done.moved else []
@@ -82,9 +125,8 @@ def move_back(one: Misp) -> List[str]:
 
 def settle(one: Misp) -> None:
     """End a move back that was cut off, before new workers start."""
-    old = one.old()
-    if old is not None:
-        way_back.settle(old, one.new(), _discard(one), _rename(one, []), Clock())
+    old = one.old() or one.at(one.left_place())
+    way_back.settle(old, one.new(), _discard(one), _rename(one, []), Clock())
 
 
 def forget_old_workers(site: Site, desired: Desired) -> List[str]:
@@ -100,13 +142,6 @@ def forget_dead(one: Misp) -> List[str]:
         pids = [process.pid for process in old_workers.processes(one.site, one.user)]
         old_backend.forget_dead_workers(old, pids, host_name())
     return []
-
-
-def _both(one: Misp) -> Tuple[Backend, Backend]:
-    old = one.old()
-    if old is None:
-        raise MoveError("there is no CakeResque in this MISP, so nothing says where its jobs are")
-    return old, one.new()
 
 
 def _rename(one: Misp, messages: List[str]) -> Rename:

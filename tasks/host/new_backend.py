@@ -69,13 +69,28 @@ class Client(NamedTuple):
 def look(new: Backend, database: int) -> NewBackend:
     """Return what the new backend has, and whether its Redis is fit for it."""
     waiting = {queue: _length(new, queue) for queue in NEW_QUEUES}
+    keys, found, policy = foreign_keys(new), clients(new), eviction(new)
+    answers = (
+        ("SCAN", keys),
+        ("CLIENT LIST", found),
+        ("INFO", policy),
+        ("EVAL", _takes_scripts(new) or None),
+    )
     return NewBackend(
         waiting=waiting,
-        foreign_keys=foreign_keys(new),
+        foreign_keys=keys or [],
         aside=_aside(new),
-        blocked_clients=len(waiting_clients(clients(new) or [], database)),
-        eviction=eviction(new),
+        blocked_clients=len(waiting_clients(found or [], database)),
+        eviction=policy or "",
+        refused=tuple(command for command, answer in answers if answer is None),
     )
+
+
+def _takes_scripts(new: Backend) -> bool:
+    try:
+        return truth(new.redis.command("EVAL", "return 1", 0), "what a script returns")
+    except RedisError:
+        return False
 
 
 def _length(new: Backend, name: str) -> int:
@@ -93,14 +108,17 @@ def exists(backend: Backend, *names: str) -> bool:
     return number(reply, "whether keys exist") > 0
 
 
-def foreign_keys(new: Backend) -> List[str]:
-    """Return some keys of the namespace that the new backend does not make."""
+def foreign_keys(new: Backend) -> Optional[List[str]]:
+    """Return some keys of the namespace that the new backend does not make; None: no SCAN here."""
     queues = "|".join(NEW_QUEUES)
     ours = re.compile(
         re.escape(new.prefix)
         + f"(job_status:|running:|data_content:|{MOVED}|{MOVING}|({ASIDE})?({queues})$)"
     )
-    found = matching(new.redis, escaped(new.prefix) + "*", _KEYS)
+    try:
+        found = matching(new.redis, escaped(new.prefix) + "*", _KEYS)
+    except RedisError:
+        return None
     foreign = [key for key in found if not ours.match(key.decode("utf-8", "replace"))]
     return [plain(key) for key in foreign[:_SHOWN]]
 
@@ -130,14 +148,14 @@ def waiting_clients(found: List[Client], database: int) -> List[Client]:
     return [one for one in found if one.command == b"blpop" and one.database == database]
 
 
-def eviction(new: Backend) -> str:
-    """Return what Redis does when its memory is full; empty where an ACL forbids the question."""
+def eviction(new: Backend) -> Optional[str]:
+    """Return what Redis does when its memory is full; None where it does not say."""
     try:
         info = text(new.redis.command("INFO", "memory"), "its memory", 65536) or b""
     except RedisError:
-        return ""
+        return None
     found = re.search(rb"^maxmemory_policy:([a-z-]{1,40})\r?$", info, re.MULTILINE)
-    return found.group(1).decode() if found else ""
+    return found.group(1).decode() if found else None
 
 
 def put_aside(new: Backend) -> bool:

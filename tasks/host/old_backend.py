@@ -5,9 +5,11 @@ PIDs, and the web user can write any number there.
 """
 
 import re
-from typing import Container, Dict, List, Set, Tuple
+from typing import Callable, Container, Dict, List, Set, Tuple
 
+from tasks.host.new_backend import Client, clients
 from tasks.host.queues import HELD, QUEUES, Backend, OldBackend
+from tasks.host.redis import RedisError
 from tasks.host.replies import (
     counter,
     escaped,
@@ -28,8 +30,19 @@ _WORKER_KEYS = 10000
 _SCHEDULED = re.compile("enqueue[A-Z]")
 
 
-def look(old: Backend, living: Container[int], host: str, epoch: int) -> OldBackend:
-    """Return what the old backend has; `host` is this host's name, as `uname -n` says it."""
+def look(
+    old: Backend,
+    living: Container[int],
+    host: str,
+    epoch: int,
+    has_others: Callable[[List[Client]], bool] = bool,
+) -> OldBackend:
+    """Return what the old backend has.
+
+    Args:
+        host: this host's name, as `uname -n` says it.
+        has_others: whether one of Redis's clients may be an old worker of another host.
+    """
     waiting = {}
     for queue in queues(old):
         reply = old.redis.command("LLEN", old.key("queue:" + queue))
@@ -38,9 +51,12 @@ def look(old: Backend, living: Container[int], host: str, epoch: int) -> OldBack
     held = old.redis.command("LLEN", old.key(HELD))
     workers = _workers(old)
     stale = _stale(old, workers, living, host)
+    entered = _elsewhere(workers, host)
+    may_live = not entered or _may_live(old, has_others)
     found = OldBackend(
         waiting=waiting,
-        elsewhere=_elsewhere(workers, host),
+        elsewhere=entered if may_live else {},
+        dead_hosts=() if may_live else tuple(entered),
         running=running(old, living),
         processed=counter(processed, "the number of jobs that ended"),
         held=number(held, "the jobs of a conversion"),
@@ -116,11 +132,19 @@ def running(old: Backend, living: Container[int]) -> int:
     """
     start = old.key("worker:")
     count = 0
-    for key in matching(old.redis, escaped(start) + "*", _WORKER_KEYS):
+    for key in _job_keys(old, start):
         if not key.endswith(b":started"):
             pid = host_and_pid(key[len(start.encode()) :])[1]
             count += pid > 0 and pid in living
     return count
+
+
+def _job_keys(old: Backend, start: str) -> List[bytes]:
+    try:
+        return matching(old.redis, escaped(start) + "*", _WORKER_KEYS)
+    except RedisError:  # no SCAN here: a worker that runs a job is also in the set of workers
+        keys = [start.encode() + worker for worker in _workers(old)]
+        return [key for key in keys if number(old.redis.command("EXISTS", key), "a worker's job")]
 
 
 def host_and_pid(worker: bytes) -> Tuple[str, int]:
@@ -131,8 +155,28 @@ def host_and_pid(worker: bytes) -> Tuple[str, int]:
     return parts[0], int(parts[1])
 
 
+def left_behind(found: OldBackend) -> OldBackend:
+    """Return of a look what is this MISP's to convert, where its CakeResque is gone.
+
+    Another MISP's may have its queues there: what its workers serve is left alone. So are entries
+    of dead workers, since this MISP has no page any more that shows them.
+    """
+    served = {queue for queues in found.elsewhere.values() for queue in queues}
+    waiting = {
+        queue: 0 if served & {queue, "*"} else count for queue, count in found.waiting.items()
+    }
+    found = found._replace(waiting=waiting, stale=0)
+    return found._replace(delayed=0, scheduled=0, overdue=0) if found.elsewhere else found
+
+
+def _may_live(old: Backend, has_others: Callable[[List[Client]], bool]) -> bool:
+    """Whether another host's old workers may live: a living one is connected to Redis all along."""
+    found = clients(old)
+    return found is None or has_others(found)
+
+
 def _elsewhere(workers: List[bytes], host: str) -> Dict[str, List[str]]:
-    """Return the queues that workers of other hosts have: these may live, as seen from here.
+    """Return the queues that workers of other hosts have, living or not.
 
     A host that was renamed or cloned finds its own former workers here, under the former name.
     """

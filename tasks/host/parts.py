@@ -77,7 +77,9 @@ class Tree(NamedTuple):
     has_cake_php: bool
     composer: str  # how Composer is called, empty: not there
     disk_kb: int  # free in app/tmp; -1: unknown
-    has_tmp: bool  # the web user may write in app/tmp
+    links: Tuple[str, ...] = ()  # what Composer changes in app/ and is a link
+    mounts: Tuple[str, ...] = ()  # and what is a mount
+    is_tmp_writable: bool = True  # jobs and MISP's command line write in app/tmp
 
 
 class Php(NamedTuple):

@@ -27,6 +27,11 @@ class Place(NamedTuple):
         return self.host.startswith("/")
 
     @property
+    def is_local(self) -> bool:
+        """Whether its server runs on this host."""
+        return self.is_socket or self.host in _LOCAL
+
+    @property
     def prefix(self) -> str:
         """What every key begins with."""
         return self.namespace + ":"
@@ -79,6 +84,20 @@ def old_place(config: Mapping[str, Any]) -> Place:
         "resque" if config.get("namespace") is None else _text(config.get("namespace")),
         _text(config.get("password")),
     )
+
+
+def left_place(
+    desired: Mapping[str, Any], block: Mapping[str, Any], misp: Mapping[str, Any]
+) -> Place:
+    """Return where a CakeResque that is gone had its queues, as far as anybody knows by now.
+
+    MISP's own configuration of it (INSTALL/setup/config.php) has database 0 and namespace resque of
+    the server that MISP uses itself. The password is today's.
+    """
+    own = wanted_place({}, {}, misp)._replace(database=0, namespace="resque")
+    new = wanted_place(desired, block, misp)
+    is_same = _is_same_server(new, own.host, own.port, new.port)
+    return own._replace(password=new.password) if is_same else own
 
 
 def _wanted_password(

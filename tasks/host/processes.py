@@ -261,6 +261,7 @@ class TcpRow:
         address, _, port = fields[1].partition(b":")
         self.address = address.decode("ascii")  # hex, each 4 bytes in the machine's order
         self.port = int(port, 16)
+        self.peer_port = int(fields[2].rpartition(b":")[2], 16)
         self.is_listening = fields[3] == b"0A"
         self.inode = int(fields[9])
 

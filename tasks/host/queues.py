@@ -3,7 +3,7 @@
 Here are values only; `old_backend` and `new_backend` ask Redis for them.
 """
 
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Tuple
 
 from tasks.host.redis import Redis
 
@@ -46,9 +46,11 @@ class OldBackend(NamedTuple):
     """The old backend's jobs. Seconds are from now."""
 
     waiting: Dict[str, int]  # by queue
-    elsewhere: Dict[str, List[str]]  # queues of workers that are not this host's, by host
+    elsewhere: Dict[str, List[str]]  # queues of workers that may live on other hosts, by host
     error: str = ""  # why Redis cannot be asked; nothing else is known then
-    is_installed: bool = True  # False: there is no CakeResque
+    # False: there is no CakeResque. What it left behind is in the other fields, as far as no other
+    # host serves it.
+    is_installed: bool = True
     running: int = 0  # on this host
     processed: int = 0  # jobs that ended, ever
     held: int = 0  # jobs that a conversion had taken when it was cut off
@@ -58,6 +60,8 @@ class OldBackend(NamedTuple):
     next_due: int = 0  # until the first that is no scheduled task; 0: due, or there is none
     overdue: int = 0  # since the first of both was due
     stale: int = 0  # entries of dead workers
+    at: str = ""  # its Redis, database and namespace, in words
+    dead_hosts: Tuple[str, ...] = ()  # with workers entered, none of them connected to Redis
 
     @property
     def waits(self) -> int:
@@ -89,8 +93,8 @@ class OldBackend(NamedTuple):
         """Whether something is left to do. No answer is no reason to call it done."""
         if self.error:
             return True
-        tasks = self.scheduled if with_scheduled else 0
-        return bool(self.is_installed and (self.convertible or self.running or tasks))
+        tasks = self.scheduled if with_scheduled and self.is_installed else 0
+        return bool(self.convertible or self.running or tasks)
 
 
 class NewBackend(NamedTuple):
@@ -102,3 +106,4 @@ class NewBackend(NamedTuple):
     aside: int = 0  # jobs that a step which was cut off has set aside
     blocked_clients: int = 0  # workers of somebody's that wait for a job
     eviction: str = ""  # maxmemory-policy
+    refused: Tuple[str, ...] = ()  # commands that Redis refuses; what they would tell is unknown

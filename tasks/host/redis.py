@@ -8,8 +8,21 @@ Word = Union[str, bytes, int]
 Reply = Union[None, int, bytes, List[Any]]  # nil, number, text of any kind, list of replies
 
 
+REFUSES = "Redis refuses the command "  # how the text of a `RedisError` about one begins
+
+
 class RedisError(HostError):
-    """Redis refused a command; the text is Redis's own."""
+    """Redis refused a command; the text has Redis's own words."""
+
+
+def refusal(command: str, words: str) -> RedisError:
+    """Return the error for what Redis said instead of a reply, with the remedy if there is one."""
+    if words.startswith(("NOPERM", "ERR unknown command")):
+        return RedisError(
+            f"{REFUSES}{command} ({words.strip()}): allow it (the ACL of MISP's user in Redis, or "
+            "rename-command in redis.conf)"
+        )
+    return RedisError(f"{words} ({command})")
 
 
 class RedisGoneError(HostError):

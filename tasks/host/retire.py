@@ -73,8 +73,13 @@ class OldWorkers:
     def hold(self) -> None:
         """Take away what would start them again, and remember it."""
         _record(self.site, self.user, self._units, self._in_use)
-        self._hold_units()
-        launchers.take_out(self.site, self.user)
+        try:
+            self._hold_units()
+            launchers.take_out(self.site, self.user)
+        except HostError:  # nothing was stopped, and then nothing is held
+            _let_go(self._units)
+            launchers.put_back(self.site)
+            raise
 
     def _hold_units(self) -> None:
         for unit in self._units:
@@ -150,7 +155,13 @@ def end_workers(
             f"wait for it.{_sources(before)}"
         )
     workers.hold()
-    _wait_until_gone(workers, limit, clock)
+    try:
+        _wait_until_gone(workers, limit, clock)
+    except DrainLimitError:
+        raise
+    except HostError:  # who was told to leave leaves, so the others are to come back
+        workers.start_again()
+        raise
     after = look()
     if convert is not None and after.has_work(with_scheduled=False):
         try:
@@ -177,7 +188,7 @@ def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
     if not wait_until(are_gone, limit, clock=clock):
         raise DrainLimitError(
             f"drain limit of {limit:.0f} s reached, old workers still run: {'; '.join(left)}. "
-            "They leave after their job; run again then"
+            "They leave after their job, and nothing starts old workers until then; run again then"
         )
 
 
@@ -199,7 +210,9 @@ def _check(site: Site, user: WebUser) -> None:
             "root runs old workers (%s), and MISP's code must not have root's rights: end them "
             "(kill -QUIT, which waits for their jobs), and run again" % _numbers(roots)
         )
-    strangers = _strangers(workers, old_units.names(site))
+    # Where CakeResque is gone its unit starts in vain, again and again.
+    scripts = [one.pid for one in old_workers.coming(site, user)]
+    strangers = _strangers(workers, old_units.names(site), scripts)
     for unit in sorted(strangers):
         raise RefusedError(
             "%s also runs PHP processes that are no workers as CakeResque starts them (php "
@@ -224,12 +237,15 @@ def _numbers(pids: List[int]) -> str:
     return ", ".join(map(str, sorted(pids)))
 
 
-def _strangers(workers: List[Process], units: List[str]) -> Dict[str, List[int]]:
-    """PHP processes in the old workers' units that are no workers and have not just ended."""
+def _strangers(
+    workers: List[Process], units: List[str], scripts: List[int]
+) -> Dict[str, List[int]]:
+    """PHP processes in the old workers' units that are neither workers nor of these scripts."""
     known = {one.pid for one in workers}
     found: Dict[str, List[int]] = {}
     for one in Table():
-        if not one.name.startswith("php") or one.pid in known or not one.argv:
+        is_known = one.pid in known or one.parent in scripts
+        if not one.name.startswith("php") or is_known or not one.argv:
             continue
         if one.unit in units and not one.is_in_a_container and one.is_alive:
             found.setdefault(one.unit, []).append(one.pid)

@@ -20,11 +20,17 @@ from tasks.host import (
     workers,
 )
 from tasks.host.daemon import Daemon
+from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.site import GROUP, Desired, Site
 
-RETURNED = "the host is as it was before: MISP queues to its old workers"
+RETURNED = "the host is as it was before: MISP queues to its old workers (installed packages stay)"
+RETURNED_IN_PART = "MISP queues to its old workers again, and the rest is as it was before"
 STAYED = "no old worker lives to go back to, so the new backend stays as it is"
+
+
+class RollbackError(HostError):
+    """The way back did not get on; the text says what runs now."""
 
 
 def disable_backend(site: Site, desired: Desired) -> List[str]:
@@ -37,17 +43,34 @@ def disable_backend(site: Site, desired: Desired) -> List[str]:
     """
     with Misp(site, desired) as one:
         messages = _turn_off(one)
-        retire.start_old_workers(site, one.user)
+        try:
+            web.reload(one.site, one.user)
+        finally:  # or nobody would do jobs
+            retire.start_old_workers(site, one.user)
     return messages
 
 
 def _turn_off(one: Misp) -> List[str]:
-    if one.stored().is_on:
-        workers.stop_idle(one)
-        one.remember_new()
-    messages = settings.disable(one)
-    web.reload(one.site, one.user)
-    return messages
+    if not one.stored().is_on:
+        return settings.disable(one)
+    one.remember_new()
+    workers.stop_idle(one)
+    try:
+        return settings.disable(one)
+    except HostError as error:
+        raise RollbackError("%s. %s" % (error, _started_again(one))) from None
+
+
+def _started_again(one: Misp) -> str:
+    """Have somebody do jobs although MISP's settings could not be put back."""
+    try:
+        one.forget()
+        if not one.stored().is_on:
+            return "MISP uses its old backend; run again to go on"
+        workers.start(one)
+    except HostError as error:
+        return "The new workers are stopped, and could not be started again: %s" % error
+    return "MISP still uses the new backend, and its workers were started again"
 
 
 def start_old_workers(site: Site, desired: Desired) -> List[str]:
@@ -89,15 +112,29 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         if not alive or not os.path.isdir(originals.folder(site)):
             return [STAYED]
         launchers.put_back(site)  # a run may have been cut off while it took them out of use
-        messages = _turn_off(one)
-        messages += _remove_workers(one)
-        messages += moves.move_back(one)
-        messages += _restore_supervisor(one)
+        unlike = _turn_off(one)
+        web.reload(one.site, one.user)
+        unlike += _remove_workers(one)
+        moved = moves.move_back(one)
+        unlike += _restore_supervisor(one)
         log_folders.restore(site, Daemon(site.unit))
-        messages += libraries.restore(one)
+        unlike += libraries.restore(one)
         selinux.undo(site, one.user)
+        unlike += _differing(one)
         forget(site)
-    return [*messages, RETURNED]
+    return [*moved, *unlike, RETURNED_IN_PART if unlike else RETURNED]
+
+
+def _differing(one: Misp) -> List[str]:
+    """What of MISP's own files is not as it was, as far as the migration may have touched it."""
+    site = one.site
+    paths = [site.config_php, *(site.app + "/" + name for name in libraries.NAMES)]
+    return [
+        "%s is not exactly as it was before (an owner, a mode or its content)" % path
+        for path in paths
+        if originals.is_kept(site, path)
+        and not originals.is_as_it_was(site, path, one.status_of(path)[1])
+    ]
 
 
 def _remove_workers(one: Misp) -> List[str]:

@@ -20,6 +20,7 @@ FILES = "/sys/fs/selinux"
 MODULE = "misp-workers-httpd"
 CAKE_TYPE = "httpd_sys_script_exec_t"
 BOOLEAN = "httpd_can_network_connect"
+UNCHANGED = "Nothing of SELinux was changed"
 _MAKEFILE = "/usr/share/selinux/devel/Makefile"
 _READ_ONLY = 1  # ST_RDONLY, statvfs(3)
 _SECONDS = 600.0  # the whole policy is built anew: a small machine takes a minute for it
@@ -51,7 +52,7 @@ def look(site: Site, user: Optional[WebUser]) -> Selinux:
     return Selinux(
         now,
         built,
-        _is_loaded(),
+        _seems_loaded(),
         _label(site, user),
         _rule(site),
         _text("getsebool", BOOLEAN) == "on",
@@ -79,12 +80,27 @@ def _text(*words: str) -> str:
         return ""
 
 
+def _known(*words: str) -> str:
+    """A program's last word; that it has none is an error, since the way back goes by it."""
+    word = _text(*words)
+    if not word:
+        raise SelinuxError("%s does not say how SELinux is set up now" % " ".join(words))
+    return word
+
+
 def _is_loaded() -> bool:
+    done = programs.run("semodule", "-l", timeout=_SECONDS, limit=1 << 24)
+    if done.status != 0:
+        raise SelinuxError("semodule -l failed: %s" % done.complaint)
+    return any(line.split()[:1] == [MODULE] for line in done.lines)
+
+
+def _seems_loaded() -> bool:
+    """As far as it can be told: else the step says why, when it loads the module."""
     try:
-        lines = programs.run("semodule", "-l", timeout=_SECONDS, limit=1 << 24).lines
-    except ProgramError:
+        return _is_loaded()
+    except HostError:
         return False
-    return any(line.split()[:1] == [MODULE] for line in lines)
 
 
 def _type(context: str) -> str:
@@ -111,31 +127,43 @@ def install(site: Site, source: str, digest: str, load: bool) -> List[str]:
     The guide builds below a fixed name in /tmp, which anybody can take first.
 
     Raises:
-        SelinuxError: with what did not work.
+        SelinuxError: with what did not work, and what was changed before.
     """
     import tempfile
 
     user = web_user.web_user(site)
     files.make_folder(site.state_dir)
     folder = tempfile.mkdtemp(prefix="selinux.", dir=site.state_dir)
+    done: List[str] = []
     try:
         package = _build(folder, source)
         if load:
-            _note(site)
-            _change("semodule", "-i", package)
+            _load(site, user, package, done)
+    except HostError as error:
+        left = ", ".join(done)
+        raise SelinuxError(
+            "%s. %s" % (error, "Changed before, and left so: %s" % left if left else UNCHANGED)
+        ) from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    if load:
-        _have_rule(site)
-        _relabel(site, user)
-        if _label(site, user) != CAKE_TYPE:
-            raise SelinuxError(
-                "%s did not get the label %s: run `restorecon -v %s` as its owner, see "
-                "what it says, and run again" % (_cake(site), CAKE_TYPE, _cake(site))
-            )
-        _change("setsebool", "-P", BOOLEAN, "on")
     files.write(_stamp(site), (digest + "\n").encode())
     return []
+
+
+def _load(site: Site, user: WebUser, package: str, done: List[str]) -> None:
+    """Have the module, the label and the boolean; `done` takes what is changed by now."""
+    _note(site)
+    _change("semodule", "-i", package)
+    done.append("the module %s" % MODULE)
+    _have_rule(site)
+    done.append("the file context of %s" % _cake(site))
+    _relabel(site, user)
+    if _label(site, user) != CAKE_TYPE:
+        raise SelinuxError(
+            "%s did not get the label %s: run `restorecon -v %s` as its owner, see "
+            "what it says, and run again" % (_cake(site), CAKE_TYPE, _cake(site))
+        )
+    _change("setsebool", "-P", BOOLEAN, "on")
 
 
 def _build(folder: str, source: str) -> str:
@@ -152,8 +180,8 @@ def _build(folder: str, source: str) -> str:
 def _note(site: Site) -> None:
     before = {
         "is_loaded": _is_loaded(),
-        "rule": _rule(site),
-        "network": _text("getsebool", BOOLEAN),
+        "rule": _type(_known("matchpathcon", "-m", "file", "-n", _cake(site))),
+        "network": _known("getsebool", BOOLEAN),
     }
     originals.note_selinux(site, before)
 

@@ -83,12 +83,17 @@ def _apply(one: Misp, settings: List[List[Any]]) -> List[str]:
     # From here on every PHP process of the web tier may have settings that are no longer true.
     originals.note_change(site, site.config_php, _digest(one))
     web.note_change(site, 0)
+    done: List[str] = []
     try:
         for name, value in settings:
             if isinstance(value, dict):
                 set_one(one, name, str(secrets[value["secret"]] or ""), is_secret=True)
             else:
                 set_one(one, name, _text(value))
+            done.append(name)
+    except HostError as error:
+        left = "Set before it, and left so: %s" % ", ".join(done) if done else "None was set before"
+        raise SettingsError("%s. %s" % (error, left)) from None
     finally:  # also where one is refused: what others do from here on is theirs
         originals.note_left(site, site.config_php, _digest(one))
     web.note_change(site, now_ticks())

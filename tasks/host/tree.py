@@ -6,6 +6,7 @@ is the web user's word.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -14,9 +15,11 @@ import subprocess
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 from tasks.host import access
+from tasks.host.mounts import free_kb, is_mount
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
+COMPOSERS = ["composer.json", "composer.lock", "Vendor"]  # what Composer changes, in app/
 _NEW = ".misp-workers-new-"  # how the name of a folder begins that is put together
 
 
@@ -34,7 +37,7 @@ def read(path: str, limit: int = _LIMIT) -> Optional[bytes]:
     """A regular file's content, `None` where there is none."""
     try:
         number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     with os.fdopen(number, "rb") as file:
         if not stat.S_ISREG(os.fstat(number).st_mode):
@@ -49,26 +52,46 @@ def look(root: str) -> Dict[str, Any]:
     """What of MISP is there, in plain values."""
     app = root + "/app"
     config = _status(app + "/Config/config.php")
-    tmp = _free_kb(app + "/tmp")
     return {
         "version": _text(root + "/VERSION.json"),
         "config": [config.st_uid, stat.S_IMODE(config.st_mode)] if config else None,
-        # MISP writes a new file beside it and looks whether it may write the old one.
-        "savable": os.access(app + "/Config/config.php", os.W_OK)
-        and os.access(app + "/Config", os.W_OK),
+        "savable": _is_savable(app + "/Config"),
         "cake": access.look(app + "/Console/cake"),
         "cake_php": os.path.isfile(app + "/Console/cake.php"),
         "phar": os.path.isfile(app + "/composer.phar"),
-        "disk_kb": tmp,
-        "tmp": os.access(app + "/tmp", os.W_OK | os.X_OK),
+        "disk_kb": free_kb(app + "/tmp"),
+        "tmp": _is_tmp_writable(app + "/tmp"),
+        "links": [name for name in COMPOSERS if os.path.islink(app + "/" + name)],
+        "mounts": [name for name in COMPOSERS if is_mount(app + "/" + name)],
     }
 
 
+def _is_savable(folder: str) -> bool:
+    """Whether MISP can save its settings: it writes a file beside config.php and exchanges them."""
+    config = folder + "/config.php"
+    return os.access(config, os.W_OK) and os.access(folder, os.W_OK) and not is_mount(config)
+
+
+def _is_tmp_writable(folder: str) -> bool:
+    folders = [folder, folder + "/cache"] if os.path.isdir(folder + "/cache") else [folder]
+    return all(os.access(one, os.W_OK | os.X_OK) for one in folders)
+
+
 def _status(path: str) -> Optional[os.stat_result]:
+    """What is there, `None`: nothing. That it cannot be told is an error, and no "nothing"."""
     try:
         return os.lstat(path)
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
+
+
+def is_absent(path: str) -> bool:
+    """Whether there is no such file.
+
+    Raises:
+        OSError: a folder on the way cannot be entered, say, so nobody can tell.
+    """
+    return _status(path) is None
 
 
 def _text(path: str) -> str:
@@ -88,14 +111,6 @@ def those_with(paths: List[str], word: str) -> List[str]:
             if any(re.match(r"\s*%s\s*=\s*\S" % re.escape(word), line) for line in lines):
                 found.append(path)
     return found
-
-
-def _free_kb(path: str) -> int:
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return -1
-    return found.f_bavail * found.f_frsize // 1024
 
 
 def digest(path: str) -> str:
@@ -151,8 +166,11 @@ def status_and_digest(path: str) -> List[Any]:
 
 def cat(path: str) -> None:
     """Write a file to standard output."""
+    data = read(path)
+    if data is None:  # gone meanwhile: an empty copy would be put back one day
+        raise OSError("%s is gone" % path)
     with os.fdopen(1, "wb") as out:
-        out.write(read(path) or b"")
+        out.write(data)
 
 
 def pack(paths: List[str]) -> None:
@@ -198,6 +216,11 @@ def unpack(folder: str, names: List[str]) -> None:
     import tarfile
     import tempfile
 
+    for name in names:
+        if is_mount(folder + "/" + name):  # before anything of it is gone
+            raise OSError(
+                "%s/%s is a mount, which cannot be exchanged: unmount it" % (folder, name)
+            )
     _remove_new(folder)
     new = tempfile.mkdtemp(prefix=_NEW, dir=folder)
     folders: List[Tuple[str, Any]] = []
@@ -262,6 +285,9 @@ def _exchange(new: str, old: str) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         paths = (os.fsencode(new), os.fsencode(old))
         if libc.renameat2(-100, paths[0], -100, paths[1], 2) != 0:  # RENAME_EXCHANGE
+            number = ctypes.get_errno()
+            if number not in (errno.EINVAL, errno.ENOSYS):  # the file system's, or the kernel's
+                raise OSError(number, os.strerror(number), old)
             _remove(old)
             os.rename(new, old)
 
@@ -304,11 +330,15 @@ def write(path: str, text: str, mode: int, gid: int) -> None:
 def _exchanged(path: str, new: str) -> Iterator[BinaryIO]:
     """A new file to be written, which takes the place of `path` once it is whole and on disk."""
     number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(number, "wb") as file:
-        yield file
-        file.flush()
-        os.fsync(number)
-    os.rename(new, path)
+    try:
+        with os.fdopen(number, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(number)
+        os.rename(new, path)
+    except OSError:  # a full quota, or `path` is a mount: none stays that may hold passwords
+        _remove(new)
+        raise
 
 
 def _label(path: str) -> None:

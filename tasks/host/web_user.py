@@ -108,7 +108,8 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
         if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
             raise WebUserError(
                 "%s is a link or no plain %s: its owner cannot be trusted to be MISP's. Put the "
-                "real one in its place" % (path, "file" if is_last else "folder")
+                "real one in its place (%s)"
+                % (path, "file" if is_last else "folder", _remedy(path, is_last))
             )
         if is_last and status.st_nlink > 1:
             raise WebUserError(
@@ -121,6 +122,13 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
             )
         found.append((path, status))
     return found
+
+
+def _remedy(path: str, is_file: bool) -> str:
+    """A file below a mount of its own could not be exchanged, and MISP exchanges config.php."""
+    if is_file:
+        return "cp --remove-destination -p $(readlink -f %s) %s" % (path, path)
+    return "rm %s and mv the folder there, or mkdir and mount --bind" % path
 
 
 def _web_user(entry: Any) -> WebUser:

@@ -80,6 +80,13 @@ def stop_idle(one: Misp) -> None:
     drain.stop_idle(crew_of(one), one.site.drain_timeout)
 
 
+def start(one: Misp) -> None:
+    """Start the workers that do not run."""
+    crew = crew_of(one)
+    if crew.daemon.main_pid():
+        crew.control().start_group(GROUP)
+
+
 def take_jobs_back(site: Site, desired: Desired) -> List[str]:
     """Make good what a step that was cut off has left: jobs set aside, workers frozen."""
     with Misp(site, desired) as one:

@@ -10,7 +10,7 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from tasks import facts
+from tasks import facts, reporting
 from tasks.backlog import Look
 from tasks.commands import failed, run
 from tasks.drain import LOOK_SECONDS, Convert, Done, Drain, Limit, Stuck, Wait
@@ -30,7 +30,7 @@ def drained(target: Target) -> Commands:
     that old workers enqueue themselves: they keep the settings they started with.
     """
     old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
-    if not (old.error or old.held or workers.live or old.waits):
+    if not (old.error or workers.live or old.convertible):
         host.noop("no old worker is left to wait for")
         return
     yield FunctionCommand(_drain, [target], {})
@@ -50,6 +50,7 @@ def _drain(state: State, host: Host, target: Target) -> bool:
                 outcome = DRAIN_LIMIT if isinstance(decision, Limit) else ""
                 return failed(state, host, decision.reason, outcome)
             if isinstance(decision, Convert):
+                reporting.changes(state, host)
                 _convert(target, drain, only_held=decision.only_held)
             else:
                 _wait(host, decision)

@@ -31,6 +31,17 @@ def test_every_problem_is_printed_with_its_number(pyinfra: Pyinfra) -> None:
         assert "  2. Composer is neither at" in output
 
 
+def test_a_rollback_calls_no_host_unmigrated_whose_settings_it_could_not_read(
+    pyinfra: Pyinfra,
+) -> None:
+    link = "config.php is a link"
+    answers = migrating("debian", tree={"error": link}, settings={"error": link})
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv", deploy="rollback.py")
+    assert run.exit_code == 1
+    assert f"  1. {link}" in run.output
+    assert "nothing to put back" not in run.output
+
+
 def test_a_note_refuses_nothing(pyinfra: Pyinfra) -> None:
     answers = migrating("debian", system={"memory_kb": 500_000})
     run = pyinfra({"one": {"fake_responses": answers}}, "--dry")

@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from tasks import summary
-from tasks.host import rollback
+from tasks.host import moves, rollback
+from tasks.remote import PROJECT
 from tests import hosts
 from tests.fake.answers import (
     EXAMINE_FOR_ROLLBACK,
@@ -123,6 +124,28 @@ def test_a_step_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
     one = reports()["one"]
     assert (one.outcome, one.step) == (summary.FAILED, "Packages: supervisor")
     assert one.cause == "it broke"
+
+
+def test_a_drain_that_converted_jobs_does_not_say_that_nothing_changed(
+    pyinfra: Pyinfra, reports: Reports
+) -> None:
+    left = {"waiting": {"prio": 3}}
+    answers = draining(migrating("debian"), {"old_backend": left, "old_workers": NO_WORKERS})
+    lines = ["2 job(s) of the old backend became jobs of the new one", f"{moves.LEFT}x: junk"]
+    answers = {f"{PROJECT} moves.convert": hosts.answer(lines), **answers}
+    run = report_of(pyinfra, reports, answers, on_leftover_jobs="convert")
+    one = reports()["one"]
+    assert one.step.startswith("Drain")
+    assert one.is_unfinished
+    assert "and this one may have changed the host before it failed" in run.output
+
+
+def test_a_host_that_is_done_has_nothing_unfinished(pyinfra: Pyinfra, reports: Reports) -> None:
+    report_of(pyinfra, reports, migrating("debian"))
+    assert not reports()["one"].is_unfinished
+
+
+NO_WORKERS: dict[str, Any] = {"processes": []}
 
 
 def test_each_host_of_a_run_has_its_own_and_the_command_reads_them(

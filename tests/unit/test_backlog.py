@@ -110,6 +110,35 @@ def test_jobs_that_only_another_host_can_do_name_that_host() -> None:
 @pytest.mark.parametrize(
     ("state", "says"),
     [
+        (
+            old({"prio": 2}, at="h:1"),
+            ["the old backend (h:1) has 2 waiting in prio, and this MISP"],
+        ),
+        (old(delayed=1, scheduled=2), ["has 1 delayed, and"]),
+        (old(held=1), ["on_leftover_jobs to convert"]),
+        (old(scheduled=2), []),  # the native scheduler has its own
+        (old(), []),
+        (old(error="x"), ["whether jobs stayed behind (in Redis) cannot be told: x"]),
+    ],
+)
+def test_what_a_cakeresque_that_is_gone_left_behind_is_told(
+    state: OldBackend, says: list[str]
+) -> None:
+    words = backlog.left_behind(state._replace(is_installed=False))
+    assert bool(words) == bool(says)
+    assert all(one in words for one in says)
+    assert backlog.left_behind(state) == ""
+    assert backlog.nobody_there(look(state._replace(is_installed=False))) == ""
+
+
+def test_dead_workers_of_a_former_name_are_told() -> None:
+    words = backlog.nobody_there(look(old({"prio": 1}, dead_hosts=("misp-old",)), "default"))
+    assert "for prio (those entered for misp-old are dead: none is connected to Redis):" in words
+
+
+@pytest.mark.parametrize(
+    ("state", "says"),
+    [
         (old({"prio": 2}), "no old worker lives for prio: start one as the web user (app/Console"),
         (old(overdue=61), "nothing brings delayed jobs to their queues when they are due"),
         (old({"default": 3}, overdue=60), ""),

@@ -159,6 +159,36 @@ def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
     assert not run.report.is_unfinished
 
 
+@pytest.mark.parametrize("then", ["RefusedError", "a reason"])
+def test_what_an_earlier_command_of_the_step_changed_is_not_forgotten(run: Run, then: str) -> None:
+    """As settings that MISP took and that config.php does not hold."""
+    run.host.answers = [hosts.answer([])]
+    assert execute(run, Action(stop(), TARGET))[0]
+    if then == "RefusedError":
+        run.host.answers = [hosts.refusal(then, "no")]
+        assert not execute(run, Action(stop(), TARGET))[0]
+    else:
+        run.host.answers = [hosts.answer([rollback.STAYED])]
+        assert not execute(run, commands.give_up("no", TARGET))
+    assert run.report.is_unfinished
+
+
+def test_a_way_back_that_changed_nothing_does_not_undo_the_step(run: Run) -> None:
+    run.host.answers = [hosts.refusal("HostError", "broke"), hosts.refusal("LockError", "busy")]
+    assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
+    assert (run.report.outcome, run.report.is_unfinished) == (RETURN_FAILED, True)
+
+
+def test_a_host_that_is_back_in_part_may_be_changed(run: Run) -> None:
+    run.host.answers = [
+        hosts.refusal("HostError", "it broke"),
+        hosts.answer(["Vendor stays", rollback.RETURNED_IN_PART]),
+    ]
+    assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
+    assert (run.report.outcome, run.report.is_unfinished) == (NOT_PROVEN_RETURNED, True)
+    assert "Vendor stays" in run.report.cause
+
+
 def test_a_host_without_old_workers_stays(run: Run) -> None:
     run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.answer(["stays"])]
     assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False

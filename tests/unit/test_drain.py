@@ -71,6 +71,30 @@ def test_work_is_waited_for_and_told_now_and_then() -> None:
     assert run.said == ["old backend: 2 waiting in prio, 1 running"] * 2
 
 
+@pytest.mark.parametrize(
+    "work", [{"waiting": {"prio": 1}}, {"delayed": 1}, {"held": 0, "delayed": 2}]
+)
+def test_what_a_gone_cakeresque_left_behind_is_no_wait(work: dict[str, Any]) -> None:
+    state = QUIET._replace(is_installed=False, at="h:1", **work)
+    run = Run(workers=())
+    run.can_return = False
+    decision = run.see(state)
+    assert isinstance(decision, Stuck)
+    assert "no CakeResque any more" in decision.reason
+    run = Run("convert", workers=())
+    run.can_return = False
+    assert run.see(state) == Convert()
+    assert run.see(QUIET._replace(is_installed=False)) == Done()
+
+
+def test_delayed_jobs_without_any_old_worker_are_not_forgotten() -> None:
+    run = Run(workers=())
+    run.can_return = False
+    decision = run.see(old(delayed=1))
+    assert isinstance(decision, Stuck)
+    assert "no old worker lives to do them" in decision.reason
+
+
 def test_a_redis_that_does_not_answer_is_not_quiet() -> None:
     decision = Run().through(repeat(old(error="no connection")))
     assert isinstance(decision, Limit)

@@ -110,6 +110,15 @@ AFTER: list[tuple[CHANGES, str]] = [
         "supervisord's program resque in /etc/r.conf runs the old workers",
     ),
     ({"old_backend": {"waiting": {"email": 4}}}, "4 job(s) wait in the old backend, and no worker"),
+    ({"old_backend": {"delayed": 2}}, "2 job(s) wait in the old backend, and no worker does them"),
+    (
+        {"old_backend": {"is_installed": False, "waiting": {"email": 4}, "at": "h:1"}},
+        "the old backend (h:1) has 4 waiting in email, and this MISP has no CakeResque any more",
+    ),
+    (
+        {"old_backend": {"is_installed": False, "error": "NOPERM"}},
+        "no CakeResque any more, and whether jobs stayed behind (in Redis) cannot be told: NOPERM",
+    ),
     ({"proof": {"proven": ""}}, "this host was interrupted or failed: no proof. Run deploy"),
     (
         {"proof": {"proven": ""}, "run_state": {"last_run": "ann@desk since 1"}},
@@ -299,6 +308,15 @@ def test_what_there_is_is_described() -> None:
         ({"tree": {"version": (0, 0, 0)}}, "MISP unknown, new backend off"),
         ({"new_backend": {"error": "gone"}}, "new queues: unknown: gone"),
         ({"old_backend": {"is_installed": False}}, "old backend: not in this MISP any more"),
+        (
+            {"old_backend": {"is_installed": False, "delayed": 2}},
+            "old backend: not in this MISP any more, but it left 2 delayed",
+        ),
+        (
+            {"old_backend": {"is_installed": False, "error": "NOPERM"}},
+            "old backend: not in this MISP any more, but it left "
+            "a Redis that cannot be asked: NOPERM",
+        ),
         (
             {"old_backend": {"error": "gone"}},
             "old backend: 1 worker process, a Redis that cannot be asked: gone",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tasks.checks import migration
 from tasks.checks.seen import SeenToMigrate
 from tasks.host import parts
+from tasks.host.redis import REFUSES
 from tasks.identity import with_answers
 from tests import hosts
 from tests.hosts import BLOCK, OLD_UNIT, Parts, converged, migrating
@@ -107,9 +108,18 @@ MISP: list[tuple[CHANGES, str]] = [
     (no_cake("forbidden", "/x", "root:root 755"), "though its mode allows it (root:root 755): see"),
     (no_cake("unknown"), "though its mode allows it (unknown): see its ACL (getfacl)"),
     ({"tree": {"has_cake_php": False}}, "app/Console/cake.php is missing: restore it"),
-    ({"tree": {"has_tmp": False}}, "www-data may not write in /var/www/MISP/app/tmp, where MISP"),
     ({"tree": {"is_savable": False}}, "www-data may not write /var/www/MISP/app/Config"),
+    ({"tree": {"is_tmp_writable": False}}, "may not write /var/www/MISP/app/tmp or its folder"),
     ({"tree": {"composer": ""}}, "Composer is neither at"),
+    (
+        {"tree": {"links": ("Vendor",)}, "libraries": {"missing": []}},
+        "/var/www/MISP/app/Vendor is a link, and old workers run from where it leads to",
+    ),
+    (
+        {"tree": {"links": ("composer.json",)}},
+        "app/composer.json is a link, which cannot be exchanged",
+    ),
+    ({"tree": {"mounts": ("Vendor",)}}, "app/Vendor is a mount, which cannot be exchanged"),
     (
         {"tree": {"composer": ""}, "libraries": {"missing": [], "is_unfinished": True}},
         "Composer is neither at",
@@ -270,6 +280,24 @@ OLD: list[tuple[CHANGES, str]] = [
     ),
     ({"old_backend": {"is_installed": False}}, "config.php is missing, which says in which Redis"),
     ({"old_backend": {"error": "NOAUTH"}}, "Redis does not say how many jobs wait: NOAUTH"),
+    (
+        {
+            "old_workers": {"processes": []},
+            "old_backend": {"is_installed": False, "waiting": {"prio": 2}, "at": "h:1"},
+        },
+        "the old backend (h:1) has 2 waiting in prio, and this MISP has no CakeResque any more",
+    ),
+    (
+        {
+            "old_workers": {"processes": []},
+            "old_backend": {"is_installed": False, "error": "NOPERM", "at": "h:1"},
+        },
+        "and whether jobs stayed behind (h:1) cannot be told: NOPERM",
+    ),
+    (
+        {"new_backend": {"error": f"{REFUSES}LLEN (NOPERM): allow it"}},
+        "cannot be used as MISP's user: Redis refuses the command LLEN (NOPERM): allow it",
+    ),
 ]
 
 
@@ -359,6 +387,13 @@ def test_every_problem_is_named_at_once() -> None:
         ({"web": {"users": ["nginx"]}}, {"misp_web_user": "www-data"}),
         ({"web": {"users": []}}, {}),
         ({"tree": {"composer": ""}, "libraries": {"missing": []}}, {}),
+        (
+            {
+                "tree": {"links": ("composer.json",), "mounts": ("Vendor",)},
+                "libraries": {"missing": []},
+            },
+            {},
+        ),
         ({"supervisor": {"conf": "x", "include": ["/etc/supervisor/conf.d/*.conf"]}}, {}),
         ({"supervisor": {"workers": [hosts.worker("web")]}}, {"allow_foreign_restart": True}),
         ({"supervisor": {"is_listening": True}}, {"supervisor_transport": "unix"}),
@@ -376,10 +411,24 @@ def test_every_problem_is_named_at_once() -> None:
         ({"old_workers": {"launchers": [launcher()]}}, {}),
         ({"old_workers": {"started_in": ["ssh.service", "php-fpm.service"]}}, {}),
         ({"old_workers": {"processes": []}, "old_backend": {"is_installed": False}}, {}),
+        (
+            {
+                "old_workers": {"processes": []},
+                "old_backend": {"is_installed": False, "waiting": {"prio": 2}},
+            },
+            {"on_leftover_jobs": "convert"},
+        ),
+        ({"new_backend": {"refused": ("SCAN", "INFO", "CLIENT LIST", "EVAL")}}, {}),
     ],
 )
 def test_what_will_do_is_not_refused(changes: CHANGES, data: dict[str, Any]) -> None:
     assert problems(migrating(**changes), **data) == []
+
+
+def test_jobs_that_a_script_shall_move_need_a_redis_that_takes_one() -> None:
+    found = migrating(new_backend={"refused": ("EVAL",)})
+    (problem,) = problems(found, on_leftover_jobs="convert")
+    assert "refuses EVAL" in problem
 
 
 def test_a_masked_unit_that_a_cut_off_install_left_is_no_problem() -> None:

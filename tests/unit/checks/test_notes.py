@@ -80,6 +80,11 @@ def test_a_good_host_needs_no_note() -> None:
             {"web": {"pools": [hosts.pool(version=(7, 4, 33)), hosts.pool(version=(8, 1, 2))]}},
             "jobs run by PHP 8.2 and the web by PHP-FPM 7.4, 8.1: Composer chooses",
         ),
+        (
+            {"new_backend": {"refused": ("SCAN", "INFO"), "eviction": ""}},
+            "Redis refuses SCAN, INFO to MISP's user, so something else may have keys in the new "
+            "queues' namespace, Redis may drop jobs when its memory is full. Allow these",
+        ),
     ],
 )
 def test_one_thing_to_know_is_one_note(changes: CHANGES, note: str) -> None:

@@ -37,6 +37,11 @@ def problems(changes: CHANGES, **data: Any) -> list[str]:
             {"supervisor": {"group_elsewhere": {"/etc/50-workers.conf": "/srv/misp2"}}},
             "/etc/50-workers.conf has the worker group of the MISP in /srv/misp2",
         ),
+        (
+            {"originals": {"is_kept": False}, "settings": {"error": "odd"}},
+            "whether there is one to take back cannot be told: odd",
+        ),
+        ({"tree": {"is_savable": False}}, "may not write /var/www/MISP/app/Config or exchange"),
         ({"supervisor": NEIGHBOUR, "originals": RESTART}, "supervisord also runs gunicorn"),
         ({"supervisor": {"error": "x"}, "originals": RESTART}, "supervisord runs are not known: x"),
     ],

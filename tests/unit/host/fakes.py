@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tasks.host.redis import Redis, Reply, Word
+from tasks.host.errors import HostError
+from tasks.host.redis import Redis, RedisError, Reply, Word
 from tasks.host.waiting import Clock
 
 Lie = Callable[[tuple[Word, ...]], Reply]
@@ -40,6 +41,18 @@ class LyingRedis(Redis):
         self.asked += 1
         assert self.asked < 150_000, "it is asked without end"
         return self._reply
+
+
+class Refusing(Redis):
+    """An ACL forbids some commands."""
+
+    def __init__(self, redis: Redis, *forbidden: str, error: type[HostError] = RedisError) -> None:
+        self._redis, self._forbidden, self._error = redis, forbidden, error
+
+    def command(self, *words: Word) -> Reply:
+        if words[0] in self._forbidden:
+            raise self._error("NOPERM this user has no permissions")
+        return self._redis.command(*words)
 
 
 class Hooked(Redis):

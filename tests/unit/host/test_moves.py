@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,14 @@ from tasks.host import bridge, files, gate, moves, old_workers
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp
 from tasks.host.moves import MoveError
+from tasks.host.new_backend import Client
+from tasks.host.places import Place
+from tasks.host.processes import TcpRow
 from tasks.host.queues import Backend
 from tasks.host.site import Desired, Site
 from tests.redis_server import Connection, server
 from tests.unit.host.fake_misp import FakeMisp
-from tests.unit.host.records import jobs_in, new_record, old_record
+from tests.unit.host.records import delayed_record, jobs_in, new_record, old_record
 
 CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 
@@ -110,15 +115,141 @@ def test_a_copy_that_cannot_be_written_moves_nothing(
     assert old.redis.command("LLEN", old.key("queue:prio")) == 1
 
 
-def test_without_cakeresque_there_is_nowhere_to_move(misp: FakeMisp, site: Site) -> None:
-    for action in (moves.convert, moves.finish_conversion):
-        with pytest.raises(MoveError, match="there is no CakeResque"):
-            action(site, Desired())
+# --- CakeResque is gone, and its jobs are not -------------------------------------------------
+
+
+def remove_cakeresque(misp: FakeMisp, redis: Path, **given: Any) -> None:
+    shutil.rmtree(misp.app / "Plugin")
+    block = {"enabled": True, "redis_host": str(redis), "redis_namespace": "n"}
+    misp.configure(block, **{"redis_host": str(redis), **given})
+
+
+def test_jobs_that_cakeresque_left_behind_are_seen_and_converted(
+    misp: FakeMisp, site: Site, redis: Path, old: Backend, new: Backend
+) -> None:
+    remove_cakeresque(misp, redis)
+    enqueue(old, "queue:prio", old_record(1))
+    delayed = old.key("_schdlr_")
+    old.redis.command("ZADD", delayed, 2**31, 2**31)
+    enqueue(old, f"_schdlr_:{2**31}", delayed_record(2))
+    with Misp(site, Desired()) as one:
+        found = moves.old_state(one, [])
+    assert (found.is_installed, found.error, found.stale) == (False, "", 0)
+    assert (found.waiting["prio"], found.delayed) == (1, 1)
+    assert found.has_work(with_scheduled=True)
+    assert found.at == f"{redis}:0, database 0, namespace resque"
+    assert moves.convert(site, Desired())[0].startswith("2 job(s)")
+    assert [job["args"][1] for job in jobs_in(new, "prio")] == ["1"]
+    assert old.redis.command("KEYS", "resque:queue*") == []
+
+
+def test_jobs_that_another_hosts_workers_serve_are_left_to_them(
+    misp: FakeMisp, site: Site, redis: Path, old: Backend, new: Backend
+) -> None:
+    """Two MISPs may share a Redis, and this one has no CakeResque that says which queues it had."""
+    remove_cakeresque(misp, redis)
+    old.redis.command("SADD", old.key("workers"), "there:1:prio")
+    enqueue(old, "queue:prio", old_record(1))
+    enqueue(old, "queue:cache", old_record(2))
+    with patched_clients(bool):
+        with Misp(site, Desired()) as one:
+            found = moves.old_state(one, [])
+        assert (found.waiting["prio"], found.waiting["cache"]) == (0, 1)
+        assert moves.convert(site, Desired())[0].startswith("1 job(s)")
+    assert old.redis.command("LLEN", old.key("queue:prio")) == 1
+
+
+@contextmanager
+def patched_clients(has_others: Any) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(moves, "_others_of", lambda _: has_others)
+        yield
+
+
+def test_jobs_that_may_have_been_left_behind_are_never_called_none(
+    misp: FakeMisp, site: Site, redis: Path
+) -> None:
+    remove_cakeresque(misp, redis, redis_host="/nowhere/redis.sock")
+    with Misp(site, Desired()) as one:
+        found = moves.old_state(one, [])
+    assert (found.is_installed, found.at) == (
+        False,
+        "/nowhere/redis.sock:0, database 0, namespace resque",
+    )
+    assert "/nowhere" in found.error or "No such file" in found.error or "connection" in found.error
+    with pytest.raises(HostError):
+        moves.convert(site, Desired())
+
+
+def test_a_cakeresque_that_cannot_be_looked_at_is_not_gone(
+    misp: FakeMisp, site: Site, redis: Path
+) -> None:
+    os.chown(misp.app / "Plugin", 0, 0)
+    (misp.app / "Plugin").chmod(0o700)
+    with Misp(site, Desired()) as one:
+        found = moves.old_state(one, [])
+        assert found.is_installed
+        assert "Permission denied" in found.error
+        with pytest.raises(WebUserError, match="Permission denied"):
+            one.old()
+
+
+def test_without_cakeresque_nothing_moves_back(misp: FakeMisp, site: Site, redis: Path) -> None:
+    remove_cakeresque(misp, redis)
     with Misp(site, Desired()) as one:
         moves.settle(one)
-        with pytest.raises(MoveError):
+        with pytest.raises(MoveError, match="there is no CakeResque"):
             moves.move_back(one)
     assert moves.forget_old_workers(site, Desired()) == []
+
+
+def test_a_move_back_that_was_cut_off_is_ended_without_cakeresque(
+    misp: FakeMisp, site: Site, redis: Path, new: Backend
+) -> None:
+    remove_cakeresque(misp, redis)
+    enqueue(new, "misp-workers-moving:prio", new_record(1))
+    with Misp(site, Desired()) as one:
+        moves.settle(one)
+    assert [job["args"][1] for job in jobs_in(new, "prio")] == ["1"]
+
+
+def test_a_host_that_was_renamed_knows_its_former_workers_for_dead(
+    site: Site, old: Backend, redis: Path
+) -> None:
+    old.redis.command("SADD", old.key("workers"), "former:1:prio")
+    enqueue(old, "queue:prio", old_record(1))
+    with Misp(site, Desired()) as one:  # asks through connections of its own, which are here
+        found = moves.old_state(one, [])
+    assert (found.elsewhere, found.dead_hosts) == ({}, ("former",))
+
+
+# --- whose connection is it? -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("host", "client", "is_foreign"),
+    [
+        ("127.0.0.1", Client(1, 40001, b"lpop", 0), False),
+        ("redis", Client(1, 40001, b"lpop", 0), False),
+        ("redis", Client(1, 40002, b"lpop", 0), True),
+        ("redis", Client(1, 40003, b"lpop", 0), True),  # of another connection of this host's
+        ("redis", Client(1, 40002, b"lpop", 13), False),  # MISP's other database
+        ("redis", Client(1, 0, b"lpop", 0), True),  # by a socket file over there
+        ("127.0.0.1", Client(1, 0, b"lpop", 0), False),
+        ("/redis.sock", Client(1, 0, b"lpop", 0), False),
+    ],
+)
+def test_a_client_is_this_hosts_where_its_port_is(
+    monkeypatch: pytest.MonkeyPatch, host: str, client: Client, is_foreign: bool
+) -> None:
+    rows = [b"0: 0100007F:%04X 0100007F:%04X 01 0 0 0 0 0 7 " % pair for pair in PAIRS]
+    monkeypatch.setattr(moves, "tcp_rows", lambda: [TcpRow(row.split()) for row in rows])
+    place = Place(host, 6379, 0, "resque", "")
+    assert moves._others_of(place)([client]) is is_foreign
+    assert not moves._others_of(place)([])
+
+
+PAIRS = [(40001, 6379), (40003, 3306), (6379, 40001)]
 
 
 # --- and back ------------------------------------------------------------------------------------
@@ -204,7 +335,7 @@ def test_the_old_backends_state_or_why_it_is_unknown(
         assert "ended without an answer" in found.error
         (misp.app / "Plugin/CakeResque/Config/config.php").unlink()
         found = moves.old_state(one, [])
-        assert (found.is_installed, found.error) == (False, "")
+        assert not found.is_installed
 
 
 def test_dead_old_workers_of_this_host_are_forgotten(site: Site, old: Backend) -> None:

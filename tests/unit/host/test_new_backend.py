@@ -6,8 +6,8 @@ from tasks.host import new_backend
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.new_backend import BusyError, Lock
 from tasks.host.queues import NEW_QUEUES, Backend
-from tasks.host.redis import Redis, RedisError, RedisGoneError, Reply, Word
-from tests.unit.host.fakes import LIES, FakeClock, LyingRedis
+from tasks.host.redis import RedisError, RedisGoneError, Reply
+from tests.unit.host.fakes import LIES, FakeClock, LyingRedis, Refusing
 
 P = "background_jobs:"
 
@@ -18,18 +18,6 @@ def listed(new: Backend, name: str) -> list[bytes]:
     return reply
 
 
-class Refusing(Redis):
-    """An ACL forbids some commands."""
-
-    def __init__(self, redis: Redis, *forbidden: str, error: type[HostError] = RedisError) -> None:
-        self._redis, self._forbidden, self._error = redis, forbidden, error
-
-    def command(self, *words: Word) -> Reply:
-        if words[0] in self._forbidden:
-            raise self._error("NOPERM this user has no permissions")
-        return self._redis.command(*words)
-
-
 def test_what_waits_is_aside_or_moves_is_counted(new: Backend) -> None:
     for name, count in (("prio", 2), ("scheduler", 1), ("misp-workers-aside:prio", 3)):
         new.redis.command("RPUSH", P + name, *range(count))
@@ -38,7 +26,7 @@ def test_what_waits_is_aside_or_moves_is_counted(new: Backend) -> None:
     found = new_backend.look(new, 1)
     assert found.waiting == {**dict.fromkeys(NEW_QUEUES, 0), "prio": 2, "scheduler": 1}
     assert (found.aside, found.foreign_keys) == (3, [])
-    assert (found.blocked_clients, found.eviction) == (0, "noeviction")
+    assert (found.blocked_clients, found.eviction, found.refused) == (0, "noeviction", ())
 
 
 def test_keys_of_somebody_else_are_named(new: Backend) -> None:
@@ -55,11 +43,15 @@ def test_clients_that_wait_in_the_database_are_counted(new: Backend) -> None:
     assert [one.id for one in new_backend.waiting_clients(found or [], 1)] == [1]
 
 
-@pytest.mark.parametrize(("command", "ask"), [("CLIENT", "blocked"), ("INFO", "eviction")])
-def test_what_an_acl_forbids_is_not_known(new: Backend, command: str, ask: str) -> None:
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [("CLIENT", "CLIENT LIST"), ("INFO", "INFO"), ("SCAN", "SCAN"), ("EVAL", "EVAL")],
+)
+def test_what_redis_refuses_is_not_known_and_named(new: Backend, command: str, name: str) -> None:
+    new.redis.command("RPUSH", P + "prio", 1)
     refusing = new._replace(redis=Refusing(new.redis, command))
     found = new_backend.look(refusing, 1)
-    assert not (found.blocked_clients if ask == "blocked" else found.eviction)
+    assert (found.refused, found.waiting["prio"], found.error) == ((name,), 1, "")
     gone = new._replace(redis=Refusing(new.redis, command, error=RedisGoneError))
     with pytest.raises(RedisGoneError):
         new_backend.look(gone, 1)

@@ -7,8 +7,8 @@ import pytest
 from tasks.host import old_backend
 from tasks.host.errors import WebUserError
 from tasks.host.queues import QUEUES, Backend, OldBackend
-from tasks.host.redis import RedisGoneError, Reply
-from tests.unit.host.fakes import LIES, LyingRedis
+from tasks.host.redis import Redis, RedisError, RedisGoneError, Reply, Word
+from tests.unit.host.fakes import LIES, LyingRedis, Refusing
 from tests.unit.host.records import delayed_record, old_record
 
 NOW = 1_000
@@ -75,6 +75,76 @@ def test_workers_of_other_hosts_are_known_by_their_host(old: Backend) -> None:
     workers = ("here:7:default", "there:7:default,prio", "fe80::1:9:cache", "there:8:*", "odd")
     old.redis.command("SADD", "resque:workers", *workers)
     assert look(old, 7).elsewhere == {"fe80::1": ["cache"], "there": ["*", "default", "prio"]}
+
+
+def test_without_scan_the_set_of_workers_says_who_runs_a_job(old: Backend) -> None:
+    old.redis.command("SADD", "resque:workers", "here:7:default", "here:8:prio")
+    old.redis.command("SET", "resque:worker:here:7:default", "{}")
+    old.redis.command("SET", "resque:worker:here:8:prio:started", "x")
+    refusing = old._replace(redis=Refusing(old.redis, "SCAN"))
+    assert look(refusing, 7, 8).running == look(old, 7, 8).running == 1
+    assert look(refusing, 8).running == 0
+
+
+CLIENTS = b"id=1 addr=h:1 db=0 cmd=client\nid=2 addr=h:2 db=0 cmd=lpop\n"
+
+
+@pytest.mark.parametrize(
+    ("mine", "clients", "elsewhere", "dead"),
+    [
+        ({1, 2}, CLIENTS, {}, ("former",)),  # this host's own connections are all there are
+        ({1}, CLIENTS, {"former": ["prio"]}, ()),
+        ({1, 2}, None, {"former": ["prio"]}, ()),  # an ACL forbids the question
+    ],
+)
+def test_entered_workers_of_another_host_are_dead_if_nobody_else_is_connected(
+    old: Backend,
+    mine: set[int],
+    clients: bytes | None,
+    elsewhere: dict[str, list[str]],
+    dead: tuple[str, ...],
+) -> None:
+    old.redis.command("SADD", "resque:workers", "former:7:prio", "here:8:default")
+    redis = Clients(old.redis, clients)
+    found = old_backend.look(
+        old._replace(redis=redis),
+        [8],
+        "here",
+        NOW,
+        lambda found: any(one.port not in mine for one in found),
+    )
+    assert (found.elsewhere, found.dead_hosts) == (elsewhere, dead)
+    assert redis.asked == 1
+
+
+def test_clients_are_asked_for_only_where_another_host_is_entered(old: Backend) -> None:
+    old.redis.command("SADD", "resque:workers", "here:8:default")
+    redis = Clients(old.redis, CLIENTS)
+    assert look(old._replace(redis=redis), 8).dead_hosts == ()
+    assert redis.asked == 0
+
+
+class Clients(Redis):
+    def __init__(self, redis: Redis, text: bytes | None) -> None:
+        self._redis, self._text, self.asked = redis, text, 0
+
+    def command(self, *words: Word) -> Reply:
+        if words[0] != "CLIENT":
+            return self._redis.command(*words)
+        self.asked += 1
+        if self._text is None:
+            raise RedisError("NOPERM")
+        return self._text
+
+
+def test_what_is_left_behind_is_what_no_other_host_serves() -> None:
+    found = OldBackend({"prio": 1, "cache": 2}, {}, delayed=3, scheduled=4, stale=5, held=6)
+    alone = old_backend.left_behind(found)
+    assert (alone.waits, alone.delayed, alone.stale, alone.held) == (3, 3, 0, 6)
+    shared = old_backend.left_behind(found._replace(elsewhere={"there": ["prio"]}))
+    assert (shared.waiting, shared.delayed, shared.held) == ({"prio": 0, "cache": 2}, 0, 6)
+    every = old_backend.left_behind(found._replace(elsewhere={"there": ["*"]}))
+    assert every.waits == 0
 
 
 STALE = [

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host.places import Place, old_place, stored_place, wanted_place
+from tasks.host.places import Place, left_place, old_place, stored_place, wanted_place
 
 GUIDE = Place("127.0.0.1", 6379, 1, "background_jobs", "", 86400)
 
@@ -98,6 +98,37 @@ def test_the_old_place_is_cakeresques() -> None:
     assert old_place({}) == Place("127.0.0.1", 6379, 0, "resque", "")
     config = {"host": "/r.sock", "port": 6379, "database": "2", "namespace": "", "password": "x"}
     assert old_place(config) == Place("/r.sock", 0, 2, "", "x")
+
+
+@pytest.mark.parametrize(
+    ("desired", "block", "misp", "left"),
+    [
+        ({}, {}, {}, Place("127.0.0.1", 6379, 0, "resque", "")),
+        ({}, BLOCK, MISPS, Place("localhost", 6379, 0, "resque", "block's")),
+        (
+            {},
+            {"redis_host": "far"} | BLOCK,
+            MISPS,
+            Place("localhost", 6379, 0, "resque", "block's"),
+        ),
+        (
+            {},
+            {"redis_host": "far", "redis_password": "p"},
+            MISPS,
+            Place("localhost", 6379, 0, "resque", "misp's"),
+        ),
+        (
+            {"redis_password": "own", "redis_database": 5, "redis_namespace": "n"},
+            {},
+            {"redis_host": "/r.sock"},
+            Place("/r.sock", 0, 0, "resque", "own"),
+        ),
+    ],
+)
+def test_cakeresque_left_its_queues_at_misps_own_redis(
+    desired: dict[str, Any], block: dict[str, Any], misp: dict[str, Any], left: Place
+) -> None:
+    assert left_place(desired, block, misp) == left
 
 
 def test_a_place_is_shown_without_its_password() -> None:

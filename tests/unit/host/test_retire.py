@@ -38,6 +38,7 @@ class Host:
 
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.events: list[str] = []
+        self.failing = ""  # the event that fails, once
         self.units = [UNIT]
         self.workers = [self.process(11)]
         self.strangers: list[Any] = []
@@ -86,6 +87,7 @@ class Host:
     def process(pid: int, **given: Any) -> Any:
         values: dict[str, Any] = {
             "pid": pid,
+            "parent": 1,
             "uid": WEB.uid,
             "name": "php",
             "argv": ["php", "./bin/resque"],
@@ -98,6 +100,9 @@ class Host:
 
     def note(self, text: str) -> None:
         self.events.append(text)
+        if text == self.failing:
+            self.failing = ""
+            raise HostError(f"{text} failed")
 
     def _event(self, name: str, *, starts: bool = False) -> Callable[..., None]:
         def event(*arguments: Any) -> None:
@@ -170,6 +175,31 @@ def refused(host: Host, reason: str, *answers: OldBackend) -> None:
     assert host.records.texts == []
 
 
+@pytest.mark.parametrize("failing", ["hold_unit misp-workers.service", "reload", "take out"])
+def test_a_hold_that_fails_holds_nothing(host: Host, failing: str) -> None:
+    host.failing = failing
+    with pytest.raises(HostError, match=failing):
+        host.retire()
+    assert host.events[-3:] == ["let_unit_go misp-workers.service", "reload", "put back"]
+    assert [one.pid for one in host.workers] == [11]  # told nothing
+
+
+def test_workers_that_cannot_be_told_to_leave_are_started_again(host: Host) -> None:
+    """Some may have been told by then."""
+    host.failing = "quit"
+    with pytest.raises(HostError, match="quit"):
+        host.retire()
+    assert host.events[-2:] == ["restart misp-workers.service", "put back"]
+
+
+@pytest.mark.parametrize("failing", ["stop", "disable", "reset_failed"])
+def test_a_unit_that_does_not_stop_is_still_held_for_the_next_run(host: Host, failing: str) -> None:
+    host.failing = f"{failing} misp-workers.service"
+    with pytest.raises(HostError, match=failing):
+        host.retire()
+    assert "let_unit_go misp-workers.service" not in host.events
+
+
 def test_work_that_is_left_stops_it_before_anything_is_changed(host: Host) -> None:
     refused(host, r"1 waiting in prio\. Nothing.*If that happens.*cached config\.php", WORK)
     with pytest.raises(DrainLimitError, match=r"no Redis\. Nothing was stopped") as caught:
@@ -190,7 +220,9 @@ def test_strangers_in_a_unit_stop_it(host: Host) -> None:
         host.process(33, is_in_a_container=True),
         host.process(34, name="bash"),
         host.process(35, is_alive=False),
+        host.process(36, parent=51, argv=["php", "cake.php", "CakeResque.CakeResque"]),
     ]
+    host.coming = [host.process(51)]
     refused(host, r"misp-workers\.service also runs PHP processes .*: 30\. They would live on")
 
 

@@ -27,6 +27,7 @@ from tasks.host import (
     workers,
 )
 from tasks.host.daemon import Daemon
+from tasks.host.errors import HostError
 from tasks.host.parts import Unit, Worker
 from tasks.host.site import Desired, Site
 from tests.unit.host import old_side
@@ -63,6 +64,7 @@ class Host:
             user=old_side.WEB,
             stored=lambda: SimpleNamespace(is_on=self.is_on),
             remember_new=self.note("remember"),
+            forget=lambda: None,
         )
         return contextlib.nullcontext(one)
 
@@ -113,11 +115,63 @@ def migrated(host: Host, *, active: str = "active", enabled: str = "enabled") ->
         files.write(path, b"ours", 0o644)
 
 
+def fail(words: str) -> Any:
+    def do(*_: Any) -> Any:
+        raise HostError(words)
+
+    return do
+
+
+@pytest.mark.parametrize("is_off", [False, True])
+def test_settings_that_cannot_be_put_back_leave_nobody_without_workers(
+    host: Host, monkeypatch: pytest.MonkeyPatch, is_off: bool
+) -> None:
+    def disable(*_: Any) -> Any:
+        host.is_on = not is_off
+        raise HostError("read-only")
+
+    monkeypatch.setattr(settings, "disable", disable)
+    monkeypatch.setattr(workers, "start", host.note("start new"))
+    says = "MISP uses its old backend" if is_off else "its workers were started again"
+    with pytest.raises(HostError, match=f"read-only. .*{says}"):
+        rollback.disable_backend(host.site, Desired())
+    assert ("start new" in host.done) is not is_off
+
+
+def test_workers_that_cannot_be_started_again_are_told(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "disable", fail("read-only"))
+    monkeypatch.setattr(workers, "start", fail("no supervisord"))
+    with pytest.raises(HostError, match="are stopped, and could not be started again: no super"):
+        rollback.disable_backend(host.site, Desired())
+
+
+def test_what_cannot_be_remembered_stops_nobody(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = host.misp().enter_result
+    one.remember_new = fail("the disk is full")
+    monkeypatch.setattr(rollback, "Misp", lambda *_: contextlib.nullcontext(one))
+    with pytest.raises(HostError, match="the disk is full"):
+        rollback.disable_backend(host.site, Desired())
+    assert host.done == []
+
+
+def test_a_web_tier_that_cannot_be_reloaded_does_not_keep_the_old_workers_away(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(web, "reload", fail("no reload"))
+    with pytest.raises(HostError, match="no reload"):
+        rollback.disable_backend(host.site, Desired())
+    assert host.done[-1] == "start old"
+
+
 def test_the_new_workers_stop_before_the_backend_goes_off_and_the_old_start_behind(
     host: Host,
 ) -> None:
     rollback.disable_backend(host.site, Desired())
-    assert host.done == ["stop idle", "remember", "off", "web", "start old"]
+    assert host.done == ["remember", "stop idle", "off", "web", "start old"]
 
 
 def test_a_backend_that_is_off_already_is_not_stopped_again(host: Host) -> None:
@@ -205,8 +259,8 @@ def test_a_host_whose_old_workers_live_goes_back_by_itself(host: Host) -> None:
     assert lines == ["moved", rollback.RETURNED]
     assert host.done == [
         "launchers",
-        "stop idle",
         "remember",
+        "stop idle",
         "off",
         "web",
         "stop idle",
@@ -218,6 +272,21 @@ def test_a_host_whose_old_workers_live_goes_back_by_itself(host: Host) -> None:
         "selinux",
     ]
     assert not Path(host.site.state_dir).exists()
+
+
+def test_what_is_not_as_it_was_is_not_called_so(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    migrated(host)
+    vendor = f"{host.site.app}/Vendor"
+    originals.keep_stream(host.site, vendor, None, "before", lambda _: None)
+    one = host.misp().enter_result
+    one.status_of = lambda _: (None, "after")
+    monkeypatch.setattr(rollback, "Misp", lambda *_: contextlib.nullcontext(one))
+    monkeypatch.setattr(libraries, "restore", host.note("libraries", "Vendor stays"))
+    moved, stays, differs, last = rollback.automatic(host.site, Desired())
+    assert (moved, stays, last) == ("moved", "Vendor stays", rollback.RETURNED_IN_PART)
+    assert differs.startswith(f"{vendor} is not exactly as it was before")
 
 
 def test_every_piece_may_be_repeated(host: Host) -> None:

@@ -176,6 +176,41 @@ def test_a_failure_is_told_and_not_noted_as_done(host: Host, failing: str, reaso
     assert list(Path(host.site.state_dir).iterdir()) == []
 
 
+RULE = f"the file context of {CAKE}"
+
+
+@pytest.mark.parametrize(
+    ("failing", "left"),
+    [
+        ("semodule -l", selinux.UNCHANGED),
+        ("make", selinux.UNCHANGED),
+        ("semodule -i", selinux.UNCHANGED),
+        ("semanage fcontext", "Changed before, and left so: the module misp-workers-httpd"),
+        ("stat", f"the module misp-workers-httpd, {RULE}"),
+        ("setsebool", f"the module misp-workers-httpd, {RULE}"),
+    ],
+)
+def test_a_failure_says_what_was_changed_before(host: Host, failing: str, left: str) -> None:
+    host.failing.add(failing)
+    with pytest.raises(SelinuxError) as caught:
+        host.install()
+    assert str(caught.value).endswith(left)
+    changing = ("semodule -i", "semodule -r", "semanage", "setsebool")
+    changes = [one for one in host.by_root if one.startswith(changing)]
+    assert bool([one for one in changes if not one.startswith(failing)]) == (
+        left != selinux.UNCHANGED
+    )
+
+
+@pytest.mark.parametrize("silent", ["matchpathcon", "getsebool"])
+def test_how_it_was_is_never_guessed(host: Host, silent: str) -> None:
+    """A rollback would take away what it takes for absent."""
+    host.texts = {**BEFORE, silent: ""}
+    with pytest.raises(SelinuxError, match=f"{silent} .*does not say how SELinux is set up now"):
+        host.install()
+    assert host.records.selinux_before is None
+
+
 def test_a_label_that_cannot_be_set_is_told_with_the_remedy(host: Host) -> None:
     host.failing.add("restorecon")
     host.texts["stat"] = PLAIN

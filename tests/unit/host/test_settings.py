@@ -135,6 +135,9 @@ def test_a_setting_that_is_refused_ends_it_and_no_secret_is_shown(
     with pytest.raises(SettingsError, match=f"does not take the setting {name}") as caught:
         settings.apply(site, DESIRED, PAIRS)
     assert len(misp.argv()) == number + 1
+    before = ", ".join(one for one, _ in PAIRS[:number])
+    left = f"Set before it, and left so: {before}" if before else "None was set before"
+    assert str(caught.value).endswith(left)
     for secret in (SECRET, REDIS):
         assert secret not in str(caught.value)
     assert stored(site).get("enabled") is False

@@ -3,14 +3,16 @@
 import io
 import os
 import pwd
+import subprocess
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tasks.host import gate, tree, web_user
 from tasks.host.errors import WebUserError
+from tasks.host.mounts import is_mount
 from tasks.host.web_user import WebUser
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -76,6 +78,97 @@ def test_what_the_web_user_may_not_remove_is_in_nobodys_way(app: Path, user: Web
         now = listing(app)
         assert {name: now[name] for name in now if not name.startswith(".misp")} == before
     assert [path.name for path in app.rglob("keep")] == ["keep"]
+
+
+@pytest.fixture
+def mount() -> Iterator[Callable[[Path], None]]:
+    """Binds a file or folder to itself."""
+    points: list[Path] = []
+
+    def bind(path: Path) -> None:
+        done = subprocess.run(["mount", "--bind", path, path], capture_output=True, check=False)
+        if done.returncode:
+            pytest.skip(f"no mount here: {done.stderr!r}")
+        points.append(path)
+
+    yield bind
+    for path in points:
+        subprocess.run(["umount", path], check=True)
+
+
+def test_a_mount_is_not_emptied_by_an_exchange_that_cannot_be(
+    app: Path, user: WebUser, mount: Callable[[Path], None]
+) -> None:
+    before = listing(app)
+    copy = save(app, user)
+    mount(app / "Vendor")
+    with pytest.raises(WebUserError, match="Vendor is a mount"):
+        gate.feed(user, tree.unpack, copy, str(app), NAMES)
+    with pytest.raises(OSError, match=r"busy|cross-device"):
+        (app / "other").mkdir()
+        tree._exchange(str(app / "other"), str(app / "Vendor"))
+    (app / "other").rmdir()
+    assert listing(app) == before
+    assert tree.look(str(app.parent))["mounts"] == ["Vendor"]
+
+
+def test_a_file_that_cannot_take_its_place_does_not_stay(
+    app: Path, user: WebUser, mount: Callable[[Path], None]
+) -> None:
+    path = app / "with a blank.json"
+    path.write_text("before")
+    os.chown(path, user.uid, user.gid)
+    mount(path)
+    with pytest.raises(WebUserError, match="busy"):
+        gate.ask(user, tree.write, str(path), "secret", 0o600, user.gid)
+    assert path.read_text() == "before"
+    assert not list(app.glob(".misp-workers-*"))
+    assert is_mount(str(path))
+    assert not is_mount(str(app))
+
+
+def test_settings_that_misp_could_not_exchange_are_not_savable(
+    app: Path, user: WebUser, mount: Callable[[Path], None]
+) -> None:
+    (app / "Config").mkdir()
+    (app / "Config/config.php").touch()
+    for path in (app / "Config", app / "Config/config.php"):
+        os.chown(path, user.uid, user.gid)
+    assert gate.ask(user, tree._is_savable, str(app / "Config"))
+    mount(app / "Config/config.php")
+    assert not gate.ask(user, tree._is_savable, str(app / "Config"))
+
+
+def test_what_may_not_be_looked_at_is_not_absent(app: Path, user: WebUser) -> None:
+    (app / "Vendor").chmod(0o700)
+    os.chown(app / "Vendor", 0, 0)
+    hidden = str(app / "Vendor/deep")
+    for function in (tree.is_absent, tree.digest, tree.status_and_digest, tree.read):
+        with pytest.raises(WebUserError, match="Permission denied"):
+            gate.ask(user, function, hidden)
+    assert gate.ask(user, tree.is_absent, str(app / "nothing/here"))
+    assert gate.ask(user, tree.is_absent, str(app / "composer.json/below"))
+    with pytest.raises(WebUserError, match="is gone"):
+        gate.save(user, tree.cat, str(app.parent / "copy"), str(app / "gone"))
+
+
+def test_a_tmp_that_jobs_cannot_write_is_known(app: Path, user: WebUser) -> None:
+    def can_write() -> object:
+        return gate.ask(user, tree.look, str(app.parent))["tmp"]
+
+    assert not can_write()
+    (app / "tmp/cache").mkdir(parents=True, exist_ok=True)
+    for path in (app / "tmp", app / "tmp/cache"):
+        os.chown(path, user.uid, user.gid)
+    assert can_write()
+    os.chown(app / "tmp/cache", 0, 0)
+    assert not can_write()
+
+
+def test_composers_files_that_are_links_are_named(app: Path) -> None:
+    (app / "composer.json").rename(app / "elsewhere")
+    (app / "composer.json").symlink_to("elsewhere")
+    assert tree.look(str(app.parent))["links"] == ["composer.json"]
 
 
 def test_a_link_is_no_copy_of_what_it_leads_to(app: Path, user: WebUser) -> None:
