@@ -184,3 +184,19 @@ def test_a_unit_without_a_file_is_made_anew(
     assert words[-3:] == ("--", "/bin/bash", "start.sh")
     assert "--uid=www-data" in words
     assert "--property=KillMode=process" in words
+
+
+def test_how_services_are_started(monkeypatch: pytest.MonkeyPatch, commands: Commands) -> None:
+    start = "{ path=/usr/bin/a ; argv[]=/usr/bin/a -n -c /etc/a.conf ; ignore_errors=no ; pid=0 }"
+    shown = (
+        f"MainPID=34\nExecStart={start}\nLoadState=loaded\nActiveState=active\nTransient=no\n\n"
+        "MainPID=0\nLoadState=loaded\nActiveState=inactive\nTransient=yes\n\n"
+        "LoadState=not-found\nActiveState=inactive\n"
+    )
+    answer(monkeypatch, commands, (0, shown))
+    words = ["/usr/bin/a", "-n", "-c", "/etc/a.conf"]
+    assert systemd.services(NAMES) == [
+        systemd.Service(NAMES[0], is_active=True, main_pid=34, words=words, is_lasting=True),
+        systemd.Service(NAMES[1], is_active=False, main_pid=0, words=[], is_lasting=False),
+        systemd.Service(NAMES[2], is_active=False, main_pid=0, words=[], is_lasting=False),
+    ]
