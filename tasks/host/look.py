@@ -142,9 +142,10 @@ class _Looker:
         except HostError as error:
             # MISP waits for Redis as long as PHP lets it: no use to wait with it.
             if self._view is not None:
-                programs.end(self._view)
-                self._view = None
                 self._view_problem = "MISP was not asked, since its Redis cannot be"
+            for process in filter(None, (self._view, self._job)):
+                programs.end(process)
+            self._view = self._job = None
             return NewBackend({}, [], error=str(error))
 
     def old_backend(self) -> OldBackend:
