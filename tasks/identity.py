@@ -7,8 +7,9 @@ from typing import Literal
 
 from tasks.checks.seen import Seen
 from tasks.errors import RefusedError
-from tasks.host.parts import Supervisor, version_of
+from tasks.host.parts import Supervisor
 from tasks.host.supervisor_files import port_of
+from tasks.host.versions import version_of
 from tasks.platforms import Platform, detect, parse_os_release
 from tasks.settings import Settings
 from tasks.target import Target

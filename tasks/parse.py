@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks.host.parts import Settings, Version, View, Worker
+from tasks.host.parts import Settings, View, Worker
 from tasks.host.site import GROUP
+from tasks.host.versions import Version
 
 _POP_SECONDS = 30
 _SHOWN_NAMES = 6

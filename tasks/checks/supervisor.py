@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from tasks import parse
 from tasks.checks.seen import Seen
-from tasks.host.parts import Supervisor, version_of
+from tasks.host.parts import Supervisor
 from tasks.host.site import GROUP
 from tasks.host.supervisor_files import is_included
+from tasks.host.versions import version_of
 from tasks.target import Target
 
 OLDEST = (3, 3, 3)  # CVE-2017-11610

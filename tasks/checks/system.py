@@ -8,8 +8,9 @@ from pathlib import PurePosixPath
 from tasks import parse
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.host.lock import IF_DEAD
-from tasks.host.parts import Php, Version
+from tasks.host.parts import Php
 from tasks.host.site import STATE_DIR
+from tasks.host.versions import Version
 from tasks.target import Target
 
 EXTENSIONS = ("redis", "posix", "curl")

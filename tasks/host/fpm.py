@@ -15,8 +15,9 @@ from typing import Any, Dict, Iterator, List, Tuple
 from tasks.host import bridge, gate
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
-from tasks.host.parts import Pool, version_of
+from tasks.host.parts import Pool
 from tasks.host.processes import PROC, Process, Table, start_of, tcp_rows
+from tasks.host.versions import version_of
 
 _SECONDS = 10.0
 _ANSWER = 1 << 20  # bytes

@@ -8,10 +8,10 @@ from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 from tasks.host import files, gate, places, web_user
 from tasks.host.bridge import Bridge, BridgeRedis, whole
 from tasks.host.errors import WebUserError
-from tasks.host.parts import Version
 from tasks.host.places import Place
 from tasks.host.queues import Backend
 from tasks.host.site import Desired, Site, is_on
+from tasks.host.versions import Version
 
 _STARTS = 20  # lines that are tried
 

@@ -5,23 +5,13 @@ against these types, strictly, where it arrives. What was not found is empty, 0,
 part that could not be found out says why in `error`.
 """
 
-import re
 from typing import Any, Dict, List, NamedTuple, Tuple
 
 from tasks.host.queues import NewBackend, OldBackend
 from tasks.host.site import SupervisorIdentity, is_on
+from tasks.host.versions import Version
 
 __all__ = ["NewBackend", "OldBackend"]  # the queues' own words on what they have
-
-Version = Tuple[int, int, int]  # (0, 0, 0): unknown
-
-
-def version_of(text: str) -> Version:
-    """The first dotted number in a text; (0, 0, 0) without one."""
-    match = re.search(r"(\d{1,4})\.(\d{1,4})(?:\.(\d{1,5}))?", text[:200])
-    if not match:
-        return (0, 0, 0)
-    return int(match.group(1)), int(match.group(2)), int(match.group(3) or 0)
 
 
 class Unit(NamedTuple):
@@ -77,8 +67,8 @@ class Tree(NamedTuple):
     has_cake_php: bool
     composer: str  # how Composer is called, empty: not there
     disk_kb: int  # free in app/tmp; -1: unknown
-    links: Tuple[str, ...] = ()  # what Composer changes in app/ and is a link
-    mounts: Tuple[str, ...] = ()  # and what is a mount
+    links: Tuple[str, ...] = ()  # of what Composer changes in app/
+    mounts: Tuple[str, ...] = ()  # as well
     is_tmp_writable: bool = True  # jobs and MISP's command line write in app/tmp
 
 
@@ -209,9 +199,7 @@ class OldWorkers(NamedTuple):
     @property
     def live(self) -> bool:
         """Old workers run, or something would start them: now, on demand or at the next boot."""
-        if self.processes or self.hidden or self.launchers:
-            return True
-        return any(
+        return bool(self.processes or self.hidden or self.launchers) or any(
             unit.is_held
             or unit.active not in ("inactive", "failed", "unknown", "")
             or unit.starts_at_boot

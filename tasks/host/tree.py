@@ -9,7 +9,6 @@ import contextlib
 import errno
 import hashlib
 import os
-import re
 import stat
 import subprocess
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
@@ -100,17 +99,6 @@ def _text(path: str) -> str:
     except OSError:
         return "?"
     return "" if data is None else data.decode("utf-8", "replace")
-
-
-def those_with(paths: List[str], word: str) -> List[str]:
-    """Those of some files of settings in which a line begins with a word."""
-    found = []
-    for path in paths:
-        with contextlib.suppress(OSError):
-            lines = (read(path, 1 << 20) or b"").decode("utf-8", "replace").splitlines()
-            if any(re.match(r"\s*%s\s*=\s*\S" % re.escape(word), line) for line in lines):
-                found.append(path)
-    return found
 
 
 def digest(path: str) -> str:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import parse
-from tasks.host.parts import View, Worker, version_of
+from tasks.host.parts import View, Worker
+from tasks.host.versions import version_of
 from tests import hosts
 from tests.hosts import BLOCK, worker
 
