@@ -110,8 +110,9 @@ def _need_programs(session: nox.Session, options: argparse.Namespace) -> None:
 
 
 def _in_containers(session: nox.Session, options: argparse.Namespace, *words: str) -> None:
-    # Two labs at a time, whole modules each: a module's tests build on one another.
-    parallel = ("-n", "2", "--dist", "loadfile", "--durations=10")
+    # Whole modules: a module's tests build on one another. Hosts boot and wait more than they
+    # compute, so there is one lab more than this machine may have processors.
+    parallel = ("-n", "3", "--dist", "loadfile", "--durations=10")
     _with_engine(session, options, "-m", "pytest", *parallel, *words)
 
 
