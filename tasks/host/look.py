@@ -138,7 +138,10 @@ class _Looker:
         misp = self.misp
         try:
             misp = self._need()
-            return new_backend.look(misp.at(misp.wanted()), misp.wanted().database)
+            new = misp.at(misp.wanted())
+            found = new_backend.look(new, misp.wanted().database)
+            takes_scripts = new_backend.takes_scripts(new)
+            return found if takes_scripts else found._replace(refused=(*found.refused, "EVAL"))
         except HostError as error:
             # MISP waits for Redis as long as PHP lets it: no use to wait with it.
             if self._view is not None:

@@ -70,12 +70,7 @@ def look(new: Backend, database: int) -> NewBackend:
     """Return what the new backend has, and whether its Redis is fit for it."""
     waiting = {queue: _length(new, queue) for queue in NEW_QUEUES}
     keys, found, policy = foreign_keys(new), clients(new), eviction(new)
-    answers = (
-        ("SCAN", keys),
-        ("CLIENT LIST", found),
-        ("INFO", policy),
-        ("EVAL", _takes_scripts(new) or None),
-    )
+    answers = (("SCAN", keys), ("CLIENT LIST", found), ("INFO", policy))
     return NewBackend(
         waiting=waiting,
         foreign_keys=keys or [],
@@ -86,7 +81,8 @@ def look(new: Backend, database: int) -> NewBackend:
     )
 
 
-def _takes_scripts(new: Backend) -> bool:
+def takes_scripts(new: Backend) -> bool:
+    """Whether this Redis runs scripts for MISP's user; without them no job can be moved."""
     try:
         return truth(new.redis.command("EVAL", "return 1", 0), "what a script returns")
     except RedisError:

@@ -273,10 +273,9 @@ def _exchange(new: str, old: str) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         paths = (os.fsencode(new), os.fsencode(old))
         if libc.renameat2(-100, paths[0], -100, paths[1], 2) != 0:  # RENAME_EXCHANGE
-            number = ctypes.get_errno()
-            if number not in (errno.EINVAL, errno.ENOSYS):  # the file system's, or the kernel's
-                raise OSError(number, os.strerror(number), old)
-            _remove(old)
+            if ctypes.get_errno() == errno.EBUSY:  # a mount, which could only be emptied
+                raise OSError("%s is a mount, which cannot be exchanged" % old)
+            _remove(old)  # not every file system or kernel exchanges; overlayfs not every folder
             os.rename(new, old)
 
 

@@ -45,7 +45,7 @@ def test_clients_that_wait_in_the_database_are_counted(new: Backend) -> None:
 
 @pytest.mark.parametrize(
     ("command", "name"),
-    [("CLIENT", "CLIENT LIST"), ("INFO", "INFO"), ("SCAN", "SCAN"), ("EVAL", "EVAL")],
+    [("CLIENT", "CLIENT LIST"), ("INFO", "INFO"), ("SCAN", "SCAN")],
 )
 def test_what_redis_refuses_is_not_known_and_named(new: Backend, command: str, name: str) -> None:
     new.redis.command("RPUSH", P + "prio", 1)
@@ -55,6 +55,11 @@ def test_what_redis_refuses_is_not_known_and_named(new: Backend, command: str, n
     gone = new._replace(redis=Refusing(new.redis, command, error=RedisGoneError))
     with pytest.raises(RedisGoneError):
         new_backend.look(gone, 1)
+
+
+def test_a_redis_without_scripts_is_known(new: Backend) -> None:
+    assert new_backend.takes_scripts(new)
+    assert not new_backend.takes_scripts(new._replace(redis=Refusing(new.redis, "EVAL")))
 
 
 def test_jobs_go_aside_and_come_back_to_the_heads_of_their_queues(new: Backend) -> None:

@@ -104,7 +104,7 @@ def test_a_mount_is_not_emptied_by_an_exchange_that_cannot_be(
     mount(app / "Vendor")
     with pytest.raises(WebUserError, match="Vendor is a mount"):
         gate.feed(user, tree.unpack, copy, str(app), NAMES)
-    with pytest.raises(OSError, match=r"busy|cross-device"):
+    with pytest.raises(OSError, match="Vendor is a mount"):
         (app / "other").mkdir()
         tree._exchange(str(app / "other"), str(app / "Vendor"))
     (app / "other").rmdir()
