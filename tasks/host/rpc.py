@@ -166,7 +166,10 @@ class Configuration:
                 )
         except HostError as error:
             self._put_back()
-            error.args = (self._with_changes(error),)
+            text = self._with_changes(error)
+            if self.problem:  # so a refusal is none any more: something was changed
+                raise RpcError(text) from None
+            error.args = (text,)
             raise
         files.remove(_previous(self.site))
         log_folders.see_through(self.site)
@@ -274,12 +277,14 @@ class Configuration:
 
     def _put_service_back(self) -> None:
         daemon = self.crew.daemon
-        if self.was_touched and self.ran:
-            daemon.restart()
-        elif self.was_touched:
-            daemon.stop()
-        if not self.was_enabled:
-            daemon.disable()
+        try:
+            if self.was_touched and self.ran:
+                daemon.restart()
+            elif self.was_touched:
+                daemon.stop()
+        finally:
+            if not self.was_enabled:
+                daemon.disable()
 
     def _with_changes(self, error: HostError) -> str:
         unit = self.site.unit

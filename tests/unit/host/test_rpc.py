@@ -211,6 +211,21 @@ def test_what_cannot_be_put_back_is_told(one: Crew, monkeypatch: pytest.MonkeyPa
     with pytest.raises(HostError, match="files are as before, but systemctl stop: denied"):
         _configure(one, _wanted(one, text="; no server\n"))
     monkeypatch.undo()
+    assert not real(one).enabled
+
+
+def test_a_refusal_that_leaves_something_changed_is_none(
+    one: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise HostError("systemctl disable: denied")
+
+    real(one).start()
+    real(one).include("broken", "[program:no-command]\n")
+    monkeypatch.setattr(real(one), "disable", fail)
+    with pytest.raises(rpc.RpcError, match=r"cannot read .*but systemctl disable: denied"):
+        _configure(one, _wanted(one))
+    monkeypatch.undo()
 
 
 def test_a_socket_that_misp_may_not_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
