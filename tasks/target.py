@@ -7,11 +7,12 @@ from typing import Literal
 
 from tasks import render
 from tasks.host.parts import Place
-from tasks.host.site import Desired, Site
+from tasks.host.site import CRON, NATIVE, Desired, Site
 from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
 JOB_TIMEOUT = 180  # seconds for one test job on a queue, unless all of its workers have long jobs
+SCHEDULER_SINCE = (2, 5, 18)  # MISP's own scheduler, as a worker
 _NOWHERE = Place("", 0, 0, "", 0)
 
 
@@ -53,6 +54,7 @@ class Target:
             legacy_service=settings.legacy_service or "",
             drain_timeout=settings.drain_timeout,
             leftovers=settings.on_leftover_jobs,
+            scheduled_tasks=self.scheduled_tasks,
             transport=settings.supervisor_transport,
             rpc_port=self.rpc_port,
             rpc_user=self.rpc_user,
@@ -84,11 +86,19 @@ class Target:
     @property
     def programs(self) -> tuple[render.Program, ...]:
         """The worker set. The scheduler is MISP's own since 2.5.18."""
-        scheduler = self.settings.misp_scheduler
-        return render.programs(
-            self.settings.misp_workers,
-            scheduler=self.version >= (2, 5, 18) if scheduler is None else scheduler,
-        )
+        return render.programs(self.settings.misp_workers, scheduler=self.has_scheduler)
+
+    @property
+    def has_scheduler(self) -> bool:
+        """Whether the worker set has MISP's own scheduler."""
+        wanted = self.settings.misp_scheduler
+        return self.version >= SCHEDULER_SINCE if wanted is None else wanted
+
+    @property
+    def scheduled_tasks(self) -> str:
+        """Who gets the scheduled tasks that the old backend has."""
+        own = NATIVE if self.version >= SCHEDULER_SINCE else CRON
+        return self.settings.scheduled_tasks or own
 
     @property
     def process_names(self) -> tuple[str, ...]:

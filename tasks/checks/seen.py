@@ -35,6 +35,7 @@ class SeenToMigrate(Seen):
     workers: parts.Workers
     proof: parts.Proof
     view: parts.View
+    scheduled_tasks: parts.ScheduledTasks
 
 
 @dataclass(frozen=True)

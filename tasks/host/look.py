@@ -148,6 +148,14 @@ class _Looker:
             self._old_workers = old_workers.look(self.site, self.misp.user, found, supervised)
         return self._old_workers
 
+    def scheduled_tasks(self) -> Any:
+        from tasks.host import scheduled_tasks
+        from tasks.host.parts import ScheduledTasks
+
+        if self.misp is None:
+            return ScheduledTasks(0, [], "", [], [])
+        return scheduled_tasks.look(self.misp)
+
     def packages(self) -> Any:
         from tasks.host import packages
 
@@ -251,6 +259,7 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "Workers": _Looker.workers,
     "NewBackend": _Looker.new_backend,
     "OldBackend": _Looker.old_backend,
+    "ScheduledTasks": _Looker.scheduled_tasks,
     "Proof": _Looker.proof,
     "View": _Looker.view,
     "Libraries": _Looker.libraries,  # last: a class file with a fatal error ends PHP

@@ -11,7 +11,7 @@ from tasks.host.jobs import Rename
 from tasks.host.misp import Misp
 from tasks.host.queues import Backend, OldBackend
 from tasks.host.replies import PAGE
-from tasks.host.site import Desired, Site
+from tasks.host.site import LEAVE, Desired, Site
 from tasks.host.waiting import Clock
 
 LEFT = "not converted: "  # how a line about a record begins that stays where it is
@@ -32,7 +32,9 @@ def old_state(one: Misp, pids: List[int]) -> OldBackend:
         old = one.old()
         if old is None:
             return OldBackend({}, {}, is_installed=False)
-        return old_backend.look(old, pids, host_name(), int(time.time()))
+        left = one.site.scheduled_tasks == LEAVE
+        now = int(time.time())
+        return old_backend.look(old, pids, host_name(), now, with_scheduled=left)
     except HostError as error:
         return OldBackend({}, {}, error=str(error))
 
@@ -56,7 +58,9 @@ def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:
     if not only_held:
         _keep_copy(one.site, old, lists)
     messages: List[str] = []
-    done = conversion.convert(old, new, lists, _rename(one, messages), Clock())
+    postpones = one.site.scheduled_tasks != LEAVE
+    rename = _rename(one, messages)
+    done = conversion.convert(old, new, lists, rename, Clock(), postpones=postpones)
     converted = "%d job(s) of the old backend became jobs of the new one" % done.moved
     return [converted, *(LEFT + line for line in done.left), *messages]
 

@@ -5,7 +5,7 @@ PIDs, and the web user can write any number there.
 """
 
 import re
-from typing import Container, Dict, List, Set, Tuple
+from typing import Any, Container, Dict, List, Set, Tuple
 
 from tasks.host.queues import HELD, QUEUES, Backend, OldBackend
 from tasks.host.replies import (
@@ -28,8 +28,16 @@ _WORKER_KEYS = 10000
 _SCHEDULED = re.compile("enqueue[A-Z]")
 
 
-def look(old: Backend, living: Container[int], host: str, epoch: int) -> OldBackend:
-    """Return what the old backend has; `host` is this host's name, as `uname -n` says it."""
+def look(
+    old: Backend, living: Container[int], host: str, epoch: int, *, with_scheduled: bool = True
+) -> OldBackend:
+    """Return what the old backend has.
+
+    Args:
+        host: this host's name, as `uname -n` says it.
+        epoch: now.
+        with_scheduled: False: MISP's scheduled tasks are somebody else's to look at.
+    """
     waiting = {}
     for queue in queues(old):
         reply = old.redis.command("LLEN", old.key("queue:" + queue))
@@ -46,7 +54,7 @@ def look(old: Backend, living: Container[int], host: str, epoch: int) -> OldBack
         held=number(held, "the jobs of a conversion"),
         stale=sum(len(members) for members in stale.values()),
     )
-    return _with_delayed(found, old, epoch)
+    return _with_delayed(found, old, epoch, with_scheduled)
 
 
 def queues(old: Backend) -> List[str]:
@@ -74,25 +82,32 @@ def delayed_until(name: str) -> str:
     return name[len(DELAYED) + 1 :] if name.startswith(DELAYED + ":") else ""
 
 
-def is_scheduled_task(record: bytes) -> bool:
-    """Whether a delayed job is one of MISP's scheduled tasks."""
+def arguments(record: bytes) -> List[Any]:
+    """Return what a job has to do, as its words; empty for what is no job."""
     job = parsed(record)
-    arguments = job.get("args") if isinstance(job, dict) else None
-    first = arguments[0] if isinstance(arguments, list) and arguments else None
+    found = job.get("args") if isinstance(job, dict) else None
+    first = found[0] if isinstance(found, list) and found else None
     if isinstance(first, dict):  # PHP writes a list with further keys (id, s_time) as a map
-        action = first.get("0")
-    else:
-        action = first[0] if isinstance(first, list) and first else None
+        first = [first[key] for key in ("0", "1", "2", "3") if key in first]
+    return first if isinstance(first, list) else []
+
+
+def is_scheduled_task(record: bytes) -> bool:
+    """Whether a job is one of MISP's scheduled tasks."""
+    words = arguments(record)
+    action = words[0] if words else None
     return isinstance(action, str) and _SCHEDULED.match(action) is not None
 
 
-def _with_delayed(found: OldBackend, old: Backend, epoch: int) -> OldBackend:
+def _with_delayed(found: OldBackend, old: Backend, epoch: int, with_scheduled: bool) -> OldBackend:
     """Return a look, completed with how many jobs are delayed and when they are due."""
     delayed = scheduled = last_due = next_due = overdue = 0
     for name, when in delayed_lists(old):
         due = max(0, when - epoch)
         for record in records(old.redis, old.key(name)):
             if is_scheduled_task(record):
+                if not with_scheduled:
+                    continue
                 scheduled += 1
             else:
                 next_due = next_due if delayed else due

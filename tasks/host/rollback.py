@@ -11,6 +11,7 @@ from tasks.host import (
     old_workers,
     originals,
     retire,
+    scheduled_tasks,
     selinux,
     settings,
     supervisor_access,
@@ -59,7 +60,7 @@ def start_old_workers(site: Site, desired: Desired) -> List[str]:
 def move_back(site: Site, desired: Desired) -> List[str]:
     """Stop the new workers, and give the old ones what they did not get to."""
     with Misp(site, desired) as one:
-        return [*_remove_workers(one), *moves.move_back(one)]
+        return [*_remove_workers(one), *moves.move_back(one), *scheduled_tasks.give_back(one)]
 
 
 def put_back(site: Site, desired: Desired) -> List[str]:
@@ -90,6 +91,7 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         messages = _turn_off(one)
         messages += _remove_workers(one)
         messages += moves.move_back(one)
+        messages += scheduled_tasks.give_back(one)
         messages += _restore_supervisor(one)
         messages += libraries.restore(one)
         selinux.undo(site, one.user)
