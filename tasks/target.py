@@ -7,12 +7,11 @@ from typing import Literal
 
 from tasks import render
 from tasks.host.parts import Place
-from tasks.host.site import CRON, NATIVE, Desired, Site
+from tasks.host.site import CRON, NATIVE, SCHEDULER_SINCE, Desired, Site
 from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
 JOB_TIMEOUT = 180  # seconds for one test job on a queue, unless all of its workers have long jobs
-SCHEDULER_SINCE = (2, 5, 18)  # MISP's own scheduler, as a worker
 _NOWHERE = Place("", 0, 0, "", 0)
 
 
@@ -54,7 +53,7 @@ class Target:
             legacy_service=settings.legacy_service or "",
             drain_timeout=settings.drain_timeout,
             leftovers=settings.on_leftover_jobs,
-            scheduled_tasks=self.scheduled_tasks,
+            scheduled_tasks=settings.scheduled_tasks or "",
             transport=settings.supervisor_transport,
             rpc_port=self.rpc_port,
             rpc_user=self.rpc_user,

@@ -84,7 +84,7 @@ def find(one: Misp, delayed: List[Entry]) -> Found:
     Raises:
         WebUserError: MISP's table cannot be read.
     """
-    is_cron = one.site.scheduled_tasks == CRON
+    is_cron = one.tasks_owner == CRON
     by_kind = rows(one) if is_cron else {}
     own = set() if is_cron else _own_rows(one)
     found = Found([], {}, [])

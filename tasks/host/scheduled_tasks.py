@@ -22,7 +22,7 @@ from tasks.host.new_backend import Lock, truth
 from tasks.host.old_backend import DELAYED, delayed_until
 from tasks.host.parts import ScheduledTasks
 from tasks.host.queues import Backend
-from tasks.host.site import CRON, LEAVE, Desired, Site
+from tasks.host.site import LEAVE, Desired, Site
 from tasks.host.waiting import Clock
 
 SOON = 120  # seconds: cron looks for changed files once a minute
@@ -75,12 +75,12 @@ def look(one: Misp) -> ScheduledTasks:
     lines = cron.lines(tasks.values(), one.user.name, one.site.misp_root)
     lines += [_told(task) for task in tasks.values() if task.job or task.is_own]
     left = len(found.entries) + (0 if kept.is_done else 1)
-    return ScheduledTasks(left, lines, "", found.unfit, _lacks(one.site))
+    return ScheduledTasks(left, lines, "", found.unfit, _lacks(tasks))
 
 
-def _lacks(site: Site) -> List[str]:
+def _lacks(tasks: Dict[str, Task]) -> List[str]:
     """What cron's lines need and this host does not have."""
-    if site.scheduled_tasks != CRON:
+    if all(task.is_own for task in tasks.values()):
         return []
     units = systemd.show(["cron.service", "crond.service"])
     runs = any(unit.active == "active" for unit in units)

@@ -9,6 +9,7 @@ LOG_DIR = "/var/log/misp-workers"
 PASSWORD_SHA1_TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - a placeholder
 # Who gets MISP's scheduled tasks: cron, MISP's own scheduler, or nobody.
 CRON, NATIVE, LEAVE = "cron", "native", "leave"
+SCHEDULER_SINCE = (2, 5, 18)  # MISP's own scheduler, as a worker
 GROUP = "misp-workers"  # MISP's code has the group's name as a constant (BackgroundJobsTool.php)
 
 
@@ -41,7 +42,7 @@ class Site(NamedTuple):
     package_query: str  # program and arguments; prints NAME<TAB>installed<TAB>VERSION
     is_on: bool  # MISP used the new backend when this run began
     packages: str  # names, separated by blanks, that any host of this platform may need
-    scheduled_tasks: str = LEAVE  # who gets them
+    scheduled_tasks: str = LEAVE  # who gets them; empty: as MISP's version is
     state_dir: str = STATE_DIR
     log_dir: str = LOG_DIR
 

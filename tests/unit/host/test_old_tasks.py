@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tasks.host import cron, old_tasks
 from tasks.host.errors import WebUserError
 from tasks.host.misp import Misp
-from tests.unit.host import old_side
 from tests.unit.host.tasks_table import ACTIONS, Table
 
 LINE = re.compile(
@@ -40,8 +39,7 @@ TIME = st.one_of(ODD, st.just(1_900_000_000), st.just("1900000000"))
 
 
 def misp(*rows: list[Any], owner: str = "cron") -> Misp:
-    site = old_side.site(scheduled_tasks=owner)
-    return cast(Misp, SimpleNamespace(site=site, bridge=Table(list(rows))))
+    return cast(Misp, SimpleNamespace(tasks_owner=owner, bridge=Table(list(rows))))
 
 
 @given(  # six kinds of values that the web user has in his hands
