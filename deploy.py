@@ -13,6 +13,7 @@ from tasks.steps import (
     packages,
     proof,
     rpc,
+    scheduled_tasks,
     selinux,
     settings,
     workers,
@@ -30,3 +31,6 @@ if target:
     proof.proven(name="Proof: a job on every queue, MISP's own view", target=target)
     old_workers.drained(name="Drain: the old workers finish their jobs", target=target)
     old_workers.retired(name="Retire: the old workers stop for good", target=target)
+    scheduled_tasks.handed_over(
+        name="Scheduled tasks: to cron or MISP's own scheduler", target=target
+    )

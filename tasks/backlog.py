@@ -18,8 +18,8 @@ GONE = (
 # Task.php: each run of a scheduled task enqueues the next one, as a delayed job.
 SCHEDULED = (
     "MISP's scheduled tasks (Administration, Scheduled Tasks) enqueue themselves again each time, "
-    "so the old backend never becomes quiet: move them to cron, set on_leftover_jobs to convert, "
-    "and run again"
+    "so the old backend never becomes quiet: take `scheduled_tasks: leave` out of the inventory, "
+    "or set on_leftover_jobs to convert, and run again"
 )
 
 

@@ -134,6 +134,7 @@ class Settings(BaseModel):
     ) = None
     drain_timeout: Annotated[int, WholeNumber, Field(ge=1)] = 1800
     on_leftover_jobs: Literal["stop", "wait", "convert"] = "stop"
+    scheduled_tasks: Literal["cron", "native", "leave"] | None = None
     selinux: Literal["auto", "off", "build"] = "auto"
     epel: bool = True
     allow_foreign_restart: bool = False

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks import render
 from tasks.host.parts import Place
-from tasks.host.site import Desired, Site, SupervisorIdentity
+from tasks.host.site import CRON, NATIVE, SCHEDULER_SINCE, Desired, Site, SupervisorIdentity
 from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
 
@@ -54,6 +54,7 @@ class Target:
             legacy_service=settings.legacy_service or "",
             drain_timeout=settings.drain_timeout,
             leftovers=settings.on_leftover_jobs,
+            scheduled_tasks=settings.scheduled_tasks or "",
             transport=settings.supervisor_transport,
             rpc_port=self.rpc_port,
             rpc_user=self.rpc_user,
@@ -86,11 +87,19 @@ class Target:
     @property
     def programs(self) -> tuple[render.Program, ...]:
         """The worker set. The scheduler is MISP's own since 2.5.18."""
-        scheduler = self.settings.misp_scheduler
-        return render.programs(
-            self.settings.misp_workers,
-            scheduler=self.version >= (2, 5, 18) if scheduler is None else scheduler,
-        )
+        return render.programs(self.settings.misp_workers, scheduler=self.has_scheduler)
+
+    @property
+    def has_scheduler(self) -> bool:
+        """Whether the worker set has MISP's own scheduler."""
+        wanted = self.settings.misp_scheduler
+        return self.version >= SCHEDULER_SINCE if wanted is None else wanted
+
+    @property
+    def scheduled_tasks(self) -> str:
+        """Who gets the scheduled tasks that the old backend has."""
+        own = NATIVE if self.version >= SCHEDULER_SINCE else CRON
+        return self.settings.scheduled_tasks or own
 
     @property
     def process_names(self) -> tuple[str, ...]:

@@ -236,6 +236,7 @@ def _host(user: str) -> Parts:
             is_pending=False,
         ),
         "new_backend": parts.NewBackend(waiting={}, foreign_keys=[], eviction="noeviction"),
+        "scheduled_tasks": parts.ScheduledTasks(left=0, lines=[], error="", unfit=[], lacks=[]),
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.checks import misp, old_workers, redis, supervisor, system, web
+from tasks.checks import misp, old_workers, redis, scheduled_tasks, supervisor, system, web
 from tasks.checks.seen import SeenToMigrate
 from tasks.target import Target
 
@@ -35,6 +35,7 @@ def _causes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     yield from redis.check(target, seen)
     yield from supervisor.check(target, old_workers.without_programs(seen))
     yield from old_workers.check(target, seen)
+    yield from scheduled_tasks.check(target, seen)
 
 
 def can_ask_rest(seen: SeenToMigrate) -> bool:

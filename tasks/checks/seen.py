@@ -37,6 +37,7 @@ class SeenToMigrate(Seen):
     proof: parts.Proof
     view: parts.View
     job: parts.Job
+    scheduled_tasks: parts.ScheduledTasks
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 // The only PHP of the migration. It runs as the web user and answers what only PHP can tell: MISP's
-// configuration, whether classes load, Redis as MISP reaches it, a command of MISP's CLI, MISP's jobs.
-// A question or an answer is a line of JSON. Texts of Redis are base64 there: they may be no UTF-8.
+// configuration, whether classes load, Redis and the database as MISP reaches them, a command of its CLI.
+// Question and answer are a line of JSON each. Texts of Redis travel as base64: they may be no UTF-8.
 // The syntax is that of PHP 7.0, so that an old PHP can be told that it is too old.
 
 // An included file's $config, or an Exception that says what is wrong with it.
@@ -158,33 +158,29 @@ function do_cake($in)
 
 function database($root)
 {
+    static $database = null;
+    if ($database !== null) {
+        return $database;
+    }
     require_once "$root/app/Config/database.php";
     $at = (new DATABASE_CONFIG())->default;
     foreach (array("Mysql" => "mysql", "Postgres" => "pgsql") as $name => $driver) { // also MysqlObserver
         if (strpos($at["datasource"], $name) !== false) {
             $socket = empty($at["unix_socket"]) ? "" : ";unix_socket={$at['unix_socket']}";
             $port = empty($at["port"]) ? "" : ";port={$at['port']}";
-            return new PDO("$driver:host={$at['host']}$port$socket;dbname={$at['database']}", $at["login"], $at["password"],
-                array(PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION, PDO::ATTR_TIMEOUT => 5));
+            return $database = new PDO("$driver:host={$at['host']}$port$socket;dbname={$at['database']}", $at["login"],
+                $at["password"], array(PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION, PDO::ATTR_TIMEOUT => 5));
         }
     }
     throw new Exception("datasource {$at['datasource']} is neither MySQL nor PostgreSQL");
 }
 
-// {"names": {old id: new id}} in MISP's table of jobs. Its page finds a job's state by this id.
-function do_rename($in)
+// A statement in MISP's database: {"sql", "values"}. Rows are lists, in the order of their columns.
+function do_sql($in)
 {
-    $database = database($in["root"]);
-    $set = $database->prepare("UPDATE jobs SET process_id = ? WHERE id = ?");
-    foreach (array_chunk(array_keys($in["names"]), 500) as $some) { // process_id has no index
-        $marks = implode(",", array_fill(0, count($some), "?"));
-        $rows = $database->prepare("SELECT id, process_id FROM jobs WHERE process_id IN ($marks)");
-        $rows->execute($some);
-        foreach ($rows->fetchAll(PDO::FETCH_NUM) as list($row, $old)) {
-            $set->execute(array($in["names"][$old], $row));
-        }
-    }
-    return true;
+    $done = database($in["root"])->prepare($in["sql"]);
+    $done->execute($in["values"]);
+    return $done->columnCount() ? $done->fetchAll(PDO::FETCH_NUM) : array();
 }
 
 $questions = fopen(PHP_SAPI === "cli" ? "php://stdin" : "php://input", "r"); // PHP-FPM serves this as well: fpm.py

@@ -10,7 +10,7 @@ import os
 import select
 import signal
 import time
-from typing import Any, Dict, List, NamedTuple, Set
+from typing import Any, Dict, List, NamedTuple, Set, Union
 
 from tasks.host import gate
 from tasks.host.errors import WebUserError
@@ -197,10 +197,29 @@ class Bridge:
             return ""
         return "exit status %d: %s" % (done["status"], str(done.get("errors", ""))[:600].strip())
 
+    def sql(self, statement: str, *values: Union[str, int]) -> List[List[Any]]:
+        """Run a statement in MISP's database; its rows, whose fields are numbers, texts or null.
+
+        Raises:
+            WebUserError: the database cannot be used, or these are no rows.
+        """
+        rows = self.ask("sql", seconds=300.0, sql=statement, values=list(values))
+        if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
+            raise WebUserError("MISP's database gives no rows")
+        return rows
+
     def rename(self, names: Dict[str, str]) -> str:
-        """Rename jobs in MISP's table; why it could not be done, empty where it was."""
+        """Rename jobs in MISP's table; why it could not be done, empty where it was.
+
+        Its page finds a job's state by this id.
+        """
+        marks = ",".join("?" * len(names))
+        asked = "SELECT id, process_id FROM jobs WHERE process_id IN (" + marks + ")"  # noqa: S608
         try:
-            self.ask("rename", seconds=300.0, names=names)
+            for row in self.sql(asked, *names) if names else []:
+                new = names.get(str(row[1]), "") if len(row) == 2 else ""
+                if new:
+                    self.sql("UPDATE jobs SET process_id = ? WHERE id = ?", new, row[0])
         except WebUserError as error:
             return str(error)
         return ""

@@ -7,15 +7,16 @@ Old workers may take jobs meanwhile. So a job leaves its list for a list of held
 no worker knows, and only who has taken it out of its list has it.
 """
 
-from typing import Dict, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, List, NamedTuple, Optional, Tuple
 
 from tasks.host.jobs import OldJob, Rename, compact, is_id, named, new_id, new_record, old_job
 from tasks.host.new_backend import Lock, truth
 from tasks.host.old_backend import DELAYED, delayed_until, is_scheduled_task, old_lists
-from tasks.host.queues import HELD, MARK_SECONDS, MOVED, Backend
+from tasks.host.queues import HELD, MARK_SECONDS, MOVED, SHELLS, Backend
 from tasks.host.replies import PAGE, parsed, records
 from tasks.host.waiting import Clock
 
+POSTPONED = 600  # seconds: until a run has come to its end
 Lists = Dict[str, List[str]]  # records by the name of their list, without prefix
 
 # A script that fails is not undone. So what may fail (a key of another type, a full memory) comes
@@ -38,6 +39,15 @@ redis.call("ZCARD", KEYS[3])
 if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
 if ARGV[3] ~= "" then redis.call("ZADD", KEYS[3], ARGV[3], ARGV[3]) end
 redis.call("LPUSH", KEYS[2], ARGV[2])
+return 1
+"""
+# KEYS: the list, one of delayed jobs, their times. ARGV: the record, the delayed one, its time.
+_POSTPONE = """
+redis.call("LLEN", KEYS[2])
+redis.call("ZCARD", KEYS[3])
+if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+redis.call("RPUSH", KEYS[2], ARGV[2])
+redis.call("ZADD", KEYS[3], ARGV[3], ARGV[3])
 return 1
 """
 # KEYS: the mark, the job's state, the queue. ARGV: the record, the lives of its state and its mark.
@@ -78,20 +88,34 @@ def lists_of_old_jobs(old: Backend) -> Lists:
     }
 
 
-def convert(old: Backend, new: Backend, lists: Lists, rename: Rename, clock: Clock) -> Moved:
+def convert(
+    old: Backend,
+    new: Backend,
+    lists: Lists,
+    rename: Rename,
+    clock: Clock,
+    *,
+    postpones: bool = False,
+) -> Moved:
     """Convert the jobs of some lists, and what an earlier conversion held when it was cut off.
 
     A job that is not in the lists stays where it is, and so do MISP's scheduled tasks, which the
-    old scheduler would only enqueue again and again. What is no job of MISP's stays and is named.
+    old scheduler would only enqueue again and again. With `postpones` those that wait already
+    become delayed ones again: a hand-over is to find them there. What is no job of MISP's stays
+    and is named.
     """
     left = []
     with Lock(new, clock) as lock:
         for name, jobs in lists.items():
             for text in jobs:
                 record = text.encode("utf-8", "surrogateescape")
-                if delayed_until(name) and is_scheduled_task(record):
+                is_task = is_scheduled_task(record)
+                if is_task and delayed_until(name):
                     continue
                 lock.renew()
+                if is_task and postpones:
+                    _postpone(old, name, record, clock.epoch())
+                    continue
                 if old_job(name, record) is None:
                     left.append(named(name, record, "no job of MISP's"))
                 else:
@@ -106,6 +130,24 @@ def hold(old: Backend, name: str, record: bytes) -> bool:
     keys = (old.key(name), old.key(HELD), old.key(DELAYED))
     reply = old.redis.command("EVAL", _HOLD, 3, *keys, record, entry, delayed_until(name))
     return truth(reply, "a job to convert")
+
+
+def _postpone(old: Backend, name: str, record: bytes, epoch: int) -> None:
+    """Make a scheduled task that waits a delayed job again, with its own time in it.
+
+    MISP asks for that time alone, so this one runs late where no hand-over comes.
+    """
+    job = old_job(name, record)
+    if job is None:
+        return
+    when = epoch + POSTPONED
+    arguments: Dict[str, Any] = {str(place): word for place, word in enumerate(job.args)}
+    arguments.update(id=job.id, s_time=epoch)
+    shell = SHELLS[job.command]
+    delayed = {"class": shell, "args": [arguments], "queue": job.queue, "track": True}
+    keys = (old.key(name), old.key(DELAYED + ":%d" % when), old.key(DELAYED))
+    reply = old.redis.command("EVAL", _POSTPONE, 3, *keys, record, compact(delayed), when)
+    truth(reply, "a scheduled task")
 
 
 def held_jobs(old: Backend) -> Tuple[List[Held], List[str]]:
@@ -164,7 +206,7 @@ def _move_held(
         some = found[start : start + PAGE]
         for held in some:
             lock.renew()
-            _arrive(new, held, clock)
+            arrive(new, held.job, held.id, clock)
         rename([(held.job.id, held.id) for held in some])
         for held in some:
             lock.renew()
@@ -178,11 +220,8 @@ def has_arrived(backend: Backend, id_: str) -> bool:
     return truth(backend.redis.command("EXISTS", backend.key(MOVED + id_)), "the mark of a job")
 
 
-def _arrive(new: Backend, held: Held, clock: Clock) -> None:
-    keys = (
-        new.key(MOVED + held.id),
-        new.key("job_status:" + held.id),
-        new.key(held.job.queue),
-    )
-    words = (new_record(held.job, held.id, clock.epoch()), max(1, new.history_ttl), MARK_SECONDS)
+def arrive(new: Backend, job: OldJob, id_: str, clock: Clock) -> None:
+    """Have a job on the new backend by this id, once however often it is called."""
+    keys = (new.key(MOVED + id_), new.key("job_status:" + id_), new.key(job.queue))
+    words = (new_record(job, id_, clock.epoch()), max(1, new.history_ttl), MARK_SECONDS)
     truth(new.redis.command("EVAL", _ARRIVE, 3, *keys, *words), "a converted job")

@@ -172,6 +172,14 @@ class _Looker:
             self._old_workers = old_workers.look(site, user, units, found, supervised)
         return self._old_workers
 
+    def scheduled_tasks(self) -> Any:
+        from tasks.host import scheduled_tasks
+        from tasks.host.parts import ScheduledTasks
+
+        if self.misp is None:
+            return ScheduledTasks(0, [], "", [], [])
+        return scheduled_tasks.look(self.misp)
+
     def packages(self) -> Any:
         from tasks.host import packages
 
@@ -293,6 +301,7 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "Workers": _Looker.workers,
     "NewBackend": _Looker.new_backend,
     "OldBackend": _Looker.old_backend,
+    "ScheduledTasks": _Looker.scheduled_tasks,
     "Proof": _Looker.proof,
     "View": _Looker.view,
     "Job": _Looker.job,

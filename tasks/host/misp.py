@@ -10,7 +10,7 @@ from tasks.host.bridge import Bridge, BridgeRedis, whole
 from tasks.host.errors import WebUserError
 from tasks.host.places import Place
 from tasks.host.queues import Backend
-from tasks.host.site import Desired, Site, is_on
+from tasks.host.site import CRON, NATIVE, SCHEDULER_SINCE, Desired, Site, is_on
 from tasks.host.versions import Version
 
 _STARTS = 20  # lines that are tried
@@ -110,6 +110,17 @@ class Misp:
             if status is None or is_whole:
                 return (tuple(status) if status else None), answer[1][:64]
         raise WebUserError("%s cannot be looked at" % path)
+
+    @property
+    def tasks_owner(self) -> str:
+        """Who gets the scheduled tasks that the old backend has: `cron`, `native` or `leave`."""
+        from tasks.host import tree
+
+        if self.site.scheduled_tasks:
+            return self.site.scheduled_tasks
+        found = gate.ask(self.user, tree.look, self.site.misp_root)
+        text = str(found.get("version", ""))[:200] if isinstance(found, dict) else ""
+        return NATIVE if misp_version(text) >= SCHEDULER_SINCE else CRON
 
     def wanted(self) -> Place:
         """Where the new backend shall be."""

@@ -14,7 +14,7 @@ from tasks.host.places import Place
 from tasks.host.processes import tcp_rows
 from tasks.host.queues import Backend, OldBackend
 from tasks.host.replies import PAGE
-from tasks.host.site import Desired, Site
+from tasks.host.site import LEAVE, Desired, Site
 from tasks.host.waiting import Clock
 
 LEFT = "not converted: "  # how a line about a record begins that stays where it is
@@ -38,7 +38,10 @@ def old_state(one: Misp, pids: List[int]) -> OldBackend:
         place = place or one.left_place()
         at = repr(place)
         old, has_others = one.at(place), _others_of(place)
-        found = old_backend.look(old, pids, host_name(), int(time.time()), has_others)
+        left = one.site.scheduled_tasks == LEAVE or not is_installed
+        found = old_backend.look(
+            old, pids, host_name(), int(time.time()), has_others, with_scheduled=left
+        )
     except HostError as error:
         return OldBackend({}, {}, error=str(error), is_installed=is_installed, at=at)
     found = found._replace(is_installed=is_installed, at=at)
@@ -81,7 +84,9 @@ def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:
     if not only_held:
         _keep_copy(one.site, old, lists)
     messages: List[str] = []
-    done = conversion.convert(old, new, lists, _rename(one, messages), Clock())
+    postpones = one.site.scheduled_tasks != LEAVE
+    rename = _rename(one, messages)
+    done = conversion.convert(old, new, lists, rename, Clock(), postpones=postpones)
     converted = "%d job(s) of the old backend became jobs of the new one" % done.moved
     return [converted, *(LEFT + line for line in done.left), *messages]
 

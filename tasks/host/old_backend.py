@@ -5,7 +5,7 @@ PIDs, and the web user can write any number there.
 """
 
 import re
-from typing import Callable, Container, Dict, List, Set, Tuple
+from typing import Any, Callable, Container, Dict, List, Set, Tuple
 
 from tasks.host.new_backend import Client, clients
 from tasks.host.queues import HELD, QUEUES, Backend, OldBackend
@@ -36,12 +36,16 @@ def look(
     host: str,
     epoch: int,
     has_others: Callable[[List[Client]], bool] = bool,
+    *,
+    with_scheduled: bool = True,
 ) -> OldBackend:
     """Return what the old backend has.
 
     Args:
         host: this host's name, as `uname -n` says it.
+        epoch: now.
         has_others: whether one of Redis's clients may be an old worker of another host.
+        with_scheduled: False: MISP's scheduled tasks are somebody else's to look at.
     """
     waiting = {}
     for queue in queues(old):
@@ -62,7 +66,7 @@ def look(
         held=number(held, "the jobs of a conversion"),
         stale=sum(len(members) for members in stale.values()),
     )
-    return _with_delayed(found, old, epoch)
+    return _with_delayed(found, old, epoch, with_scheduled)
 
 
 def queues(old: Backend) -> List[str]:
@@ -90,25 +94,32 @@ def delayed_until(name: str) -> str:
     return name[len(DELAYED) + 1 :] if name.startswith(DELAYED + ":") else ""
 
 
-def is_scheduled_task(record: bytes) -> bool:
-    """Whether a delayed job is one of MISP's scheduled tasks."""
+def arguments(record: bytes) -> List[Any]:
+    """Return what a job has to do, as its words; empty for what is no job."""
     job = parsed(record)
-    arguments = job.get("args") if isinstance(job, dict) else None
-    first = arguments[0] if isinstance(arguments, list) and arguments else None
+    found = job.get("args") if isinstance(job, dict) else None
+    first = found[0] if isinstance(found, list) and found else None
     if isinstance(first, dict):  # PHP writes a list with further keys (id, s_time) as a map
-        action = first.get("0")
-    else:
-        action = first[0] if isinstance(first, list) and first else None
+        first = [first[key] for key in ("0", "1", "2", "3") if key in first]
+    return first if isinstance(first, list) else []
+
+
+def is_scheduled_task(record: bytes) -> bool:
+    """Whether a job is one of MISP's scheduled tasks."""
+    words = arguments(record)
+    action = words[0] if words else None
     return isinstance(action, str) and _SCHEDULED.match(action) is not None
 
 
-def _with_delayed(found: OldBackend, old: Backend, epoch: int) -> OldBackend:
+def _with_delayed(found: OldBackend, old: Backend, epoch: int, with_scheduled: bool) -> OldBackend:
     """Return a look, completed with how many jobs are delayed and when they are due."""
     delayed = scheduled = last_due = next_due = overdue = 0
     for name, when in delayed_lists(old):
         due = max(0, when - epoch)
         for record in records(old.redis, old.key(name)):
             if is_scheduled_task(record):
+                if not with_scheduled:
+                    continue
                 scheduled += 1
             else:
                 next_due = next_due if delayed else due

@@ -207,6 +207,16 @@ class OldWorkers(NamedTuple):
         )
 
 
+class ScheduledTasks(NamedTuple):
+    """MISP's scheduled tasks that the old backend has and somebody else gets."""
+
+    left: int  # how many are to be handed over
+    lines: List[str]  # what cron gets, and what else becomes of them
+    error: str  # why MISP's table of them cannot be read
+    unfit: List[str]  # types that nothing can take over
+    lacks: List[str]  # programs that cron's lines need and that are missing
+
+
 class Packages(NamedTuple):
     """What the package database has of the packages that matter here."""
 

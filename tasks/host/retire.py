@@ -11,7 +11,7 @@ left, and where a job came meanwhile they are started again.
 import signal
 from typing import Callable, Dict, List, Optional, Set
 
-from tasks.host import launchers, moves, old_units, old_workers, originals, systemd
+from tasks.host import launchers, moves, old_units, old_workers, originals, scheduled_tasks, systemd
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
@@ -52,8 +52,14 @@ def retire(site: Site, desired: Desired) -> List[str]:
             site.drain_timeout,
             Clock(),
         )
+        try:
+            messages = scheduled_tasks.hand_over(one)
+        except HostError:
+            scheduled_tasks.revoke(site)
+            workers.start_again()  # else nobody would run them
+            raise
         workers.stop_units()
-        return moves.forget_dead(one)
+        return [*messages, *moves.forget_dead(one)]
 
 
 class OldWorkers:

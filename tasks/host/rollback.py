@@ -12,6 +12,7 @@ from tasks.host import (
     old_workers,
     originals,
     retire,
+    scheduled_tasks,
     selinux,
     settings,
     supervisor_access,
@@ -83,7 +84,7 @@ def start_old_workers(site: Site, desired: Desired) -> List[str]:
 def move_back(site: Site, desired: Desired) -> List[str]:
     """Stop the new workers, and give the old ones what they did not get to."""
     with Misp(site, desired) as one:
-        return [*_remove_workers(one), *moves.move_back(one)]
+        return [*_remove_workers(one), *moves.move_back(one), *scheduled_tasks.give_back(one)]
 
 
 def put_back(site: Site, desired: Desired) -> List[str]:
@@ -116,6 +117,7 @@ def automatic(site: Site, desired: Desired) -> List[str]:
         web.reload(one.site, one.user)
         unlike += _remove_workers(one)
         moved = moves.move_back(one)
+        moved += scheduled_tasks.give_back(one)
         unlike += _restore_supervisor(one)
         log_folders.restore(site, Daemon(site.unit))
         unlike += libraries.restore(one)

@@ -7,6 +7,9 @@ STATE_DIR = "/var/lib/misp-workers-migration"  # 0700 root
 LOG_DIR = "/var/log/misp-workers"
 # Stands in the text of the RPC's file for the hash of a password that only the host knows.
 PASSWORD_SHA1_TOKEN = "@PASSWORD_SHA1@"  # noqa: S105 - a placeholder
+# Who gets MISP's scheduled tasks: cron, MISP's own scheduler, or nobody.
+CRON, NATIVE, LEAVE = "cron", "native", "leave"
+SCHEDULER_SINCE = (2, 5, 18)  # MISP's own scheduler, as a worker
 GROUP = "misp-workers"  # MISP's code has the group's name as a constant (BackgroundJobsTool.php)
 
 
@@ -49,6 +52,7 @@ class Site(NamedTuple):
     package_query: str  # program and arguments; prints NAME<TAB>installed<TAB>VERSION
     is_on: bool  # MISP used the new backend when this run began
     packages: str  # names, separated by blanks, that any host of this platform may need
+    scheduled_tasks: str = LEAVE  # who gets them; empty: as MISP's version is
     state_dir: str = STATE_DIR
     log_dir: str = LOG_DIR
     supervisor_program: str = ""  # empty: not known

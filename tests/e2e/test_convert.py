@@ -22,7 +22,7 @@ from tests.labs import LabMaker
 from tests.unit import samples
 
 LIMIT = 6  # seconds that the old workers get
-CONVERT = {"on_leftover_jobs": "convert", "drain_timeout": LIMIT}
+CONVERT = {"on_leftover_jobs": "convert", "drain_timeout": LIMIT, "scheduled_tasks": "leave"}
 DEBIAN = HostSpec("convert-debian", "debian-12", waiting_jobs=0, data=CONVERT)
 EL = HostSpec(
     "convert-el", "el-like", profile="2.4.199", redis="shared", waiting_jobs=0, data=CONVERT

@@ -70,6 +70,7 @@ def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra)
         "proof.record",
         "look.take OldBackend OldWorkers",
         "retire.retire",
+        "look.take ScheduledTasks",
     ]
 
 
@@ -110,7 +111,7 @@ def test_a_converged_host_is_only_looked_at_and_in_few_round_trips(pyinfra: Pyin
     for family in found:
         assert run.actions(family) == []
         assert len(run.commands[family]) == 2
-    assert run.output.count("No changes") == 2 * 9
+    assert run.output.count("No changes") == 2 * 10
 
 
 class Page(http.server.BaseHTTPRequestHandler):
@@ -188,7 +189,7 @@ def test_an_rpc_of_the_operators_own_is_used(pyinfra: Pyinfra) -> None:
     }
     run = pyinfra({"one": {"fake_responses": converged("debian", **changes)}}, "-y", "-vv")
     assert run.exit_code == 0, run.output
-    assert run.output.count("No changes") == 9
+    assert run.output.count("No changes") == 10
 
 
 def test_a_dry_run_sends_no_action_and_names_what_would_change(pyinfra: Pyinfra) -> None:
@@ -278,6 +279,34 @@ def test_dead_workers_of_a_migrated_host_are_taken_out_of_redis(pyinfra: Pyinfra
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
     assert run.exit_code == 0, run.output
     assert run.actions("one") == ["moves.forget_old_workers"]
+
+
+TASKS = {"left": 2, "lines": ["# pull_all: every 6 h", "17 * * * * www-data x"]}
+
+
+def test_the_plan_shows_the_lines_that_cron_gets(pyinfra: Pyinfra) -> None:
+    answers = migrating("debian", scheduled_tasks=TASKS)
+    run = pyinfra({"one": {"fake_responses": answers}}, "--dry")
+    assert "scheduled tasks go to /etc/cron.d/misp-scheduled-tasks:" in run.output
+    assert "    17 * * * * www-data x" in run.output
+    assert run.actions("one") == []
+
+
+def test_tasks_that_were_not_handed_over_when_the_old_workers_ended_are_now(
+    pyinfra: Pyinfra,
+) -> None:
+    answers = converged("debian", scheduled_tasks=TASKS)
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    assert run.actions("one") == ["scheduled_tasks.hand_over_tasks"]
+
+
+def test_tasks_that_nobody_can_take_over_refuse_the_host(pyinfra: Pyinfra) -> None:
+    answers = migrating("debian", scheduled_tasks={"unfit": ["cache_exports"]})
+    run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv")
+    assert run.exit_code == 1
+    assert "MISP's scheduled task cache_exports is on" in run.output
+    assert run.actions("one") == []
 
 
 def test_one_broken_host_does_not_keep_the_others_from_finishing(pyinfra: Pyinfra) -> None:

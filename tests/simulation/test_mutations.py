@@ -9,6 +9,7 @@ import pytest
 
 from tasks.host import conversion, drain, idle, jobs, new_backend, retire, way_back
 from tasks.host.errors import DrainLimitError
+from tasks.host.jobs import OldJob
 from tasks.host.queues import ASIDE, NEW_QUEUES, Backend
 from tests.simulation.conftest import Lines
 from tests.simulation.schedule import Schedule
@@ -39,14 +40,14 @@ def _mark_of_its_own_step(patch: pytest.MonkeyPatch) -> None:
     script = conversion._ARRIVE
     mark = 'redis.call("SET", KEYS[1], "1", "EX", ARGV[3])\n'
     assert mark in script
-    arrive = conversion._arrive
+    arrive = conversion.arrive
 
-    def in_two_steps(new: Backend, held: conversion.Held, clock: Any) -> None:
-        arrive(new, held, clock)
-        new.redis.command("SET", new.key("misp-workers-moved:" + held.id), "1")
+    def in_two_steps(new: Backend, job: OldJob, id_: str, clock: Any) -> None:
+        arrive(new, job, id_, clock)
+        new.redis.command("SET", new.key("misp-workers-moved:" + id_), "1")
 
     patch.setattr(conversion, "_ARRIVE", script.replace(mark, ""))
-    patch.setattr(conversion, "_arrive", in_two_steps)
+    patch.setattr(conversion, "arrive", in_two_steps)
 
 
 def _no_look_after_quit(patch: pytest.MonkeyPatch) -> None:

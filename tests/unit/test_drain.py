@@ -188,7 +188,7 @@ def test_scheduled_tasks_that_renew_themselves_never_end() -> None:
     run.see(old(scheduled=1, last_due=1))
     decision = run.see(old(scheduled=1, last_due=3600))
     assert isinstance(decision, Stuck)
-    assert "move them to cron, set on_leftover_jobs to convert" in decision.reason
+    assert "out of the inventory, or set on_leftover_jobs to convert" in decision.reason
 
 
 def test_patience_has_a_limit_too() -> None:

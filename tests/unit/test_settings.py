@@ -43,6 +43,7 @@ KEPT = (  # None: what the host has already
     "misp_ca_bundle",
     "supervisor_password",
     "legacy_service",
+    "scheduled_tasks",
 )
 OWN = {
     "drain_timeout": 1800,

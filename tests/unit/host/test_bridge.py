@@ -512,3 +512,27 @@ def test_renaming_jobs_without_a_database_says_why(misp: FakeMisp, php: Bridge) 
         '<?php class DATABASE_CONFIG { public $default = array("datasource" => "Odd/Sqlite"); }'
     )
     assert "neither MySQL nor PostgreSQL" in php.rename({"a": "b"})
+
+
+def test_jobs_are_renamed_where_the_table_has_them(
+    php: Bridge, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def sql(statement: str, *values: Any) -> list[list[Any]]:
+        asked.append((statement.split(maxsplit=1)[0], *values))
+        return [[5, "a"], [6, "A"], [7], []] if statement.startswith("SELECT") else []
+
+    monkeypatch.setattr(php, "sql", sql)
+    assert php.rename({"a": "b", "c": "d"}) == ""
+    assert asked == [("SELECT", "a", "c"), ("UPDATE", "b", 5)]
+    assert php.rename({}) == ""
+
+
+@pytest.mark.parametrize("rows", [None, "x", {"a": 1}, [1], [[1], "x"]])
+def test_what_are_no_rows_is_an_error(
+    php: Bridge, monkeypatch: pytest.MonkeyPatch, rows: Any
+) -> None:
+    monkeypatch.setattr(php, "ask", lambda *_, **__: rows)
+    with pytest.raises(WebUserError, match="gives no rows"):
+        php.sql("SELECT 1")

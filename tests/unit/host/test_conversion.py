@@ -76,6 +76,27 @@ def test_scheduled_tasks_and_what_is_no_job_stay(old: Backend, new: Backend) -> 
     assert numbers(new, "prio", "default") == ["1", "4"]
 
 
+def test_a_scheduled_task_that_waits_is_delayed_again_where_it_is_to_be_handed_over(
+    old: Backend, new: Backend
+) -> None:
+    waiting = old_record(1, "enqueuePull", 900, 7, 2, class_="ServerShell")
+    enqueue(old, "queue:default", waiting, old_record(2))
+    enqueue(old, "_schdlr_:9", delayed_record(3, "enqueuePull"))
+    lists = conversion.lists_of_old_jobs(old)
+    clock = FakeClock()
+    for _ in range(2):  # the second time from a copy that is old by now
+        done = conversion.convert(old, new, lists, Rows(), clock, postpones=True)
+    assert done.left == []
+    assert numbers(new, "default") == ["2"]
+    when = clock.epoch() + conversion.POSTPONED
+    (job,) = jobs_in(old, f"_schdlr_:{when}")
+    arguments = {"0": "enqueuePull", "1": 900, "2": 7, "3": 2, "id": f"{1:032x}"}
+    assert job["args"] == [{**arguments, "s_time": clock.epoch()}]
+    assert (job["class"], job["queue"]) == ("ServerShell", "default")
+    assert old.redis.command("ZRANGE", old.key("_schdlr_"), 0, -1) == [b"9", b"%d" % when]
+    assert old.redis.command("EXISTS", old.key("queue:default")) == 0
+
+
 def test_a_job_that_is_not_in_the_copy_stays(old: Backend, new: Backend) -> None:
     lists = conversion.lists_of_old_jobs(old)
     enqueue(old, "queue:prio", old_record(1))

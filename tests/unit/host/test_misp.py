@@ -212,6 +212,19 @@ def test_where_it_was_is_remembered_once_misp_forgets_it(misp: FakeMisp, one: Mi
     assert again(one).new_at().host == "on again"
 
 
+@pytest.mark.parametrize(
+    ("hotfix", "wanted", "owner"),
+    [(17, "", "cron"), (18, "", "native"), (18, "leave", "leave"), ("x", "", "cron")],
+)
+def test_who_gets_the_scheduled_tasks(
+    misp: FakeMisp, hotfix: object, wanted: str, owner: str
+) -> None:
+    version = {"major": 2, "minor": 5, "hotfix": hotfix}
+    (misp.root / "VERSION.json").write_text(json.dumps(version))
+    with Misp(misp.site(scheduled_tasks=wanted), Desired()) as one:
+        assert one.tasks_owner == owner
+
+
 def test_a_misp_without_cakeresque_has_no_old_backend(misp: FakeMisp, one: Misp) -> None:
     assert one.old() is None
     folder = misp.app / "Plugin/CakeResque/Config"

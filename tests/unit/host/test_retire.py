@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import launchers, moves, old_units, old_workers, systemd
+from tasks.host import launchers, moves, old_units, old_workers, scheduled_tasks, systemd
 from tasks.host import retire as module
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.parts import Launcher, Unit
@@ -60,7 +60,10 @@ class Host:
         self.answers: list[OldBackend] = []
         patch.setattr(moves, "old_state", self.old_state)
         patch.setattr(moves, "convert_jobs", self._event("convert"))
-        patch.setattr(moves, "forget_dead", self._event("forget"))
+        patch.setattr(moves, "forget_dead", self.forget)
+        patch.setattr(scheduled_tasks, "hand_over", self.hand_over)
+        patch.setattr(scheduled_tasks, "revoke", lambda _: self.note("revoke"))
+        self.is_unfit = False  # somebody's scheduled task
         for name in ("hold_unit", "let_unit_go", "restart", "start", "stop", "reset_failed"):
             patch.setattr(systemd, name, self._event(name, starts=name.endswith("start")))
         patch.setattr(systemd, "disable", lambda unit: self.note(f"disable {unit.name}"))
@@ -126,6 +129,16 @@ class Host:
         self.note("ask")
         return self.answers.pop(0) if self.answers else QUIET
 
+    def forget(self, _: Any) -> list[str]:
+        self.note("forget")
+        return []
+
+    def hand_over(self, _: Any) -> list[str]:
+        self.note("hand over")
+        if self.is_unfit:
+            raise HostError("nothing can take over")
+        return ["a task"]
+
     def send(self, _: Any, workers: list[Any], number: int) -> list[int]:
         assert number == signal.SIGQUIT
         if workers:
@@ -158,6 +171,7 @@ def test_the_order(host: Host) -> None:
         "take out",
         "quit",
         "ask",
+        "hand over",
         "stop misp-workers.service",
         "disable misp-workers.service",
         "reset_failed misp-workers.service",
@@ -166,6 +180,15 @@ def test_the_order(host: Host) -> None:
         "forget",
     ]
     assert host.records.texts == ["unit misp-workers.service", "queue default"]
+
+
+def test_old_workers_start_again_where_their_scheduled_tasks_are_nobodys(host: Host) -> None:
+    host.is_unfit = True
+    with pytest.raises(HostError, match="nothing can take over"):
+        host.retire()
+    assert host.events[host.events.index("hand over") + 1] == "revoke"
+    assert "restart misp-workers.service" in host.events
+    assert "disable misp-workers.service" not in host.events
 
 
 def refused(host: Host, reason: str, *answers: OldBackend) -> None:

@@ -19,6 +19,7 @@ from tasks.host import (
     originals,
     retire,
     rollback,
+    scheduled_tasks,
     selinux,
     settings,
     supervisor_access,
@@ -90,6 +91,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         (web, "reload", one.note("web")),
         (retire, "start_old_workers", one.note("start old")),
         (moves, "move_back", one.note("move back", "moved")),
+        (scheduled_tasks, "give_back", one.note("tasks back")),
         (libraries, "restore", one.note("libraries")),
         (selinux, "undo", one.note("selinux")),
         (launchers, "put_back", one.note("launchers")),
@@ -184,7 +186,7 @@ def test_jobs_move_once_no_new_worker_can_take_them(host: Host) -> None:
     migrated(host)
     files.write(host.site.state_dir + "/proven", b"x")
     assert rollback.move_back(host.site, Desired()) == ["moved"]
-    assert host.done == ["stop idle", "update", "move back"]
+    assert host.done == ["stop idle", "update", "move back", "tasks back"]
     assert not Path(host.site.group_file).exists()
     assert not Path(host.site.state_dir, "proven").exists()
 
@@ -204,7 +206,7 @@ def test_a_group_from_before_is_laid_aside_while_the_backend_is_off(host: Host) 
 def test_a_group_that_is_not_ours_is_left_alone(host: Host) -> None:
     Path(host.site.group_file).write_text("theirs")
     rollback.move_back(host.site, Desired())
-    assert host.done == ["move back"]
+    assert host.done == ["move back", "tasks back"]
     assert Path(host.site.group_file).read_text() == "theirs"
 
 
@@ -266,6 +268,7 @@ def test_a_host_whose_old_workers_live_goes_back_by_itself(host: Host) -> None:
         "stop idle",
         "update",
         "move back",
+        "tasks back",
         "stop",
         "disable",
         "libraries",

@@ -9,7 +9,7 @@ class ServerShell extends AppShell
     protected function subcommands(): array
     {
         $names = array('pull', 'pullAll', 'push', 'pushAll', 'fetchFeed', 'cacheFeed', 'cacheServer', 'cacheServerAll',
-            'sendPeriodicSummaryToUsers');
+            'sendPeriodicSummaryToUsers', 'enqueuePull', 'enqueuePush', 'enqueueFeedFetch', 'enqueueFeedCache');
         return array_fill_keys($names, array());
     }
 
@@ -26,11 +26,13 @@ class ServerShell extends AppShell
     public function fetchFeed(): void
     {
         $this->foreground('fetchFeed', '[user_id] [feed_id|all|csv|text|misp]', 2, 'Job done.');
+        TaskTable::note('fetch_feeds');
     }
 
     public function cacheFeed(): void
     {
         $this->foreground('cacheFeed', '[user_id] [feed_id|all|csv|text|misp]', 2, 'Job done. Feeds cached.');
+        TaskTable::note('cache_feeds');
     }
 
     public function cacheServer(): void
@@ -46,16 +48,47 @@ class ServerShell extends AppShell
     public function pullAll(): void
     {
         $this->enqueueForAll('pullAll', 'pull', 'pulling from');
+        TaskTable::note('pull_all');
     }
 
     public function pushAll(): void
     {
         $this->enqueueForAll('pushAll', 'push', 'pushing to');
+        TaskTable::note('push_all');
     }
 
     public function cacheServerAll(): void
     {
         $this->enqueueForAll('cacheServerAll', 'cacheServer', 'caching of');
+    }
+
+    /** enqueuePull TIME USER_ID TASK_ID: a scheduled task, by the old backend. */
+    public function enqueuePull(): void
+    {
+        $this->scheduled('enqueuePull', 'pull_all', (int)$this->args[1], (int)$this->args[2]);
+    }
+
+    /** enqueuePush TIME TASK_ID USER_ID; what it enqueues has them exchanged, in MISP too. */
+    public function enqueuePush(): void
+    {
+        $this->scheduled('enqueuePush', 'push_all', (int)$this->args[2], (int)$this->args[1]);
+    }
+
+    public function enqueueFeedFetch(): void
+    {
+        $this->scheduled('enqueueFeedFetch', 'fetch_feeds', (int)$this->args[1], (int)$this->args[2]);
+    }
+
+    public function enqueueFeedCache(): void
+    {
+        $this->scheduled('enqueueFeedCache', 'cache_feeds', (int)$this->args[1], (int)$this->args[2]);
+    }
+
+    private function scheduled(string $action, string $type, int $user, int $id): void
+    {
+        if (TaskTable::begin((int)$this->args[0], $id, $action, $user)) {
+            TaskTable::note($type);
+        }
     }
 
     /** With missing arguments MISP prints its usage and exits 0. */

@@ -1,0 +1,55 @@
+"""Whether somebody can take over MISP's scheduled tasks from the old backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from tasks.checks.seen import SeenToMigrate
+from tasks.host.site import CRON, NATIVE
+from tasks.target import Target
+
+_LEAVE = "set scheduled_tasks to leave, and MISP's scheduled tasks are yours to move"
+
+
+def check(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    """Check the tasks that are on, if there are any."""
+    tasks, owner = seen.scheduled_tasks, target.scheduled_tasks
+    if not (tasks.left or tasks.unfit):
+        return
+    if tasks.error:
+        yield (
+            f"MISP has scheduled tasks, and its table of them cannot be read: {tasks.error}. Mend "
+            f"what app/Config/database.php names, or {_LEAVE}"
+        )
+    if owner == NATIVE and not target.has_scheduler:
+        yield (
+            "MISP has scheduled tasks, and the worker set is without MISP's own scheduler (since "
+            f"2.5.18): set scheduled_tasks to cron or misp_scheduler to true, or {_LEAVE}"
+        )
+    if owner == CRON and target.has_scheduler:
+        yield (
+            "MISP's scheduled tasks are to go to cron, and the worker set has MISP's own scheduler "
+            "too, so they would run twice: set scheduled_tasks to native, or misp_scheduler to "
+            "false"
+        )
+    for kind in dict.fromkeys(tasks.unfit):
+        yield _unfit(kind, owner)
+    if tasks.lacks:
+        yield (
+            "MISP's scheduled tasks are to go to cron, but this host lacks "
+            f"{' and '.join(tasks.lacks)}: install and start it, or {_LEAVE}"
+        )
+
+
+def _unfit(kind: str, owner: str) -> str:
+    if owner == NATIVE:
+        return (
+            f"MISP's scheduled task {kind} is on in the old backend, and MISP's own scheduler has "
+            "none that does the same: add it there (Administration, Scheduled Tasks) and run "
+            f"again, or {_LEAVE}"
+        )
+    return (
+        f"MISP's scheduled task {kind} is on, and cron cannot run it (MISP has no command for it, "
+        "or its numbers make no sense): set its frequency to 0 in MISP (Administration, Scheduled "
+        f"Tasks) and let it run once, or {_LEAVE}"
+    )

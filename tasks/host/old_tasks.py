@@ -1,0 +1,144 @@
+"""MISP's scheduled tasks as the old backend's delayed jobs and MISP's table `tasks` have them.
+
+All of that is the web user's word and becomes root's crontab. Here it becomes numbers, and words
+of `cron`; no text goes further.
+"""
+
+import re
+from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+
+from tasks.host import cron, old_backend
+from tasks.host.cron import Task
+from tasks.host.errors import WebUserError
+from tasks.host.misp import Misp
+from tasks.host.queues import Backend
+from tasks.host.replies import records
+from tasks.host.site import CRON
+
+ACTIONS = {
+    "enqueuePull": "pull_all",
+    "enqueuePush": "push_all",
+    "enqueueFeedCache": "cache_feeds",
+    "enqueueFeedFetch": "fetch_feeds",
+    "enqueueCaching": "cache_exports",  # MISP's CLI has no command for it
+}
+# Type and action of the row that MISP's own scheduler has (SchedulerWorkerShell.php, 2.5.18).
+_OWN = {
+    "pull_all": ("Server", "pull"),
+    "push_all": ("Server", "push"),
+    "cache_feeds": ("Feed", "cache"),
+    "fetch_feeds": ("Feed", "fetch"),
+}
+_UNKNOWN = "of an unknown type"
+_ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
+_OWN_ROWS = "SELECT type, action FROM tasks WHERE enabled"
+_DIGITS = re.compile(r"[0-9]{1,12}\Z")
+
+
+class Entry(NamedTuple):
+    """A delayed job that is a scheduled task."""
+
+    name: str  # the list that it is in
+    record: bytes
+    kind: str
+    time: int  # when it is due
+    numbers: Tuple[int, int]  # the user's and the row's, in either order
+
+
+class Row(NamedTuple):
+    """A row of MISP's table."""
+
+    id: int
+    hours: int
+    time: int  # when it is due
+
+
+class Found(NamedTuple):
+    """What is to be handed over."""
+
+    entries: List[Entry]
+    tasks: Dict[str, Task]  # by kind
+    unfit: List[str]  # kinds that nothing can take over
+
+
+def entries(old: Backend) -> List[Entry]:
+    """The delayed jobs that are scheduled tasks."""
+    return [
+        _entry(name, record)
+        for name, _ in old_backend.delayed_lists(old)
+        for record in records(old.redis, old.key(name))
+        if old_backend.is_scheduled_task(record)
+    ]
+
+
+def _entry(name: str, record: bytes) -> Entry:
+    action, time, *rest = [*old_backend.arguments(record), None, None, None][:4]
+    first, second = (number(value, cron.HIGHEST_ID) for value in rest)
+    kind = ACTIONS.get(str(action), _UNKNOWN)
+    return Entry(name, record, kind, number(time, cron.HIGHEST_TIME), (first, second))
+
+
+def find(one: Misp, delayed: List[Entry]) -> Found:
+    """What of these jobs counts, and for whom.
+
+    Raises:
+        WebUserError: MISP's table cannot be read.
+    """
+    is_cron = one.tasks_owner == CRON
+    by_kind = rows(one) if is_cron else {}
+    own = set() if is_cron else _own_rows(one)
+    found = Found([], {}, [])
+    for entry in delayed:
+        row = by_kind.get(entry.kind)
+        if is_cron and entry.kind != _UNKNOWN and (row is None or row.time != entry.time):
+            continue  # MISP takes no notice of it
+        task = _task(entry, row) if is_cron else _own_task(entry, own)
+        if task is None:
+            found.unfit.append(entry.kind)
+        else:
+            found.entries.append(entry)
+            found.tasks[entry.kind] = task
+    return found
+
+
+def _task(entry: Entry, row: Optional[Row]) -> Optional[Task]:
+    if entry.kind not in cron.COMMANDS or row is None:
+        return None
+    first, second = entry.numbers  # their order differs by kind, and by who enqueued the task
+    user = second if first == row.id else first
+    if min(user, entry.time, row.id) < 1 or row.hours < 0:
+        return None
+    return Task(entry.kind, user, row.hours, entry.time, row.id)
+
+
+def _own_task(entry: Entry, own: Set[Tuple[str, str]]) -> Optional[Task]:
+    first, second = entry.numbers
+    user, row = (second, first) if entry.kind == "push_all" else (first, second)
+    if _OWN.get(entry.kind) not in own or min(user, entry.time, row) < 1:
+        return None
+    return Task(entry.kind, user, 0, entry.time, row, is_own=True)
+
+
+def _own_rows(one: Misp) -> Set[Tuple[str, str]]:
+    """Type and action of the tasks that are on in MISP's own scheduler."""
+    return {(str(row[0]), str(row[1])) for row in one.bridge.sql(_OWN_ROWS) if len(row) == 2}
+
+
+def rows(one: Misp) -> Dict[str, Row]:
+    """MISP's table by type."""
+    found = {}
+    for row in one.bridge.sql(_ROWS):
+        if len(row) != 4 or not isinstance(row[1], str):
+            raise WebUserError("MISP's table of scheduled tasks is not as it should be")
+        if row[1] in ACTIONS.values():
+            id_, hours = number(row[0], cron.HIGHEST_ID), number(row[2], cron.MOST_HOURS)
+            found[row[1]] = Row(id_, hours, number(row[3], cron.HIGHEST_TIME))
+    return found
+
+
+def number(value: Any, most: int) -> int:
+    """A number from 0 to `most` of the web user's, which may be text; -1: it is none."""
+    if isinstance(value, str) and _DIGITS.match(value):
+        value = int(value)
+    is_one = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+    return int(value) if is_one else -1

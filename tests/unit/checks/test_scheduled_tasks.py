@@ -1,0 +1,64 @@
+"""Whether somebody can take over MISP's scheduled tasks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tasks.checks import scheduled_tasks
+from tasks.checks.seen import SeenToMigrate
+from tasks.identity import with_answers
+from tests import hosts
+from tests.hosts import migrating
+
+OLD, NEW = (2, 5, 17), (2, 5, 18)
+
+
+def problems(version: tuple[int, int, int], tasks: dict[str, Any], **data: Any) -> list[str]:
+    found = migrating(scheduled_tasks=tasks, tree={"version": version})
+    seen = hosts.seen(SeenToMigrate, found)
+    return list(scheduled_tasks.check(with_answers(hosts.target(**data), seen), seen))
+
+
+@pytest.mark.parametrize(
+    ("version", "data", "owner"),
+    [
+        (OLD, {}, "cron"),
+        (NEW, {}, "native"),
+        (NEW, {"scheduled_tasks": "leave"}, "leave"),
+        (OLD, {"scheduled_tasks": "native"}, "native"),
+        (NEW, {"scheduled_tasks": "cron"}, "cron"),
+    ],
+)
+def test_who_gets_them(version: tuple[int, int, int], data: dict[str, Any], owner: str) -> None:
+    seen = hosts.seen(SeenToMigrate, migrating(tree={"version": version}))
+    target = with_answers(hosts.target(**data), seen)
+    assert target.scheduled_tasks == owner
+    assert target.site().scheduled_tasks == data.get("scheduled_tasks", "")  # the host knows too
+
+
+@pytest.mark.parametrize("version", [OLD, NEW])
+def test_tasks_that_have_an_owner_are_no_problem(version: tuple[int, int, int]) -> None:
+    assert problems(version, {"left": 2}) == []
+
+
+@pytest.mark.parametrize(
+    ("version", "tasks", "data", "words"),
+    [
+        (OLD, {"error": "no PDO"}, {}, "its table of them cannot be read: no PDO. Mend what"),
+        (OLD, {"lacks": ["cron", "flock"]}, {}, "this host lacks cron and flock: install"),
+        (OLD, {"unfit": ["cache_exports"] * 2}, {}, "task cache_exports is on, and cron cannot"),
+        (NEW, {"unfit": ["pull_all"]}, {}, "own scheduler has none that does the same: add it"),
+        (OLD, {}, {"scheduled_tasks": "native"}, "is without MISP's own scheduler"),
+        (NEW, {}, {"misp_scheduler": False}, "is without MISP's own scheduler"),
+        (NEW, {}, {"scheduled_tasks": "cron"}, "they would run twice: set scheduled_tasks to"),
+        (OLD, {}, {"misp_scheduler": True}, "they would run twice: set scheduled_tasks to"),
+    ],
+)
+def test_what_keeps_them_from_their_new_owner_is_said_with_a_remedy(
+    version: tuple[int, int, int], tasks: dict[str, Any], data: dict[str, Any], words: str
+) -> None:
+    (problem,) = problems(version, {"left": 1, **tasks}, **data)
+    assert words in problem
+    assert problems(version, {**tasks, "left": 0, "unfit": []}, **data) == []

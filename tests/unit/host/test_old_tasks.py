@@ -1,0 +1,87 @@
+"""Whatever MISP's table and Redis hold, a crontab gets numbers and known words, or nothing."""
+
+from __future__ import annotations
+
+import json
+import re
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.host import cron, old_tasks
+from tasks.host.errors import WebUserError
+from tasks.host.misp import Misp
+from tests.unit.host.tasks_table import ACTIONS, Table
+
+LINE = re.compile(
+    r"# (pull_all|push_all|cache_feeds|fetch_feeds) of user [0-9]+: (every [0-9]+ h|once) from"
+    r" [0-9-]+ [0-9:]+ UTC on\n"
+    r"[0-9]+ \* \* \* \* www-data s=\$\(\( \$\(date \+\\%s\) - [0-9]+ \)\);"
+    r' \[ "\$s" -ge 0 \] && \[ \$\(\( s / 3600( \\% [0-9]+)? \)\) -eq 0 \]'
+    r" && cd /var/www/MISP/app/tmp/logs && exec flock -n misp-task-[a-z_]+\.lock"
+    r" \.\./\.\./Console/cake Server (pullAll|pushAll|cacheFeed|fetchFeed) [0-9]+ (full|all)"
+    r" >> misp-tasks\.log 2>&1"
+)
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(allow_nan=False),
+    st.text(max_size=12),
+    st.text("0123456789\n% ;*", max_size=12),
+    st.integers(0, 3000).map(str),
+    st.lists(st.integers(), max_size=2),
+)
+TIME = st.one_of(ODD, st.just(1_900_000_000), st.just("1900000000"))
+
+
+def misp(*rows: list[Any], owner: str = "cron") -> Misp:
+    return cast(Misp, SimpleNamespace(tasks_owner=owner, bridge=Table(list(rows))))
+
+
+@given(  # six kinds of values that the web user has in his hands
+    kind=st.sampled_from(sorted(ACTIONS)),
+    action=st.one_of(st.sampled_from(sorted(ACTIONS.values())), st.text(max_size=20)),
+    time=TIME,
+    words=st.lists(ODD, max_size=4),
+    row=st.tuples(ODD, ODD, TIME),
+    is_map=st.booleans(),
+)
+def test_a_crontab_has_lines_of_one_form_alone(
+    *, kind: str, action: str, time: Any, words: list[Any], row: tuple[Any, Any, Any], is_map: bool
+) -> None:
+    values = [action, time, *words]
+    arguments: Any = {str(at): one for at, one in enumerate(values)} if is_map else values
+    record = json.dumps({"class": "ServerShell", "args": [arguments]}).encode()
+    entry = old_tasks._entry("_schdlr_:9", record)
+    found = old_tasks.find(misp([row[0], kind, row[1], row[2]]), [entry])
+    tasks = [task._replace(due=task.was) for task in found.tasks.values()]
+    text = cron.crontab(tasks, "www-data", "/var/www/MISP").removeprefix(cron._HEADER)
+    assert text == "" or LINE.fullmatch(text.removesuffix("\n"))
+    assert len(found.tasks) + len(found.unfit) <= 1
+
+
+def test_a_task_is_made_of_its_row_and_its_job() -> None:
+    words = {"0": "enqueuePull", "1": "1900000000", "2": "7", "3": 2, "id": "x"}
+    entry = old_tasks._entry("_schdlr_:1", json.dumps({"args": [words]}).encode())
+    found = old_tasks.find(misp(["2", "pull_all", "24", "1900000000"]), [entry])
+    assert found.tasks == {"pull_all": cron.Task("pull_all", 7, 24, 1_900_000_000, 2)}
+    assert found.entries == [entry]
+
+
+@pytest.mark.parametrize("row", [[], [1, "pull_all", 6], [1, None, 6, 9], [1, 2, 6, 9]])
+def test_a_table_of_another_form_is_an_error(row: list[Any]) -> None:
+    with pytest.raises(WebUserError, match="is not as it should be"):
+        old_tasks.rows(misp(row))
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [(0, 0), (9, 9), ("9", 9), ("0009", 9), (10, -1), (-1, -1), ("-1", -1), ("", -1), (True, -1),
+     (9.0, -1), ("9 ", -1), ("9\n", -1), (None, -1), ("\u0667", -1), ("9" * 13, -1), ([9], -1)],
+)  # fmt: skip
+def test_a_number_is_one_within_its_limit(value: Any, wanted: int) -> None:
+    assert old_tasks.number(value, 9) == wanted
