@@ -265,14 +265,14 @@ class _Looker:
         return selinux.look(self.site, self.misp.user if self.misp else None)
 
     def originals(self) -> Any:
-        from tasks.host import launchers, originals, retire
+        from tasks.host import launchers, old_workers_back, originals
 
         living = self.old_workers().processes
         served = {queue for one in living for queue in one.queues}
         return originals.look(
             self.site,
             launchers.are_out(self.site, bool(living)),
-            retire.unserved(self.site, served),
+            old_workers_back.unserved(self.site, served),
         )
 
     def run_state(self) -> Any:

@@ -7,11 +7,12 @@ part that could not be found out says why in `error`.
 
 from typing import Any, Dict, List, NamedTuple, Tuple
 
+from tasks.host.php_parts import Job, Php, Pool, Web
 from tasks.host.queues import NewBackend, OldBackend
 from tasks.host.site import SupervisorIdentity, is_on
 from tasks.host.versions import Version
 
-__all__ = ["NewBackend", "OldBackend"]  # the queues' own words on what they have
+__all__ = ["Job", "NewBackend", "OldBackend", "Php", "Pool", "Web"]  # parts from elsewhere, too
 
 
 class Unit(NamedTuple):
@@ -70,49 +71,6 @@ class Tree(NamedTuple):
     links: Tuple[str, ...] = ()  # of what Composer changes in app/
     mounts: Tuple[str, ...] = ()  # as well
     is_tmp_writable: bool = True  # jobs and MISP's command line write in app/tmp
-
-
-class Php(NamedTuple):
-    """The PHP that jobs run by: a job has no PATH, so bash's own default decides."""
-
-    path: str
-    version: Version
-    version_text: str
-    extensions: List[str]
-    disabled: List[str]  # disable_functions of the command line
-    disabled_in: str  # the file that says so
-    open_basedir: str
-    sees_proc: bool  # MISP looks at its workers there
-    elsewhere: str  # another php, which a job does not find; empty: none is known
-    error: str  # why it told nothing
-
-
-class Pool(NamedTuple):
-    """PHP-FPM as it answered a request of its own, in a process that the web user owns."""
-
-    at: str  # its socket
-    error: str  # why it gave no answer; nothing else is known then
-    version: Version
-    extensions: List[str]
-    disabled: List[str]  # disable_functions
-    open_basedir: str
-    sees_proc: bool  # MISP looks at its workers there
-    config_error: str  # why it cannot read config.php
-
-
-class Job(NamedTuple):
-    """One of MISP's jobs, tried as a worker starts it: as the web user, without environment."""
-
-    error: str  # why it did not come through; empty: it did, or it was not tried
-
-
-class Web(NamedTuple):
-    """PHP processes of the web tier, and whether they may still have settings from before."""
-
-    users: List[str]  # whom they run as
-    units: List[str]
-    is_stale: bool  # settings were changed by us in this boot, and the web tier not reloaded since
-    pools: List[Pool]  # of PHP-FPM, those that are not other users'
 
 
 class Place(NamedTuple):

@@ -21,11 +21,10 @@ from tasks.host.site import Desired, Site
 from tasks.host.waiting import Clock, wait_until
 from tasks.host.web_user import WebUser
 
-_RUNS = ("active", "activating", "reloading")
-_LINK = "link "  # in the record, before a file elsewhere that `systemctl link` had made a unit
-_QUEUE = "queue "  # in the record, before a queue that an old worker served
+RUNS = ("active", "activating", "reloading")
+LINK = "link "  # in the record, before a file elsewhere that `systemctl link` had made a unit
+QUEUE = "queue "  # in the record, before a queue that an old worker served
 _KNOWN = {*QUEUES, old_workers.SCHEDULER}  # other names may be anything that the web user says
-_COMES_UP = 30.0  # seconds for the workers that a unit has started
 _SOURCES = (
     " If that happens again and again, something enqueues there with settings from before: a PHP "
     "of the web tier with a cached config.php, another host's MISP on the same Redis, or a cake "
@@ -83,7 +82,7 @@ class OldWorkers:
             self._hold_units()
             launchers.take_out(self.site, self.user)
         except HostError:  # nothing was stopped, and then nothing is held
-            _let_go(self._units)
+            let_go(self._units)
             launchers.put_back(self.site)
             raise
 
@@ -112,17 +111,17 @@ class OldWorkers:
         try:
             _wait_until_gone(self, self.site.drain_timeout, Clock())
         except HostError:
-            _let_go(self._units)  # a restart would cut the job that still runs
+            let_go(self._units)  # a restart would cut the job that still runs
             raise
         self.start_again()
 
     def start_again(self) -> None:
         """Start what ran before, or does at boot, and undo `hold`."""
-        _let_go(self._units)
+        let_go(self._units)
         for unit in self._in_use:
             systemd.restart(unit.name)  # one that remains after exit does nothing on a start
         launchers.put_back(self.site)
-        _run_by_hand(self.site, self.user)
+        run_by_hand(self.site, self.user)
 
     def stop_units(self) -> None:
         """Have nothing that starts them, now or at boot."""
@@ -132,7 +131,7 @@ class OldWorkers:
                 systemd.stop(unit.name)
                 systemd.disable(unit)
                 systemd.reset_failed(unit.name)
-        _let_go(self._units)  # which makes systemd see what `disable` did
+        let_go(self._units)  # which makes systemd see what `disable` did
 
 
 def end_workers(
@@ -262,7 +261,7 @@ def _is_in_use(unit: Unit) -> bool:
     """Whether it runs or starts at boot. What has no file cannot be started again."""
     if unit.enabled == systemd.TRANSIENT:
         return False
-    return unit.active in _RUNS or unit.enabled.startswith("enabled")
+    return unit.active in RUNS or unit.enabled.startswith("enabled")
 
 
 def _record(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) -> None:
@@ -273,10 +272,10 @@ def _record(site: Site, user: WebUser, units: List[Unit], in_use: List[Unit]) ->
     for unit in units:
         target = systemd.linked_file(unit.name)
         if target:  # `disable` removes the link as well
-            originals.add_launcher(site, _LINK + target)
+            originals.add_launcher(site, LINK + target)
     living = old_workers.processes(site, user)
     for queue in sorted(old_workers.served(living) & _KNOWN):
-        originals.add_launcher(site, _QUEUE + queue)
+        originals.add_launcher(site, QUEUE + queue)
     if not in_use and living:
         originals.add_launcher(site, launchers.RAN)
 
@@ -285,71 +284,14 @@ def _described(worker: Process) -> str:
     return "%d (%s)" % (worker.pid, ", ".join(old_workers.queues_of(worker)))
 
 
-def _let_go(units: List[Unit]) -> None:
+def let_go(units: List[Unit]) -> None:
+    """Undo `hold` for these units."""
     for unit in units:
         systemd.let_unit_go(unit.name)
     systemd.reload_daemon()
 
 
-def _run_by_hand(site: Site, user: WebUser) -> None:
+def run_by_hand(site: Site, user: WebUser) -> None:
+    """Start what nothing had started before its retirement, unless it lives."""
     if launchers.RAN in originals.launchers(site) and not old_workers.processes(site, user):
         old_workers.start_by_hand(site, user)
-
-
-def unserved(site: Site, queues: Set[str]) -> List[str]:
-    """The queues that had an old worker before the migration and that are not among these."""
-    texts = originals.launchers(site)
-    before = {text[len(_QUEUE) :] for text in texts if text.startswith(_QUEUE)}
-    return [] if old_workers.ANY in queues else sorted(before - queues)
-
-
-def start_old_workers(site: Site, user: WebUser) -> None:
-    """Have the old workers live, and start at boot, as before the migration.
-
-    Raises:
-        HostError: a unit could not be started, or a queue has no old worker that had one.
-        DrainLimitError: an old worker has to start anew, and its job runs for too long.
-    """
-    _let_go(systemd.show(old_units.names(site)))
-    recorded = [unit for unit in originals.units(site) if unit.name != site.unit]
-    for text in originals.launchers(site):
-        if text.startswith(_LINK):
-            systemd.link(text[len(_LINK) :])
-    for unit in recorded:
-        if unit.enabled == "enabled-runtime":
-            systemd.enable("--runtime", unit.name)
-        elif unit.enabled.startswith("enabled"):
-            systemd.enable(unit.name)
-    launchers.put_back(site)
-    running = [unit.name for unit in recorded if unit.active in _RUNS]
-    for name in running:
-        systemd.start(name)
-    _run_by_hand(site, user)
-    _have_all_served(site, user, running)
-
-
-def _have_all_served(site: Site, user: WebUser, running: List[str]) -> None:
-    def missing() -> List[str]:
-        living = old_workers.processes(site, user)
-        if running and not living:
-            return [old_workers.ANY]
-        return unserved(site, old_workers.served(living))
-
-    if wait_until(lambda: not missing(), _COMES_UP):
-        return
-    # A unit counts as active when its script has ended, whichever workers live: a start is nothing.
-    OldWorkers(site, user).start_anew()
-    if wait_until(lambda: not missing(), _COMES_UP):
-        return
-    started = " ".join(running) or old_workers.BY_HAND
-    lacks = ", ".join(missing())
-    raise HostError(
-        "%s was started twice, but %s after %d s: see journalctl -u %s and "
-        "app/tmp/logs/resque-worker-error.log, mend what it names, and run again"
-        % (
-            started,
-            "no old worker lives" if lacks == old_workers.ANY else "no old worker serves " + lacks,
-            _COMES_UP,
-            started.split()[0],
-        )
-    )

@@ -10,8 +10,8 @@ from tasks.host import (
     log_folders,
     moves,
     old_workers,
+    old_workers_back,
     originals,
-    retire,
     scheduled_tasks,
     selinux,
     settings,
@@ -47,7 +47,7 @@ def disable_backend(site: Site, desired: Desired) -> List[str]:
         try:
             web.reload(one.site, one.user)
         finally:  # or nobody would do jobs
-            retire.start_old_workers(site, one.user)
+            old_workers_back.start_old_workers(site, one.user)
     return messages
 
 
@@ -77,7 +77,7 @@ def _started_again(one: Misp) -> str:
 def start_old_workers(site: Site, desired: Desired) -> List[str]:
     """Start the old workers, as they were started before the migration."""
     with Misp(site, desired) as one:
-        retire.start_old_workers(site, one.user)
+        old_workers_back.start_old_workers(site, one.user)
     return []
 
 

@@ -1,4 +1,4 @@
-"""tasks/host/retire.py: what it does in which order, and what it does not do after a fault."""
+"""The old workers' end and return: what is done in which order, and what not after a fault."""
 
 from __future__ import annotations
 
@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from tasks.host import launchers, moves, old_units, old_workers, scheduled_tasks, systemd
+from tasks.host import (
+    launchers,
+    moves,
+    old_units,
+    old_workers,
+    old_workers_back,
+    scheduled_tasks,
+    systemd,
+)
 from tasks.host import retire as module
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.parts import Launcher, Unit
@@ -54,6 +62,8 @@ class Host:
         self.come_up = ["default"]  # the queues that a start brings workers for, the first time
         self.records = Records()
         patch.setattr(module, "originals", self.records)
+        patch.setattr(old_workers_back, "originals", self.records)
+        patch.setattr(old_workers_back, "wait_until", _wait_until)
         patch.setattr(module, "Table", lambda: [*self.workers, *self.strangers])
         patch.setattr(module, "wait_until", _wait_until)
         patch.setattr(module, "Misp", self.misp)
@@ -154,7 +164,7 @@ class Host:
         module.retire(old_side.site(leftovers=leftovers), Desired())
 
     def start(self) -> None:
-        module.start_old_workers(old_side.site(), WEB)
+        old_workers_back.start_old_workers(old_side.site(), WEB)
 
 
 @pytest.fixture
