@@ -6,6 +6,7 @@ its workers, which boots all of MISP, is fetched last.
 
 import contextlib
 import os
+import time
 from functools import lru_cache
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
@@ -27,7 +28,7 @@ from tasks.host.parts import (
 from tasks.host.processes import Table
 from tasks.host.site import Desired, Site
 
-_VIEW_SECONDS = 60.0
+_CAKE_SECONDS = 60.0  # for MISP's view and a job, which run side by side
 _UNKNOWN = Access("unknown", "", "")
 
 
@@ -72,6 +73,7 @@ class _Looker:
         self._view_problem = problem
         self._job: Any = None
         self._job_problem = ""
+        self._cake_until = time.monotonic() + _CAKE_SECONDS
 
     def take(self, kinds: List[str]) -> Dict[str, Any]:
         if self.misp is not None and programs.find("php", gate.PATH):
@@ -125,7 +127,7 @@ class _Looker:
         from tasks.host import php
 
         process, self._job = self._job, None
-        return php.job(process) if process else Job(self._job_problem)
+        return php.job(process, self._cake_left()) if process else Job(self._job_problem)
 
     def settings(self) -> Any:
         from tasks.host import settings
@@ -231,7 +233,7 @@ class _Looker:
             return View(self._view_problem, {})
         process, self._view = self._view, None
         try:
-            done = programs.finish(process, b"", _VIEW_SECONDS, 4 << 20, "cake")
+            done = programs.finish(process, b"", self._cake_left(), 4 << 20, "cake")
         except HostError as error:
             return View(str(error), {})
         found = first_json(done.out)
@@ -246,6 +248,9 @@ class _Looker:
             self._view = gate.start(misp.user, [cake, "Admin", "getWorkers"], self.site.misp_root)
         except HostError as error:
             self._view_problem = str(error)
+
+    def _cake_left(self) -> float:
+        return max(1.0, round(self._cake_until - time.monotonic()))
 
     def _is_proven(self) -> bool:
         """Whether jobs have come through here already: then none has to be tried beforehand."""

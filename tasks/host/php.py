@@ -26,7 +26,6 @@ _ELSEWHERE = (
     "/usr/bin/php[0-9]*",
 )
 _JOB = ("admin", "redisReady")  # harmless, and in every version of MISP
-_JOB_SECONDS = 60.0
 
 
 def path() -> str:
@@ -102,10 +101,10 @@ def start_job(one: Misp) -> Any:
     return gate.start(one.user, ["/usr/bin/env", "-i", cake, *_JOB], one.site.misp_root)
 
 
-def job(process: Any) -> Job:
-    """How a job that was started has ended."""
+def job(process: Any, seconds: float) -> Job:
+    """How a job that was started has ended, within these seconds."""
     try:
-        done = programs.finish(process, b"", _JOB_SECONDS, 1 << 20, "cake")
+        done = programs.finish(process, b"", seconds, 1 << 20, "cake")
     except HostError as error:
         return Job(str(error))
     if done.status == 0 and READY in done.text:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
 from tasks.host import bridge, gate, php
+from tasks.host import look as look_module
 from tasks.host.misp import Misp
 from tasks.host.parts import Job, Php
+from tasks.host.processes import Table
 from tasks.host.site import Desired
 from tests.unit.host.fake_misp import FakeMisp
 
@@ -26,12 +29,12 @@ def look(misp: FakeMisp) -> Php:
         return php.look(one)
 
 
-def job(misp: FakeMisp, script: str) -> Job:
+def job(misp: FakeMisp, script: str, seconds: float = 60.0) -> Job:
     cake = misp.app / "Console/cake"
     cake.write_text(f"#!/bin/bash\n{script}\n")
     misp.own()
     with Misp(misp.site(), Desired()) as one:
-        return php.job(php.start_job(one))
+        return php.job(php.start_job(one), seconds)
 
 
 def test_it_tells_of_itself(misp: FakeMisp) -> None:
@@ -108,3 +111,16 @@ def test_a_job_has_the_web_user_and_no_environment(misp: FakeMisp) -> None:
 )
 def test_a_job_that_fails_says_why(misp: FakeMisp, script: str, error: str) -> None:
     assert job(misp, script) == Job(error)
+
+
+def test_a_job_that_does_not_end_is_ended(misp: FakeMisp) -> None:
+    assert job(misp, "sleep 900", 1.0).error.startswith("cake did not end")
+
+
+def test_misps_view_and_a_job_have_their_time_together(misp: FakeMisp) -> None:
+    """Both are MISP's command line, which may hang: one after the other would take it twice."""
+    looker = look_module._Looker(misp.site(), "", None, "no MISP", Table)
+    looker._cake_until = time.monotonic() + 20
+    assert 18 <= looker._cake_left() <= 20
+    looker._cake_until = time.monotonic() - 5
+    assert looker._cake_left() == 1
