@@ -26,7 +26,7 @@ number=5000
 while [ ! -e /run/stale-writer.stop ]; do
     number=$((number + 1))
     php "$1/app/Console/stub_enqueue.php" --legacy --queue prio --number $number
-    sleep 0.3
+    sleep 0.05
 done
 """
 
