@@ -22,7 +22,7 @@ from tests.hostile.attacks import APP, CAKE, CONFIG, VERSION, WEB
 
 SPECS = tuple(attacks.spec(f"slow-{number}") for number in range(3))
 
-LOOK_LIMIT = 100.0  # a look waits 60 s for MISP's own view, and this machine is busy
+LOOK_LIMIT = 150.0  # a look waits 60 s for MISP's own view, and this machine is busy
 MEMORY_MB = 400
 RESQUE = f"{APP}/Plugin/CakeResque/Config/config.php"
 READ = {
