@@ -164,7 +164,8 @@ class Starting:
             return ""
         try:
             text = gate.ask(self.user, _read_as_text, path) if self.user else ""
-        except WebUserError:
+        except WebUserError:  # he may stop each of these processes: one that hangs is enough
+            self._asked = _ASKED
             return ""
         return text if isinstance(text, str) else ""
 
