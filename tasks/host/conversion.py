@@ -51,7 +51,7 @@ return 1
 
 
 class Moved(NamedTuple):
-    """What became of a backend's jobs."""
+    """The result of a move of jobs."""
 
     moved: int
     left: List[str]  # what stays and why, one for each record
@@ -82,7 +82,8 @@ def convert(old: Backend, new: Backend, lists: Lists, rename: Rename, clock: Clo
     """Convert the jobs of some lists, and what an earlier conversion held when it was cut off.
 
     A job that is not in the lists stays where it is, and so do MISP's scheduled tasks, which the
-    old scheduler would only enqueue again and again. What is no job of MISP's stays and is named.
+    old scheduler would only enqueue again and again. A record that is no job of MISP's stays and
+    is named.
     """
     left = []
     with Lock(new, clock) as lock:

@@ -96,7 +96,7 @@ class OldWorkers:
         forks = old_workers.jobs(left)
         new = [one for one in left if one.pid not in self._told and one.pid not in forks]
         self._told.update(old_workers.send(self.user, new, signal.SIGQUIT))
-        # What has begun before the launchers were taken out brings workers after that.
+        # A start.sh that had begun before the launchers were taken out goes on to start workers.
         coming = old_workers.coming(self.site, self.user)
         return [_described(one) for one in left] + ["%d (starts some)" % one.pid for one in coming]
 
@@ -339,7 +339,8 @@ def _have_all_served(site: Site, user: WebUser, running: List[str]) -> None:
     lacks = ", ".join(missing())
     raise HostError(
         "%s was started twice, but %s after %d s: see journalctl -u %s and "
-        "app/tmp/logs/resque-worker-error.log, mend what it names, and run again"
+        "app/tmp/logs/resque-worker-error.log, mend what they name or start the missing ones by "
+        "hand as the web user, and run again"
         % (
             started,
             "no old worker lives" if lacks == old_workers.ANY else "no old worker serves " + lacks,
