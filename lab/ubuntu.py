@@ -42,7 +42,7 @@ OPTIONS = (
     # universe comes last: its index is large, and the base takes nothing from it.
     """--customize-hook=sed -i 's/ main$/ main universe/' "$1/etc/apt/sources.list\"""",
 )
-"""What mmdebstrap is told about a release of Ubuntu beside what it is told about Debian's."""
+"""mmdebstrap's options for a release of Ubuntu, beyond those for Debian."""
 
 
 def mirror() -> str:

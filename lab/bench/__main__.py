@@ -21,7 +21,7 @@ from lab.console import console, heading, say
 from lab.errors import LabError
 
 Rows = Mapping[str, Callable[[int], Section]]
-"""What measures each row, given the number of runs."""
+"""The function that measures each row; it takes the number of runs."""
 
 ROWS: Rows = {
     "converged": converged.measured,

@@ -61,7 +61,7 @@ return 1
 
 
 class Moved(NamedTuple):
-    """What became of a backend's jobs."""
+    """The result of a move of jobs."""
 
     moved: int
     left: List[str]  # what stays and why, one for each record
@@ -101,8 +101,8 @@ def convert(
 
     A job that is not in the lists stays where it is, and so do MISP's scheduled tasks, which the
     old scheduler would only enqueue again and again. With `postpones` those that wait already
-    become delayed ones again: a hand-over is to find them there. What is no job of MISP's stays
-    and is named.
+    become delayed ones again: a hand-over is to find them there. A record that is no job of MISP's
+    stays and is named.
     """
     left = []
     with Lock(new, clock) as lock:

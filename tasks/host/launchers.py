@@ -215,7 +215,7 @@ def _why_unfit(user: WebUser, one: _File) -> str:
     lines = [line.rstrip(b"\n") for line in _lines(one.data)]
     for line, how in zip(lines, one.hows):
         if how:
-            # What the web user says of a script of his is enough for a crontab of his.
+            # A line in his own crontab may rest on his word: it can take out no line but his.
             unfit = how.unfit or (how.doubt if one.uid != user.uid else "")
             if unfit:
                 return unfit

@@ -82,12 +82,12 @@ def unread(units: List[OldUnit]) -> List[Launcher]:
 
 
 def unfit(units: List[OldUnit]) -> List[Launcher]:
-    """Those that a script's text alone makes one, which root does not take for true."""
+    """Units known by a script alone that others could exchange: root does not take its word."""
     return [Launcher(one.name, one.unfit, one.via) for one in units if one.unfit]
 
 
 def indirect(units: List[OldUnit]) -> Dict[str, str]:
-    """Those that start old workers by a script or another unit, and what that is.
+    """Units that start old workers by a script or another unit, with its name.
 
     Without scripts of SysV's init, as each of them is a unit of its own.
     """

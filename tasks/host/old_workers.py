@@ -1,4 +1,5 @@
-"""The old backend's workers: their processes. What starts them is in old_units and launchers.
+"""The processes of the old backend's workers. old_units and launchers find the units and files
+that start them.
 
 `php ./bin/resque` names neither MISP nor a queue, so a process counts by its user, by its working
 directory and, for its queues, by its environment. A process of any other user never counts,

@@ -61,7 +61,8 @@ def _have_all_served(site: Site, user: WebUser, running: List[str]) -> None:
     lacks = ", ".join(missing())
     raise HostError(
         "%s was started twice, but %s after %d s: see journalctl -u %s and "
-        "app/tmp/logs/resque-worker-error.log, mend what it names, and run again"
+        "app/tmp/logs/resque-worker-error.log, mend what they name or start the missing ones by "
+        "hand as the web user, and run again"
         % (
             started,
             "no old worker lives" if lacks == old_workers.ANY else "no old worker serves " + lacks,

@@ -132,7 +132,7 @@ def listening(port: int, proc: str = PROC) -> Set[int]:
 
 
 def strangers(inodes: Set[int], main_pid: int, proc: str = PROC) -> str:
-    """Who but supervisord has some of these sockets, in words; empty: nobody."""
+    """Processes other than supervisord that have these sockets, in words; empty: none has."""
     main = process(proc, main_pid)
     others = inodes - (main.sockets() if main else set())
     if not others:

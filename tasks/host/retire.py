@@ -101,7 +101,7 @@ class OldWorkers:
         forks = old_workers.jobs(left)
         new = [one for one in left if one.pid not in self._told and one.pid not in forks]
         self._told.update(old_workers.send(self.user, new, signal.SIGQUIT))
-        # What has begun before the launchers were taken out brings workers after that.
+        # A start.sh that had begun before the launchers were taken out goes on to start workers.
         coming = old_workers.coming(self.site, self.user)
         return [_described(one) for one in left] + ["%d (starts some)" % one.pid for one in coming]
 

@@ -129,7 +129,7 @@ def configure(site: Site, desired: Desired, text: str, rotate: bool) -> List[str
 
 
 class Configuration:
-    """What `configure` does, and takes back where it fails."""
+    """One run of `configure`, with the steps that undo it."""
 
     def __init__(self, crew: Crew, wanted: Wanted) -> None:
         self.crew, self.site, self.wanted = crew, crew.site, wanted

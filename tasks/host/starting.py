@@ -16,13 +16,15 @@ from tasks.host.files import FileError
 from tasks.host.web_user import WebUser
 
 COMMAND = re.compile(
-    r"worker/start(_dynamic)?\.sh|CakeResque[ \t]+((re)?start|load)|php\S*[ \t]+\S*bin/resque"
+    r"worker/start(_dynamic)?\.sh|CakeResque[ \t]+((re)?start|load)"
+    r"|(?<![\w.-])php[\w.-]*[ \t]+\S*bin/resque"
 )
 _HINT = re.compile(r"start(_dynamic)?\.sh|CakeResque|bin/resque")
 _LOOKS = re.compile(r"\b(?:p?grep|p?kill|killall)\b[^|;&]*")  # for processes, and starts none
 _BESIDE = re.compile(r"(?:^|[\s;&|\"'/])start(?:_dynamic)?\.sh\b")  # after `cd app/Console/worker`
 _FOLDER = "app/Console/worker"
-_MISP = re.compile(r"(/[^\s\"'`;|&<>()=:]*?)/app(?=[/\s\"';&|])")
+_BETWEEN = re.compile(r"[\s\"'`;|&<>()=:]+")  # what no path has in it
+_APP = re.compile(r"/app(?=/|\Z)")
 CONTROL = re.compile(r"\b(systemctl|service|invoke-rc\.d|init\.d)\b")
 # `try-restart` and `condrestart` start nothing that was stopped.
 _VERB = re.compile(r"(?<![\w.-])((re)?start|reload-or-restart|enable|force-reload)(?![\w.-])")
@@ -37,8 +39,12 @@ _USE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
 _SHELL = r"(?:\b(?:ba|da|k)?sh(?:[ \t]+-\w+)*|(?:^|[\s;&|(])\.|\bsource)"
 _ON_PATH = ("/usr/local/sbin/", "/usr/local/bin/")  # where a script of the host's own would be
 _KERNELS = ("/dev/", "/proc/", "/sys/")  # to open a device may already do something
+# Some texts are the web user's, who may write what takes for ever to read.
 _SCRIPT = 1 << 16  # bytes; a script that starts something is smaller
+_LINE = 4096  # characters of a line that are looked at; cron takes 1000
+_VALUE = 512  # characters of a variable's value: one that holds itself twice doubles in each line
 _PATHS = 40  # of one line
+_ASKED = 100  # scripts that the web user reads
 
 
 class How(NamedTuple):
@@ -73,6 +79,7 @@ class Starting:
         names = [re.escape(_short(one)) for one in units]
         self._unit = re.compile(_UNIT % "|".join(names)) if names else None
         self._scripts: Dict[Tuple[str, bool], Optional[How]] = {}
+        self._asked = 0
 
     def by(self, line: str, folder: str = "") -> Optional[How]:
         """How a command starts them; `None`: it does not.
@@ -80,6 +87,7 @@ class Starting:
         Args:
             folder: where it runs, empty where that is not known.
         """
+        line = line[:_LINE]
         return self._inside(Line(line, folder)) or self._by_scripts(_code(line))
 
     def _itself(self, line: str, folder: str) -> Optional[How]:
@@ -87,14 +95,14 @@ class Starting:
         if not (COMMAND.search(line) or is_beside):
             return None
         text = "%s %s " % (line, folder)
-        others = [one for one in _MISP.findall(text) if not self._is_ours(one)]
+        others = [one for one in _roots_in(text) if not self._is_ours(one)]
         if not self._names_ours(text):
             return None if others else How("", "a line there does not name %s/" % self.roots[0])
         return How("", "a line there also starts those of %s" % others[0] if others else "")
 
     def _names_ours(self, text: str) -> bool:
         is_root = any(re.search(re.escape(one) + r"(?![\w.-])", text) for one in self.roots)
-        return is_root or any(map(self._is_ours, _MISP.findall(text)))
+        return is_root or any(map(self._is_ours, _roots_in(text)))
 
     def _is_ours(self, folder: str) -> bool:
         return folder in self.roots or os.path.realpath(folder) == self.roots[-1]
@@ -151,9 +159,13 @@ class Starting:
         return text, "" if is_roots else "%s can be changed by others than root" % path
 
     def _as_web_user(self, path: str) -> str:
+        self._asked += 1
+        if self._asked > _ASKED:
+            return ""
         try:
             text = gate.ask(self.user, _read_as_text, path) if self.user else ""
-        except WebUserError:
+        except WebUserError:  # he may stop each of these processes: one that hangs is enough
+            self._asked = _ASKED
             return ""
         return text if isinstance(text, str) else ""
 
@@ -171,11 +183,13 @@ def lines_of(text: str) -> List[Line]:
     lines = []
     folder = ""
     for written in text.split("\n"):
-        line = _USE.sub(lambda use: values.get(use.group(1) or use.group(2), use.group()), written)
+        line = _USE.sub(
+            lambda use: values.get(use.group(1) or use.group(2), use.group()), written[:_LINE]
+        )[:_LINE]
         code = line.partition("#")[0]
         found = _SET.match(code)
         if found:
-            values[found.group(1)] = found.group(2).strip("\"'")
+            values[found.group(1)] = found.group(2).strip("\"'")[:_VALUE]
         lines.append(Line(line, folder))
         for change in _CHANGE.findall(code):
             folder = change.strip("\"'")
@@ -186,6 +200,17 @@ def _code(line: str) -> str:
     """What a line runs: a comment runs nothing, nor does one that only names a command."""
     code = line.partition("#")[0]
     return "" if _SET.match(code) else _LOOKS.sub(" ", code)
+
+
+def _roots_in(text: str) -> List[str]:
+    """The folders in a text that have MISP's `app` in them, as their paths say."""
+    found = []
+    for word in _BETWEEN.split(text):
+        start = word.find("/")
+        for match in _APP.finditer(word, start + 1) if start >= 0 else ():
+            found.append(word[start : match.start()])
+            start = match.end()
+    return found
 
 
 def _short(unit: str) -> str:

@@ -213,7 +213,7 @@ ON_DEBIAN = (
     ),
     Fault(
         "not-included",
-        *file_there(f"{SUPERVISOR}/supervisord.conf", "[include]\\nfiles = /srv/*.conf\\n"),
+        *file_there(f"{SUPERVISOR}/supervisord.conf", "[include]\\nfiles = /srv/own.conf\\n"),
         f"{SUPERVISOR}/supervisord.conf does not include {SUPERVISOR}/conf.d/misp-workers.conf",
     ),
     Fault(

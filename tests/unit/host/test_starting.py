@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
 
-from tasks.host import starting
+from tasks.host import gate, starting
+from tasks.host.errors import WebUserError
 from tasks.host.starting import How, Line, Starting
+from tasks.host.web_user import WebUser
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="root's files have to be root's")
 
@@ -102,3 +105,63 @@ def test_variables_and_folders_of_a_script_are_followed() -> None:
         Line(f"$X ./run {ROOT}/app", f"{ROOT}/app/Console"),
         Line("", f"{ROOT}/app/Console"),
     ]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "CakeResque start " + "/" * 60_000,
+        "CakeResque start " + "/a" * 30_000,
+        "php" * 20_000,
+        "X=aaaaaaaa\n" + "X=$X$X\n" * 100 + f"cd $X && {START}",
+        "${a" * 20_000,
+        "x\n" * 30_000,
+    ],
+    ids=["slashes", "folders", "php", "doubling", "variables", "lines"],
+)
+def test_what_the_web_user_may_write_is_read_in_no_time(
+    one: Starting, tmp_path: Path, text: str
+) -> None:
+    bomb = tmp_path / "bomb"
+    bomb.write_text(f"#!/bin/sh\n{text}\n")
+    began = time.process_time()
+    one.by(f"root {bomb}")
+    assert time.process_time() - began < 2
+    assert max(len(line.text) for line in starting.lines_of(text)) <= 4096
+
+
+@pytest.mark.parametrize(("hangs", "most"), [(False, 100), (True, 1)])
+def test_the_web_user_reads_so_many_scripts_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs: bool, most: int
+) -> None:
+    asked: list[str] = []
+
+    def ask(_: object, __: object, path: str) -> str:
+        asked.append(path)
+        if hangs:
+            raise WebUserError("no answer within 30 s")
+        return ""
+
+    monkeypatch.setattr(gate, "ask", ask)
+    os.chown(tmp_path, 33, 33)
+    for number in range(300):
+        (tmp_path / str(number)).touch()
+    user = WebUser("www-data", 33, 33, (33,), "/var/www", "www-data")
+    one = Starting([ROOT], user)
+    for number in range(300):
+        assert one.by(f"sh {tmp_path}/{number}") is None
+    assert len(asked) == most
+
+
+@pytest.mark.parametrize(
+    ("text", "roots"),
+    [
+        (f"a={ROOT}/app/Console/cake x", [ROOT]),
+        (f"'{ROOT}/app' \"/srv/two/app\"", [ROOT, "/srv/two"]),
+        ("$HOME/misp/app/x", ["/misp"]),
+        ("/app/Console/cake /a/apple /a/app2/x x/app", []),
+        ("/a/app/b/app/c", ["/a", "/b"]),
+    ],
+)
+def test_folders_that_have_misps_app(text: str, roots: list[str]) -> None:
+    assert starting._roots_in(text) == roots

@@ -262,7 +262,14 @@ def test_status_is_what_supervisorctl_prints(daemon: RealSupervisord) -> None:
     daemon.include("own", "[program:own]\ncommand=/bin/false\nautostart=false\n")
     daemon.start()
     states = ["RUNNING"] * 4 + ["STOPPED"]
-    assert wait_until(lambda: [one.state for one in _unix(daemon).status()] == states, 10)
+    users = ["nobody"] * 4 + [""]  # supervisord's child changes its user after its fork
+    assert wait_until(
+        lambda: (
+            [(one.state, one.user) for one in _unix(daemon).status()]
+            == list(zip(states, users, strict=True))
+        ),
+        10,
+    )
     found = _unix(daemon).status()
     printed = [line.split(None, 2) for line in daemon.ctl("status").splitlines()]
     assert sorted((one.name, one.state) for one in found) == sorted(

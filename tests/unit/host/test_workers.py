@@ -49,6 +49,7 @@ def test_a_first_group(one: Crew) -> None:
     _apply(one, text)
     digest = hashlib.sha256(text.encode()).hexdigest()
     assert _look(one) == (digest, True, digest, [], [], [])
+    wait_for_exec(one, 2)  # supervisord's child changes its user before
     assert [worker.user for worker in one.control().group()] == ["nobody", "nobody"]
     assert freezer(one).calls == []  # nobody had to be stopped
     assert not Path(one.site.state_dir, "workers-previous").exists()
