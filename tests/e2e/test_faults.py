@@ -132,7 +132,7 @@ ON_DEBIAN = (
         "config-unwritable",
         f"chmod 440 {CONFIG}",
         f"chmod 660 {CONFIG}",
-        "www-data may not write /var/www/MISP/app/Config or config.php in it",
+        "www-data may not write /var/www/MISP/app/Config or exchange config.php in it",
     ),
     Fault(
         "config-syntax",
@@ -209,7 +209,7 @@ ON_DEBIAN = (
         *file_there(
             f"{SUPERVISOR}/conf.d/misp-workers.conf", "[program:default]\\ndirectory=/srv/misp\\n"
         ),
-        f"{SUPERVISOR}/conf.d/misp-workers.conf belongs to the MISP in /srv/misp",
+        f"{SUPERVISOR}/conf.d/misp-workers.conf has the worker group of the MISP in /srv/misp",
     ),
     Fault(
         "not-included",
@@ -244,7 +244,7 @@ ON_EL = (
         "config-folder",
         f"chown root $(dirname {CONFIG}) && chmod 755 $(dirname {CONFIG})",
         f"chown apache $(dirname {CONFIG})",
-        "apache may not write /var/www/MISP/app/Config or config.php in it",
+        "apache may not write /var/www/MISP/app/Config or exchange config.php in it",
     ),
     Fault(
         "web-user",
@@ -271,7 +271,7 @@ ON_EL = (
         "tmp-of-root",
         f"chown root {TMP} && chmod 755 {TMP}",
         f"chown apache {TMP}",
-        f"apache may not write in {TMP}, where MISP and its jobs keep files: give it back (chown",
+        f"apache may not write {TMP} or its folder cache, so jobs fail: correct owners and modes",
     ),
     Fault(
         "second-workers-file",

@@ -83,7 +83,20 @@ IN_THE_WAY = {
     ),
 }
 WEB_TIER = {"dripping-web-tier": DRIPS, "bomb-of-web-tier": BOMB, "gzip-bomb": GZIP_BOMB}
-NAMES = (*IN_THE_WAY, *WEB_TIER)
+# As `crontab -` leaves it; root looks there for what starts old workers.
+CRONTABS_FOLDER = "/var/spool/cron/crontabs"
+CRONTAB = f"{CRONTABS_FOLDER}/{WEB}"
+FILES = f"{APP}/files"
+BOMB_SCRIPT = f"{FILES}/bomb.sh"
+OLD_WORKERS = f"{CAKE} CakeResque.CakeResque start"
+CRONTABS = {
+    "slashes-in-crontab": f"print(3 * ('* * * * * {OLD_WORKERS} ' + '/' * 100_000 + chr(10)))",
+    "1-mb-of-crontab": f"print(('* * * * * {OLD_WORKERS}' + chr(10)) * 12_000)",
+    "doubling-script": f"print('* * * * * sh {BOMB_SCRIPT}')",
+    "10000-scripts": f"[print('* * * * * sh {FILES}/%d' % n) for n in range(10_000)]",
+}
+DOUBLING = f"echo X=aaaaaaaa; yes 'X=$X$X' | head -n 200; echo 'cd $X && {OLD_WORKERS}'"
+NAMES = (*IN_THE_WAY, *WEB_TIER, *CRONTABS)
 
 
 def look(lab: Lab, host: LabHost, name: str) -> operate.Seen:
@@ -93,6 +106,13 @@ def look(lab: Lab, host: LabHost, name: str) -> operate.Seen:
             host.exec(f"cp -p {INDEX} /srv/index.php")
             misp.replace(host, INDEX, WEB_TIER[name])
             misp.reload_php(host)
+        elif name in CRONTABS:
+            make = f"({DOUBLING}) >{BOMB_SCRIPT}; cd {FILES} && seq 500 | xargs touch"
+            host.exec(make, user=WEB)
+            host.exec(
+                f"mkdir -p {CRONTABS_FOLDER}; install -m 0600 -o {WEB} /dev/null {CRONTAB};"
+                f' python3 -c "{CRONTABS[name]}" >{CRONTAB}'
+            )
         else:
             host.exec(IN_THE_WAY[name], user=WEB)
         return operate.dry(lab, "--limit", host.name, limit=LOOK_LIMIT)
@@ -100,6 +120,7 @@ def look(lab: Lab, host: LabHost, name: str) -> operate.Seen:
         operate.end_logins(host)
         if name in WEB_TIER:
             host.exec(f"cp -p /srv/index.php {INDEX}")
+        host.exec(f"rm -f {CRONTAB}")
         attacks.give_back(host)
 
 
