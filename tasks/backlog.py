@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from tasks.host.queues import OldBackend
+from tasks.host.queues import QUEUES, OldBackend
 
 _LATE_SECONDS = 60  # the old scheduler looks every 5 s
 _START = "app/Console/cake CakeResque.CakeResque"
@@ -124,13 +124,15 @@ def nobody_there(look: Look) -> str:
         return ""  # see `left_behind`
     queues = sorted(unserved(look))
     if queues:
+        # The names are Redis's, where the web user may write what a shell would run.
+        known = next((name for name in queues if name in QUEUES), "")
         dead = ", ".join(look.old.dead_hosts)
         entered = (
             f" (those entered for {dead} are dead: none is connected to Redis)" if dead else ""
         )
         return (
             f"no old worker lives for {', '.join(queues)}{entered}: start one as the web user "
-            f"({_START} start --interval 5 --queue {queues[0]}), {OR_CONVERT}"
+            f"({_START} start --interval 5 --queue {known or 'QUEUE'}), {OR_CONVERT}"
         )
     if look.old.overdue > _LATE_SECONDS:
         return (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks import parse
+from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.target import Target
 
@@ -46,30 +47,45 @@ def files(target: Target, seen: Seen) -> Iterator[str]:
 
 def cake(target: Target, seen: Seen) -> str:
     """Say why the web user cannot execute `cake`, as workers and jobs do; empty: he can."""
-    path, user = f"{target.settings.misp_root}/app/Console/cake", seen.tree.web_user
     access = seen.tree.cake
     if not access.fault:
         return ""
-    if access.fault == "missing":
-        return f"{path} is missing: restore it, since workers and jobs start by it"
-    if access.fault == "closed":
-        return (
-            f"{user} may not enter {access.place} ({access.rights}), so workers and jobs cannot "
-            f"run {path}: give the folder back (chown {user} {access.place}), or chmod 755 it"
-        )
-    if access.fault == "noexec":
-        return (
-            f"{access.place} is mounted noexec, so workers and jobs cannot run {path}: run `mount "
-            f"-o remount,exec {access.place}`, and take noexec out of /etc/fstab or its mount unit"
-        )
-    if access.fault == "mode":
-        return (
-            f"{user} may not execute {path} ({access.rights}), and workers and jobs run it as "
-            f"{user}: run `chown {user}:{seen.tree.web_group} {path}` and `chmod 750 {path}`"
-        )
-    return (
-        f"{user} may not execute {path}, though its mode allows it ({access.rights or 'unknown'}): "
-        "see its ACL (getfacl) and the log of SELinux or AppArmor (journalctl -k)"
+    path, user, at = (
+        f"{target.settings.misp_root}/app/Console/cake",
+        seen.tree.web_user,
+        access.place,
+    )
+    forbidden = f"{user} may not execute {path}"
+    cannot_run = f"so workers and jobs cannot run {path}"
+    sentences = {
+        "missing": f"{path} is missing: restore it, since workers and jobs start by it",
+        "link": (
+            f"{forbidden}, and {at} is a link: have the web user, not root, put the real one in "
+            "its place"
+        ),
+        "closed": (
+            f"{user} may not enter {at} ({access.rights}), {cannot_run}: run `chown -h {user} "
+            f"{word(at)}`"
+        ),
+        "noexec": (
+            f"{at} is mounted noexec, {cannot_run}: run `mount -o remount,exec {word(at)}`, and "
+            "take noexec out of /etc/fstab or its mount unit"
+        ),
+        # He can have mounted it himself (FUSE), and a remount may take away its nosuid.
+        "noexec-below": (
+            f"{at}, in MISP's own folder, is mounted noexec, {cannot_run}: unmount it, and have it "
+            "mounted without noexec if it is yours"
+        ),
+        "mode": (
+            f"{forbidden} ({access.rights}), and workers and jobs run it as {user}: run `chown -h "
+            f"{user}:{seen.tree.web_group} {path}`, then "
+            f"`{as_web_user(user, 'chmod', '750', path)}`"
+        ),
+    }
+    return sentences.get(
+        access.fault,
+        f"{forbidden}, though its mode allows it ({access.rights or 'unknown'}): see its ACL "
+        "(getfacl) and the log of SELinux or AppArmor (journalctl -k)",
     )
 
 
@@ -86,7 +102,7 @@ def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     if tree.config_owner and tree.config_owner != tree.web_user:
         yield (
             f"config.php belongs to {tree.config_owner}, not to {tree.web_user}, so MISP cannot "
-            "save its settings: chown it, or correct misp_web_user"
+            "save its settings: chown -h it, or correct misp_web_user"
         )
     serving = set(seen.web.users) - {"root"}
     if serving and tree.web_user not in serving and not target.settings.misp_web_user:
@@ -104,13 +120,15 @@ def libraries(target: Target, seen: Seen) -> Iterator[str]:
         for name in (*tree.links, *tree.mounts):
             yield (
                 f"{at}/{name} is a {'link' if name in tree.links else 'mount'}, which cannot be "
-                "exchanged, so a failure of Composer could not be undone: put the real one in its "
-                "place (rm the link or umount, then mv), and run again"
+                "exchanged, so a failure of Composer could not be undone: unmount it, or have the "
+                "web user, not root, put the real one in the link's place (rm, then mv), and run "
+                "again"
             )
     elif "Vendor" in tree.links:
         yield (
             f"{at}/Vendor is a link, and old workers run from where it leads to, so they are not "
-            "known as MISP's: put the real folder in its place (rm the link, then mv)"
+            "known as MISP's: have the web user, not root, put the real folder in its place (rm "
+            "the link, then mv)"
         )
     if not seen.tree.composer and not seen.libraries.are_in_place:
         yield (

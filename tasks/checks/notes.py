@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tasks.backlog import SCHEDULED, Look, elsewhere, left_behind, never_quiet, nobody_there
 from tasks.checks import web
+from tasks.checks.remedies import as_web_user
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
@@ -29,11 +30,11 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     """Return what there is to note of this host."""
     if not any(lack_of_memory(target, seen, WORKER_OWN_KB)):  # else the host is refused
         yield from lack_of_memory(target, seen, WORKER_KB)
-    mode = seen.tree.config_mode
+    mode, config = seen.tree.config_mode, f"{target.settings.misp_root}/app/Config/config.php"
     if mode >= 0 and mode & _WORLD_READABLE:
         yield (
-            f"every user can read config.php, which holds passwords (mode {mode:o}): "
-            f"chmod 640 {target.settings.misp_root}/app/Config/config.php"
+            f"every user can read config.php, which holds passwords (mode {mode:o}): run "
+            f"`{as_web_user(seen.tree.web_user, 'chmod', '640', config)}`"
         )
     eviction = seen.new_backend.eviction
     if eviction not in ("", "noeviction"):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tasks.backlog import left_behind
+from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.target import Target
 
@@ -54,10 +55,11 @@ def programs(target: Target, seen: Seen) -> Iterator[str]:
 
 
 def _start_by_hand(target: Target) -> str:
-    user, root = target.web_user or "the web user", target.settings.misp_root
+    script = f"{target.settings.misp_root}/app/Console/worker/start.sh"
+    command = as_web_user(target.web_user or "the web user", "bash", script, shows=False)
     return (
-        f"Then start them by `su -s /bin/bash {user} -c 'bash {root}/app/Console/worker/start.sh'`"
-        ", which first has those that live on end after their jobs, and run again"
+        f"Then start them by `{command}`, which first has those that live on end after their jobs, "
+        "and run again"
     )
 
 
@@ -158,9 +160,9 @@ def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         if origin.user and origin.unit.endswith(".service"):
             yield (
                 f"old workers run in {origin.words}, which this deploy leaves alone: while no job "
-                f"runs, run `su -s /bin/sh {origin.user} -c 'XDG_RUNTIME_DIR=/run/user/$(id -u) "
-                f"systemctl --user disable --now {origin.unit}'`, and the same for a timer of its. "
-                f"{_start_by_hand(target)}"
+                f"runs, run `runuser -u {origin.user} -- env XDG_RUNTIME_DIR=/run/user/$(id -u "
+                f"{origin.user}) systemctl --user disable --now {word(origin.unit)}`, and the same "
+                f"for a timer of its. {_start_by_hand(target)}"
             )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from tasks import parse
+from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.host.lock import IF_DEAD
 from tasks.host.parts import Php
@@ -105,7 +106,7 @@ def php(target: Target, seen: Seen) -> Iterator[str]:
 
 
 def _link(found: Php) -> str:
-    return f"ln -s {found.elsewhere} /usr/local/bin/php"
+    return f"ln -s {word(found.elsewhere)} /usr/local/bin/php"
 
 
 def _fitness(target: Target, found: Php) -> Iterator[str]:
@@ -139,10 +140,10 @@ def _fitness(target: Target, found: Php) -> Iterator[str]:
 def job(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     """Say that a job would fail; to be asked where nothing else explains it."""
     user = seen.tree.web_user or "the web user"
-    command = f"env -i {target.settings.misp_root}/app/Console/cake admin redisReady"
+    cake = f"{target.settings.misp_root}/app/Console/cake"
     if seen.job.error:
         yield (
             f"MISP's jobs would fail here. One that was tried as {user}, without environment as "
-            f"workers start it, ended so: {seen.job.error}. To see all of it run `runuser -u "
-            f"{user} -- {command}`, and mend the cause"
+            f"workers start it, ended so: {seen.job.error}. To see all of it run "
+            f"`{as_web_user(user, 'env', '-i', cake, 'admin', 'redisReady')}`, and mend the cause"
         )

@@ -3,25 +3,42 @@
 import grp
 import os
 import pwd
-import re
 import stat
 from typing import List
 
-_MOUNTS = "/proc/self/mountinfo"
+from tasks.host.mounts import mount_point
 
 
-def look(path: str, mounts: str = _MOUNTS) -> List[str]:
-    """The three texts of an `Access` (parts.py) to a file that has to be read and executed."""
+def look(root: str, name: str) -> List[str]:
+    """The three texts of an `Access` (parts.py) to a file that has to be read and executed.
+
+    Args:
+        root: MISP's folder. The web user may put a link at each path below it, and what he may not
+            execute is then somebody else's file.
+        name: the file's path below it.
+    """
+    path = root + "/" + name
+    if os.path.isfile(path) and os.access(path, os.R_OK | os.X_OK):
+        return ["", "", ""]
+    link = _link(root, name)
+    if link:
+        return ["link", link, ""]
     folder = _closed(path)
     if folder:
         return ["closed", folder, _rights(folder)]
     if not os.path.isfile(path):
         return ["missing", path, ""]
-    if os.access(path, os.R_OK | os.X_OK):
-        return ["", "", ""]
     if os.statvfs(path).f_flag & os.ST_NOEXEC:
-        return ["noexec", mount_point(path, mounts), ""]
+        at, real = mount_point(path), os.path.realpath(root)
+        return ["noexec-below" if at.startswith(real + "/") else "noexec", at, ""]
     return ["forbidden" if _mode_allows(path) else "mode", path, _rights(path)]
+
+
+def _link(root: str, name: str) -> str:
+    """The first link on the way below that folder; empty: there is none."""
+    names = name.split("/")
+    paths = [root + "/" + "/".join(names[: count + 1]) for count in range(len(names))]
+    return next((path for path in paths if os.path.islink(path)), "")
 
 
 def _closed(path: str) -> str:
@@ -62,17 +79,3 @@ def _rights(path: str) -> str:
     except KeyError:
         group = str(found.st_gid)
     return "%s:%s %o" % (owner, group, stat.S_IMODE(found.st_mode))
-
-
-def mount_point(path: str, mounts: str = _MOUNTS) -> str:
-    """Where the file system is mounted that a file is on; a bind mount is one of its own."""
-    real, best = os.path.realpath(path), "/"
-    with open(mounts, encoding="utf-8", errors="surrogateescape") as lines:
-        for line in lines:
-            place = re.sub(
-                r"\\([0-7]{3})", lambda code: chr(int(code.group(1), 8)), line.split()[4]
-            )
-            is_above = place in ("/", real) or real.startswith(place + "/")
-            if is_above and len(place) >= len(best):
-                best = place
-    return best

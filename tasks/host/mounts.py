@@ -2,15 +2,27 @@
 
 import os
 import re
-from typing import Any
+from typing import Any, List
+
+_MOUNTS = "/proc/self/mountinfo"
 
 
 def is_mount(path: str) -> bool:
     """Whether something is mounted there; also a file of the same file system, by --bind."""
-    with open("/proc/self/mountinfo", "rb") as file:
+    return os.fsencode(os.path.realpath(path)) in _points(_MOUNTS)
+
+
+def mount_point(path: str, mounts: str = _MOUNTS) -> str:
+    """Where the file system is mounted that a file is on; a bind mount is one of its own."""
+    real = os.fsencode(os.path.realpath(path))
+    above = [one for one in _points(mounts) if one in (b"/", real) or real.startswith(one + b"/")]
+    return max(above, key=len, default=b"/").decode("utf-8", "replace")
+
+
+def _points(mounts: str) -> List[bytes]:
+    with open(mounts, "rb") as file:
         rows = [line.split() for line in file.read(1 << 24).splitlines()]
-    points = [re.sub(rb"\\([0-7]{3})", _octal, row[4]) for row in rows if len(row) > 4]
-    return os.fsencode(os.path.realpath(path)) in points
+    return [re.sub(rb"\\([0-7]{3})", _octal, row[4]) for row in rows if len(row) > 4]
 
 
 def _octal(match: Any) -> bytes:

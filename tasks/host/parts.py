@@ -45,10 +45,12 @@ class System(NamedTuple):
 
 
 class Access(NamedTuple):
-    """Whether the web user may execute a file, and where it ends that he may not."""
+    """Whether the web user may execute a file, and which path stops him."""
 
-    fault: str  # "": he may; else missing, closed, noexec, mode, forbidden or unknown
-    place: str  # the folder that is closed to him, the mount point, or the file itself
+    # "": he may; else missing, link, closed, noexec, noexec-below (in MISP's folder), mode,
+    # forbidden or unknown.
+    fault: str
+    place: str  # the link, the folder that is closed to him, the mount point, or the file itself
     rights: str  # of that place, as in `root:root 750`
 
 

@@ -55,7 +55,7 @@ def look(root: str) -> Dict[str, Any]:
         "version": _text(root + "/VERSION.json"),
         "config": [config.st_uid, stat.S_IMODE(config.st_mode)] if config else None,
         "savable": _is_savable(app + "/Config"),
-        "cake": access.look(app + "/Console/cake"),
+        "cake": access.look(root, "app/Console/cake"),
         "cake_php": os.path.isfile(app + "/Console/cake.php"),
         "phar": os.path.isfile(app + "/composer.phar"),
         "disk_kb": free_kb(app + "/tmp"),

@@ -108,8 +108,12 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
         if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
             raise WebUserError(
                 "%s is a link or no plain %s: its owner cannot be trusted to be MISP's. Put the "
-                "real one in its place (%s)"
-                % (path, "file" if is_last else "folder", _remedy(path, is_last))
+                "real one in its place as the web user, not as root (%s)"
+                % (
+                    path,
+                    "file" if is_last else "folder",
+                    "cp --remove-destination -p" if is_last else "rm, then mv",
+                )
             )
         if is_last and status.st_nlink > 1:
             raise WebUserError(
@@ -122,13 +126,6 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
             )
         found.append((path, status))
     return found
-
-
-def _remedy(path: str, is_file: bool) -> str:
-    """A file below a mount of its own could not be exchanged, and MISP exchanges config.php."""
-    if is_file:
-        return "cp --remove-destination -p $(readlink -f %s) %s" % (path, path)
-    return "rm %s and mv the folder there, or mkdir and mount --bind" % path
 
 
 def _web_user(entry: Any) -> WebUser:
@@ -144,8 +141,8 @@ def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, path: s
     if user.uid == 0:
         raise WebUserError(
             "%s belongs to root, as after a cake command that root ran, or misp_web_user is root. "
-            "MISP runs as its web user alone: give app/Config and app/tmp back to that user (chown)"
-            % path
+            "MISP runs as its web user alone: give app/Config and app/tmp back to that user (chown "
+            "-hR)" % path
         )
     for gid in user.groups:
         try:
@@ -165,6 +162,6 @@ def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, path: s
     if os.path.basename(shell) not in NO_LOGIN and not is_named:
         raise WebUserError(
             "%s belongs to %s, an account for people (its shell is %s): if MISP really runs as "
-            "this user set misp_web_user, else give the file back to the web user (chown)"
+            "this user set misp_web_user, else give the file back to the web user (chown -h)"
             % (path, user.name, shell)
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.host import access, gate, web_user
+from tasks.host import access, gate, mounts, web_user
 from tests.unit.host.fake_misp import FakeMisp
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
@@ -22,7 +22,9 @@ MOUNTS = r"""1 0 8:1 / / rw - ext4 /dev/a rw
 
 def look(path: Path) -> list[str]:
     user = web_user._web_user(pwd.getpwnam("www-data"))
-    return [str(one) for one in gate.ask(user, access.look, str(path))]
+    root = path.parent.parent.parent
+    found = gate.ask(user, access.look, str(root), str(path.relative_to(root)))
+    return [str(one) for one in found]
 
 
 @pytest.fixture
@@ -51,6 +53,18 @@ def test_the_first_folder_that_is_closed_is_named(cake: Path) -> None:
     assert look(cake) == ["closed", str(cake.parent), "root:root 700"]
 
 
+@pytest.mark.parametrize("name", ["Console", "Console/cake"])
+def test_a_link_is_named_and_nothing_of_what_it_leads_to(
+    misp: FakeMisp, tmp_path: Path, name: str
+) -> None:
+    misp.own()
+    treasure = tmp_path / "treasure"
+    treasure.mkdir(mode=0o700)
+    (misp.app / name).rename(misp.app / "old")
+    (misp.app / name).symlink_to(treasure)
+    assert look(misp.app / "Console/cake") == ["link", str(misp.app / name), ""]
+
+
 def test_a_file_system_that_is_mounted_noexec_is_named_by_its_mount_point(cake: Path) -> None:
     mount = ["mount", "-t", "tmpfs", "-o", "noexec,mode=755", "tmpfs", str(cake.parent)]
     if subprocess.run(mount, check=False, capture_output=True).returncode:
@@ -58,7 +72,7 @@ def test_a_file_system_that_is_mounted_noexec_is_named_by_its_mount_point(cake: 
     try:
         cake.write_text("#!/bin/sh\n")
         cake.chmod(0o755)
-        assert look(cake) == ["noexec", str(cake.parent), ""]
+        assert look(cake) == ["noexec-below", str(cake.parent), ""]
     finally:
         subprocess.run(["umount", str(cake.parent)], check=True)
 
@@ -77,4 +91,4 @@ def test_the_mount_point_is_the_longest_that_is_above(
     tmp_path: Path, path: str, place: str
 ) -> None:
     (tmp_path / "mounts").write_text(MOUNTS)
-    assert access.mount_point(path, str(tmp_path / "mounts")) == place
+    assert mounts.mount_point(path, str(tmp_path / "mounts")) == place
