@@ -96,10 +96,10 @@ def php(target: Target, seen: Seen) -> Iterator[str]:
             else "install PHP's command line, or link php into /usr/bin"
         )
     elif found.version == (0, 0, 0):
+        command = as_web_user(seen.tree.web_user or "the web user", found.path, "-v")
         yield (
             f"{found.path} does not tell its version ({found.error or 'no answer'}): run "
-            f"`{found.path} -v` as {seen.tree.web_user or 'the web user'} to see why. Jobs look "
-            f"for php in {places} only"
+            f"`{command}` to see why. Jobs look for php in {places} only"
         )
     else:
         yield from _fitness(target, found)

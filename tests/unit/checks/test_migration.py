@@ -69,7 +69,7 @@ HOST: list[tuple[CHANGES, str]] = [
     ),
     (
         {"php": {"version": (0, 0, 0), "error": "Permission denied"}},
-        "does not tell its version (Permission denied): run `/usr/bin/php -v` as www-data",
+        "does not tell its version (Permission denied): run `setsid -w runuser -u www-data -- /",
     ),
     (
         {"php": {"open_basedir": "/var/www", "sees_proc": False}},
@@ -78,7 +78,7 @@ HOST: list[tuple[CHANGES, str]] = [
     (
         {"job": {"error": "HOME is not set (exit status 9)"}},
         "without environment as workers start it, ended so: HOME is not set (exit status 9). To "
-        "see all of it run `runuser -u www-data -- env -i /var/www/MISP/app/Console/cake admin",
+        "see all of it run `setsid -w runuser -u www-data -- env -i /var/www/MISP/app/Console/cake",
     ),
 ]
 MISP: list[tuple[CHANGES, str]] = [
@@ -94,7 +94,7 @@ MISP: list[tuple[CHANGES, str]] = [
     (
         no_cake("mode", "/var/www/MISP/app/Console/cake", "root:root 750"),
         "www-data may not execute /var/www/MISP/app/Console/cake (root:root 750), and workers and "
-        "jobs run it as www-data: run `chown www-data:www-data /var/www/MISP/app/Console/cake` and",
+        "jobs run it as www-data: run `chown -h www-data:www-data /var/www/MISP/app/Console/cake`,",
     ),
     (
         no_cake("noexec", "/var/www"),
@@ -104,6 +104,14 @@ MISP: list[tuple[CHANGES, str]] = [
     (
         no_cake("closed", "/var/www/MISP/app", "root:root 700"),
         "www-data may not enter /var/www/MISP/app (root:root 700), so workers and jobs cannot run",
+    ),
+    (
+        no_cake("noexec-below", "/var/www/MISP/app/Console"),
+        "/var/www/MISP/app/Console, in MISP's own folder, is mounted noexec, so workers and jobs",
+    ),
+    (
+        no_cake("link", "/var/www/MISP/app/Console"),
+        "/var/www/MISP/app/Console is a link: have the web user, not root, put the real one in",
     ),
     (no_cake("forbidden", "/x", "root:root 755"), "though its mode allows it (root:root 755): see"),
     (no_cake("unknown"), "though its mode allows it (unknown): see its ACL (getfacl)"),
@@ -252,7 +260,7 @@ OLD: list[tuple[CHANGES, str]] = [
                 "origins": [parts.Origin("misp.service", "www-data", "", "", "")],
             }
         },
-        "systemctl --user disable --now misp.service'`, and the same for a timer of its. Then",
+        "systemctl --user disable --now misp.service`, and the same for a timer of its. Then",
     ),
     (  # supervisord's program, in the file and with the name of our own group
         {

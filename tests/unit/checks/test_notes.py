@@ -32,7 +32,10 @@ def test_a_good_host_needs_no_note() -> None:
     [
         ({"system": {"memory_kb": 500_000}}, "has 488 MiB of memory free, but 21 more workers"),
         ({"tree": {"config_mode": 0o644}}, "every user can read config.php, which holds passwords"),
-        ({"tree": {"config_mode": 0o644}}, "(mode 644): chmod 640"),
+        (
+            {"tree": {"config_mode": 0o644}},
+            "(mode 644): run `setsid -w runuser -u www-data -- chmod",
+        ),
         ({"new_backend": {"eviction": "allkeys-lru"}}, "(maxmemory-policy is allkeys-lru)"),
         ({"settings": {"is_in_database": True}}, "keeps its settings in the database"),
         (

@@ -1,0 +1,69 @@
+"""What a sentence tells the operator to run as root: nothing in it is the web user's to turn."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import Any
+
+import pytest
+
+from tasks import backlog
+from tasks.checks import remedies
+from tasks.host import parts
+from tasks.host.queues import OldBackend
+from tests.hosts import migrating
+from tests.unit.checks.test_migration import no_cake, problems
+
+HOSTILE = "/srv/$(id); id -x --target-directory=/etc"
+
+
+def commands(sentence: str) -> list[list[str]]:
+    """The words of each command of a sentence, as a shell takes them apart."""
+    return [shlex.split(one) for one in re.findall("`([^`]*)`", sentence)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        no_cake("closed", HOSTILE, "root:root 700"),
+        no_cake("noexec", HOSTILE),
+        {"php": {"path": "", "elsewhere": HOSTILE}},
+        {"php": {"version": (7, 4, 3), "elsewhere": HOSTILE}},
+        {
+            "old_workers": {
+                "started_in": [],
+                "origins": [parts.Origin(f"{HOSTILE}.service", "www-data", "", "", "")],
+            }
+        },
+    ],
+)
+def test_a_word_from_the_host_is_one_word(changes: dict[str, Any]) -> None:
+    (said,) = problems(migrating(**changes))
+    words = [word for command in commands(said) for word in command if "$(id)" in word]
+    assert words, said
+    assert set(words) <= {HOSTILE, f"{HOSTILE}.service"}
+
+
+@pytest.mark.parametrize("fault", ["link", "closed", "noexec", "noexec-below", "mode"])
+def test_nobody_is_told_to_follow_a_link_below_misps_folder(fault: str) -> None:
+    (said,) = problems(migrating(**no_cake(fault, "/var/www/MISP/app/Console", "root:root 700")))
+    for words in commands(said):
+        is_his = words[:2] == ["setsid", "-w"]
+        assert is_his or words[:2] == ["chown", "-h"] or words[0] == "mount", said
+
+
+def test_a_queue_is_named_in_a_command_only_if_it_is_one_of_misps() -> None:
+    queues = {"$(id)": 1, "email": 2}
+    said = backlog.nobody_there(backlog.Look(OldBackend(queues, {}), [], True, 0.0))
+    assert "--queue email)" in said
+    assert "--queue $" not in said
+
+
+def test_a_program_of_the_web_users_has_no_terminal() -> None:
+    assert remedies.as_web_user("www-data", "php", "-v") == (
+        "setsid -w runuser -u www-data -- php -v </dev/null 2>&1 | cat -v"
+    )
+    assert remedies.as_web_user("www-data", "a b", shows=False) == (
+        "setsid -w runuser -u www-data -- 'a b' </dev/null >/dev/null 2>&1"
+    )
