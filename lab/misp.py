@@ -30,6 +30,10 @@ OLD_UNITS = {
 DATA_COMMANDS = ("processfreetext", "processmoduleresult", "publish_sightings")
 """Those of MISP's jobs whose input is too big for an argument."""
 
+_SWITCH = (
+    "$switches = json_decode(file_get_contents($argv[1]), true); "
+    "$switches[$argv[2]] = (bool) $argv[3]; file_put_contents($argv[1], json_encode($switches));"
+)
 # Read by PHP and written back as PHP, as MISP itself does it.
 _SET = """
 include $argv[1];
@@ -127,6 +131,11 @@ def set_setting(host: LabHost, key: str, value: object) -> None:
     config = f"{host.spec.misp_root}/app/Config/config.php"
     host.exec(["php", "-r", _SET, "--", config, key, json.dumps(value)], user=host.spec.web_user)
     reload_php(host)
+
+
+def switch(name: str, is_on: bool) -> str:
+    """The shell that turns one of the stub's switches on or off (lab/stub/README.md)."""
+    return f"php -r '{_SWITCH}' {STUB_CONFIG} {name} {int(is_on)}"
 
 
 def check_services(host: LabHost) -> None:

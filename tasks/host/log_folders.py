@@ -28,13 +28,25 @@ _DROP_IN = """\
 
 
 def own(found: SupervisorFiles) -> List[str]:
-    """Folders of supervisord's own log, PID file and socket, as far as they may be swept away."""
+    """Folders of supervisord's own log, PID file and socket, as far as they may be swept away.
+
+    Not those whose path others than root can change: root would make a folder where they like.
+    """
     paths = [found.get("supervisord", key) for key in ("logfile", "pidfile")]
     paths += [server.path for server in found.servers("unix_http_server")]
     folders = [os.path.dirname(path.strip()) for path in paths]
     folders.append(found.get("supervisord", "childlogdir").strip())
     plain = [os.path.normpath(one) for one in folders if _PLAIN.match(one)]
-    return list(dict.fromkeys(one for one in plain if one.startswith(_SWEPT)))
+    swept = [one for one in plain if one.startswith(_SWEPT) and _is_roots(one)]
+    return list(dict.fromkeys(swept))
+
+
+def _is_roots(path: str) -> bool:
+    try:
+        files.real_path(path)
+    except files.FileError:
+        return False
+    return True
 
 
 def missing(site: Site, found: SupervisorFiles) -> Tuple[List[str], List[str]]:

@@ -36,13 +36,6 @@ DELAYED_JOB = 70002
 ORPHAN_JOB = 70003
 FULL_JOB = 70004
 
-SWITCH = """
-$file = "/etc/misp-stub.json";
-$config = json_decode(file_get_contents($file), true);
-$config[$argv[1]] = $argv[2] === "on";
-file_put_contents($file, json_encode($config));
-"""
-
 
 @dataclass(frozen=True)
 class Fault:
@@ -61,10 +54,6 @@ class Fault:
     outcome: str = summary.FAILED
     strikes: str = ""
     takes_jobs: bool = True
-
-
-def switch(name: str, state: str) -> str:
-    return f"php -r '{SWITCH}' {name} {state}"
 
 
 # What was due in two hours is due now, as when these have passed.
@@ -103,8 +92,8 @@ DURING = {
     VIEWS.name: (
         Fault(
             "old-php",
-            switch("old_php", "on"),
-            switch("old_php", "off"),
+            misp.switch("old_php", True),
+            misp.switch("old_php", False),
             "failed: its worker died over it (",
             summary.NOT_PROVEN_RETURNED,
         ),
@@ -112,8 +101,8 @@ DURING = {
     PROOF.name: (
         Fault(
             "proc-hidden",
-            switch("proc_hidden", "on"),
-            switch("proc_hidden", "off"),
+            misp.switch("proc_hidden", True),
+            misp.switch("proc_hidden", False),
             NO_PROC,
             summary.NOT_PROVEN_RETURNED,
         ),

@@ -37,7 +37,7 @@ INET = HostSpec("has-inet", "debian-12", launcher="unit-execstop")
 SCHEDULER = HostSpec("scheduler", "el-like", profile="2.5.18", redis="shared")
 FOREIGN = HostSpec("foreign", "debian-12")
 BUSY = HostSpec("busy", "debian-12", data={"drain_timeout": 3})
-BROKEN = HostSpec("broken", "debian-12", data={"misp_redis_port": 6379})
+BROKEN = HostSpec("broken", "debian-12")
 
 SPECS = (SOCKET, DATABASE, INET, SCHEDULER, FOREIGN, BUSY, BROKEN)
 GOOD = (SOCKET, DATABASE, INET, SCHEDULER)
@@ -92,8 +92,8 @@ def seen(lab: Lab) -> Seen:
     for name in (INET.name, FOREIGN.name):
         lab[name].exec("systemctl restart supervisor")
         wait_for(partial(runs, lab[name], "bystander"), 20, f"the bystander of {name}")
-    # `redisReady` looks at MISP's own Redis, so this breaks the test job and nothing else.
-    misp.set_setting(lab[BROKEN.name], "redis_port", 1)
+    # Workers start and no job does, which only a worker shows.
+    lab[BROKEN.name].exec(misp.switch("old_php", True))
     freeze_job(lab[BUSY.name])
     bystander = program_pid(lab[INET.name], "bystander")
     conf = lab[INET.name].read("/etc/supervisor/supervisord.conf")
@@ -169,7 +169,7 @@ def test_a_failed_test_job_leaves_the_old_workers_alone(seen: Seen) -> None:
     assert "a test job did not come through" in seen.first.stderr
     assert "default: failed" in seen.first.stderr
     assert old_service_is_untouched(host)
-    misp.set_setting(host, "redis_port", 6379)
+    host.exec(misp.switch("old_php", False))
     done = run.apply(seen.lab, "--limit", host.name)
     assert done.ok, done.stderr
     assert observe.faults(host) == []

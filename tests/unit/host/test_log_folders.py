@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,3 +123,11 @@ def test_folders_of_other_programs_are_named(tmp_path: Path) -> None:
         ["/var/log/no-such-own"],
         ["/var/log/no-such-app (stdout_logfile of [program:web])"],
     )
+
+
+def test_a_folder_of_another_users_is_not_made(one: Crew) -> None:
+    logs = Path(real(one).folder, "logs")
+    wanted = f"{logs}/supervisor"
+    assert log_folders.own(SupervisorFiles(str(real(one).conf))) == [wanted]
+    os.chown(logs, WEB.uid, WEB.gid)
+    assert log_folders.own(SupervisorFiles(str(real(one).conf))) == []
