@@ -127,7 +127,7 @@ def test_folders_of_other_programs_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_of_another_users_is_not_made(one: Crew) -> None:
     logs = Path(real(one).folder, "logs")
-    wanted = f"{logs}/supervisor"
+    wanted = f"{logs}/supervisor/own"
     assert log_folders.own(SupervisorFiles(str(real(one).conf))) == [wanted]
     os.chown(logs, WEB.uid, WEB.gid)
     assert log_folders.own(SupervisorFiles(str(real(one).conf))) == []
