@@ -71,6 +71,9 @@ def _version(program: str) -> str:
 def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> List[str]:
     """Have the packages, and supervisord's service not started by their installation.
 
+    Without supervisor's among `names` no repository is enabled for it. Without any name this takes
+    away what an install that was cut off has left: the unit's mask.
+
     Debian's package starts its service at once, and a group file that an earlier attempt has left
     would start workers.
 
@@ -80,10 +83,11 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
     originals.keep_units(site, [site.unit])
     systemd.mask(site.unit)
     try:
-        _install(site, manager, names, may_use_epel)
+        if names:
+            _install(site, manager, names, may_use_epel)
     finally:
         systemd.unmask(site.unit)
-    if not programs.find("supervisord"):
+    if not (site.supervisor_program or programs.find("supervisord")):
         raise PackageError(
             "these are installed, but there is no supervisord on the PATH: %s. See what else is "
             "called supervisor there, and run again" % ", ".join(names)
@@ -94,7 +98,8 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
 def _install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> None:
     # Where EPEL is missing supervisor most likely is too, and asking is quicker than an install
     # that fails.
-    if manager.epel and may_use_epel and not _has(site, manager.epel):
+    needs_supervisor = site.supervisor_package in names
+    if needs_supervisor and manager.epel and may_use_epel and not _has(site, manager.epel):
         _have_it_offered(site, manager, may_use_epel)
     if _run(manager.install + names).status == 0:
         return
@@ -103,7 +108,8 @@ def _install(site: Site, manager: Manager, names: List[str], may_use_epel: bool)
         _run(manager.repair)
     if manager.refresh:
         _run(manager.refresh)  # without it the old lists may do
-    _have_it_offered(site, manager, may_use_epel)
+    if needs_supervisor:
+        _have_it_offered(site, manager, may_use_epel)
     done = _run(manager.install + names)
     if done.status != 0:
         raise PackageError(

@@ -177,3 +177,29 @@ def test_a_package_without_supervisord_is_told(host: Host) -> None:
     host.has_supervisord = False
     with pytest.raises(PackageError, match="no supervisord on the PATH"):
         packages.install(DEBIAN, APT, NAMES, True)
+
+
+def test_a_supervisord_elsewhere_is_one(host: Host) -> None:
+    host.has_supervisord = False
+    packages.install(
+        DEBIAN._replace(supervisor_program="/opt/supervisor/bin/supervisord"), APT, NAMES, True
+    )
+
+
+def test_without_supervisors_package_no_repository_is_enabled_for_it(host: Host) -> None:
+    host.answer("rpm", (1, ""))
+    host.answer("dnf info", (1, ""))
+    host.answer("dnf install", (1, ""), (0, ""))
+    packages.install(RHEL, DNF, ["setools"], True)
+    assert host.commands == [
+        "keep supervisord.service",
+        "mask supervisord.service",
+        "dnf install setools",
+        "dnf install setools",
+        "unmask supervisord.service",
+    ]
+
+
+def test_where_nothing_is_to_be_installed_only_the_mask_goes(host: Host) -> None:
+    packages.install(RHEL, DNF, [], True)
+    assert host.commands[1:] == ["mask supervisord.service", "unmask supervisord.service"]
