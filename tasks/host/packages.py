@@ -16,7 +16,7 @@ from tasks.host.site import Site
 
 _INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
 _PACKAGED = ("/usr/bin/", "/usr/sbin/", "/bin/")  # where a package has its programs
-_UNKNOWN = "of an unknown version"
+UNKNOWN = "of an unknown version"  # also where root may not run it to ask
 _OUTPUT = 1 << 26  # bytes; a policy package's build prints much
 _ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -62,10 +62,9 @@ def _installed(site: Site) -> Dict[str, str]:
 
 def _version(program: str) -> str:
     try:
-        files.real_path(program)  # it is run as root
-        return programs.run(program, "--version").text.strip()[:80] or _UNKNOWN
+        return programs.run(files.program(program), "--version").text.strip()[:80] or UNKNOWN
     except HostError:
-        return _UNKNOWN
+        return UNKNOWN
 
 
 def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> List[str]:

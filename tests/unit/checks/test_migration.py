@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tasks.checks import migration
 from tasks.checks.seen import SeenToMigrate
 from tasks.host import parts
+from tasks.host.packages import UNKNOWN
 from tasks.host.redis import REFUSES
 from tasks.identity import with_answers
 from tests import hosts
@@ -153,6 +154,10 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
     (
         {"packages": {"supervisor_version": "3.3.1", "installed": {"supervisor": "3.3.1"}}},
         "CVE-2017-11610",
+    ),
+    (
+        {"packages": {"supervisor_version": UNKNOWN, "installed": {"supervisor": "4.2.5"}}},
+        "the version of /usr/bin/supervisord is not known: it gives none, or others than root may",
     ),
     (
         {
