@@ -16,12 +16,12 @@ from tasks.host import bridge, gate
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.parts import Pool
-from tasks.host.processes import PROC, Process, Table, start_of, tcp_rows
+from tasks.host.processes import PROC, Process, Table, tcp_rows
+from tasks.host.sockets import unix_rows
 from tasks.host.versions import version_of
 
 _SECONDS = 10.0
 _ANSWER = 1 << 20  # bytes
-_ACCEPTS = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 _BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
 _NEW = ".misp-workers-asked-"
 _DENIED = "it may not run a PHP file there"
@@ -46,11 +46,8 @@ def _addresses(table: Table, proc: str) -> List[Address]:
     inodes = {inode for one in masters for inode in one.sockets()}
     if not inodes:
         return []
-    found: List[Address] = []
-    for line in start_of(proc + "/net/unix", 1 << 24).splitlines()[1:]:
-        fields = line.decode("utf-8", "replace").split(None, 7)
-        if len(fields) == 8 and int(fields[6]) in inodes and int(fields[3], 16) & _ACCEPTS:
-            found.append((fields[7], 0))
+    named = [row for row in unix_rows(proc) if row.is_listening and row.name]
+    found = [(row.name, 0) for row in named if row.inode in inodes]
     rows = [row for row in tcp_rows(proc) if row.is_listening and row.inode in inodes]
     return found + sorted({(_host(row.address), row.port) for row in rows})
 

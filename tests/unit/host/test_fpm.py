@@ -166,6 +166,15 @@ def test_a_look_alike_of_the_web_users_is_not_asked(misp: FakeMisp, server: Serv
     assert look(misp, server) == []
 
 
+def test_the_names_of_others_sockets_change_nothing(misp: FakeMisp, server: Server) -> None:
+    with (server.proc.folder / "net/unix").open("a") as file:
+        file.write("0000: 00000002 00000000 00010000 0001 01 1 /x\na b c d e f g h\n")
+    assert [pool.at for pool in look(misp, server)] == [server.path]
+    with (server.proc.folder / "net/unix").open("a") as file:
+        file.write(f"0000: 00000002 00000000 00010000 0001 01 {INODE} /evil\n")
+    assert look(misp, server) == []
+
+
 def test_what_a_run_that_was_cut_off_has_left_is_removed(misp: FakeMisp, server: Server) -> None:
     left = misp.app / "tmp/.misp-workers-asked-0.php"
     left.touch()
