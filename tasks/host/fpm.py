@@ -25,20 +25,29 @@ _ANSWER = 1 << 20  # bytes
 _BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
 _NEW = ".misp-workers-asked-"
 _DENIED = "it may not run a PHP file there"
+# Without the right to enter MISP's folder there is no file for it.
+_NO_ACCESS = ("Access denied.", "File not found.")
 _MOST = 20  # sockets that are asked
 
 Address = Tuple[str, int]  # a socket file and 0, or a host and its port
 
 
 def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
-    """Every pool of PHP-FPM that may be MISP's.
+    """Every pool of PHP-FPM that may be MISP's; none where Apache itself runs PHP as the web user.
 
-    One that may not read a file of the web user's runs as another user, unless none may.
+    A pool that cannot read the web user's file belongs to another user. If no pool can, and one
+    runs as the web user, all are returned with their error.
     """
+    his = [process.name for process in table.web_tier() if process.uid == one.user.uid]
+    if not all(map(_is_fpm, his)):
+        return []
     pools = [_asked(one, at) for at in _addresses(table, proc)[:_MOST]]
     known = [pool for pool in pools if pool.error != _DENIED]
-    is_his = any(process.uid == one.user.uid for process in table.web_tier())
-    return known or (pools if is_his else [])
+    return known or (pools if his else [])
+
+
+def _is_fpm(name: str) -> bool:
+    return name.startswith("php-fpm")
 
 
 def _addresses(table: Table, proc: str) -> List[Address]:
@@ -63,7 +72,7 @@ def _is_master(one: Process, table: Table) -> bool:
     """PHP-FPM's master is root's; whatever else has its name is a look-alike."""
     parent = table.get(one.parent)
     is_child = parent is not None and parent.name == one.name
-    return one.name.startswith("php-fpm") and one.uid == 0 and not is_child
+    return _is_fpm(one.name) and one.uid == 0 and not is_child
 
 
 def _asked(one: Misp, at: Address) -> Pool:
@@ -129,7 +138,7 @@ def ask(app: str, code: str) -> Dict[str, Any]:
     found = [one for one in map(_line, rest.splitlines()) if "value" in one or "error" in one]
     if len(found) == len(questions):
         return {"php": found[0].get("value"), "config": found[1].get("error", "")}
-    if "Access denied" in rest:
+    if any(words in rest for words in _NO_ACCESS):
         return {"error": _DENIED}
     return {"error": " ".join((head + " " + rest).split())[:300] or "it closes the connection"}
 

@@ -23,6 +23,10 @@ from tests.unit.host.fake_proc import FakeProc
 CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 OK = "Content-type: text/html\r\n\r\n"
 INODE = 4711
+NO_ACCESS = (
+    "Status: 403 Forbidden\r\n\r\nAccess denied.\n",
+    "Status: 404 Not Found\r\n\r\nFile not found.\n",  # "Primary script unknown" in its log
+)
 
 
 class Server:
@@ -142,8 +146,8 @@ def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:
 @pytest.mark.parametrize(
     ("says", "error"),
     [
-        ("Status: 404 Not Found\r\n\r\nFile not found.\n", "404 Not Found File not found."),
-        ("Status: 403 Forbidden\r\n\r\nAccess denied.\n", "it may not run a PHP file there"),
+        *((said, "it may not run a PHP file there") for said in NO_ACCESS),
+        ("Status: 404 Not Found\r\n\r\nNo input file specified.\n", "404 Not Found No input file"),
         ("", "it closes the connection"),
         (OK + "<html>", "<html>"),
         (OK + '{"value": [1]}\n{"value": []}\n', "no answer"),
@@ -155,10 +159,25 @@ def test_no_answer_is_an_error(misp: FakeMisp, server: Server, says: str, error:
     assert error in pool.error
 
 
-def test_a_pool_of_another_user_is_not_misps(misp: FakeMisp, server: Server) -> None:
-    server.says = "Status: 403 Forbidden\r\n\r\nAccess denied.\n"
+@pytest.mark.parametrize("says", NO_ACCESS)
+def test_a_pool_of_another_user_is_not_misps(misp: FakeMisp, server: Server, says: str) -> None:
+    server.says = says
     server.proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=65534)
     assert look(misp, server) == []
+
+
+def test_where_apache_itself_runs_php_no_pool_beside_it_counts(
+    misp: FakeMisp, server: Server
+) -> None:
+    server.proc.add(70, "apache2", name="apache2", maps="/usr/lib/libphp8.2.so")
+    assert [pool.at for pool in look(misp, server)] == [server.path]  # its children are others'
+    server.proc.add(
+        71, "apache2", name="apache2", parent=70, uid=misp.user.uid, maps="/usr/lib/libphp8.2.so"
+    )
+    assert look(misp, server) == []
+    assert len(server.scripts) == 1
+    server.proc.add(71, "apache2", name="apache2", parent=70, uid=misp.user.uid)
+    assert [pool.at for pool in look(misp, server)] == [server.path]  # a server without PHP
 
 
 def test_a_look_alike_of_the_web_users_is_not_asked(misp: FakeMisp, server: Server) -> None:
