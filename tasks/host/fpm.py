@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import time
 from typing import Any, Dict, Iterator, List, Tuple
 
 from tasks.host import bridge, gate
@@ -20,7 +21,8 @@ from tasks.host.processes import PROC, Process, Table, tcp_rows
 from tasks.host.sockets import unix_rows
 from tasks.host.versions import version_of
 
-_SECONDS = 10.0
+_SECONDS = 10.0  # for one pool
+_ALL_SECONDS = 30.0
 _ANSWER = 1 << 20  # bytes
 _BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
 _NEW = ".misp-workers-asked-"
@@ -41,7 +43,8 @@ def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
     his = [process.name for process in table.web_tier() if process.uid == one.user.uid]
     if not all(map(_is_fpm, his)):
         return []
-    pools = [_asked(one, at) for at in _addresses(table, proc)[:_MOST]]
+    until = time.monotonic() + _ALL_SECONDS
+    pools = [_asked(one, at, until) for at in _addresses(table, proc)[:_MOST]]
     known = [pool for pool in pools if pool.error != _DENIED]
     return known or (pools if his else [])
 
@@ -75,13 +78,19 @@ def _is_master(one: Process, table: Table) -> bool:
     return _is_fpm(one.name) and one.uid == 0 and not is_child
 
 
-def _asked(one: Misp, at: Address) -> Pool:
+def _asked(one: Misp, at: Address, until: float) -> Pool:
     where = "%s:%d" % at if at[1] else at[0]
+    seconds = min(_SECONDS, until - time.monotonic())
+    if seconds <= 0:
+        return _silent(where, "the others took all the time", may_be_fit=True)
     try:
-        with contextlib.closing(_connected(at)) as connection:
+        with contextlib.closing(_connected(at, seconds)) as connection:
             found = gate.speak(
-                one.user, ask, connection.fileno(), one.site.app, bridge.CODE, timeout=_SECONDS
+                one.user, ask, connection.fileno(), one.site.app, bridge.CODE, timeout=seconds
             )
+    # A full queue of connections is told at once by a socket that has a time limit.
+    except (gate.LateError, socket.timeout, BlockingIOError):
+        return _silent(where, "no answer within %.0f s" % seconds, may_be_fit=True)
     except (HostError, OSError) as error:
         return _silent(where, str(error))
     if not isinstance(found, dict):
@@ -92,11 +101,11 @@ def _asked(one: Misp, at: Address) -> Pool:
     return _pool(where, php, str(config or ""))
 
 
-def _connected(at: Address) -> socket.socket:
+def _connected(at: Address, seconds: float) -> socket.socket:
     family = socket.AF_INET if at[1] else socket.AF_UNIX
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(_SECONDS)
+        connection.settimeout(seconds)
         connection.connect(at if at[1] else at[0])
         connection.settimeout(None)  # the child's standard input is this very file
     except OSError:
@@ -105,8 +114,8 @@ def _connected(at: Address) -> socket.socket:
     return connection
 
 
-def _silent(where: str, error: str) -> Pool:
-    return Pool(where, error, (0, 0, 0), [], [], "", False, "")
+def _silent(where: str, error: str, may_be_fit: bool = False) -> Pool:
+    return Pool(where, error, (0, 0, 0), [], [], "", False, "", may_be_fit)
 
 
 def _pool(where: str, php: Dict[str, Any], config: str) -> Pool:

@@ -333,6 +333,14 @@ def test_a_php_fpm_that_gives_no_answer_is_one_only_where_misp_cannot_be_asked_i
     assert problems(migrating(web={"pools": []})) == []
 
 
+def test_a_busy_php_fpm_is_no_problem() -> None:
+    """It may be fit; another one that is not, and has answered, is."""
+    busy = hosts.pool(error="no answer within 10 s", may_be_fit=True)
+    assert problems(migrating(web={"pools": [hosts.pool(error="no word"), busy]})) == []
+    (problem,) = problems(migrating(web={"pools": [busy, hosts.pool(extensions=[])]}))
+    assert "lacks the extension(s)" in problem
+
+
 def test_a_job_that_fails_is_told_where_nothing_else_explains_it() -> None:
     found = migrating(job={"error": "it fails"}, php={"extensions": ["posix", "curl"]})
     (problem,) = problems(found)

@@ -8,6 +8,7 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ class Server:
         self.proc = proc
         self.says: str | None = None
         self.options: list[str] = []
+        self.is_busy = False
         self.scripts: list[str] = []
         self.modes: list[int] = []
         self._sockets = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)]
@@ -63,6 +65,16 @@ class Server:
         self.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE + 1,))
         return f"127.0.0.1:{port}"
 
+    @contextmanager
+    def full_queue(self) -> Iterator[None]:
+        """Nobody takes connections, and no more fit into the queue."""
+        os.unlink(self.path)  # noqa: PTH108
+        with socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as waiting:
+            full.bind(self.path)
+            full.listen(0)
+            waiting.connect(self.path)
+            yield
+
     def _serve(self, listening: socket.socket) -> None:
         while True:
             try:
@@ -70,6 +82,9 @@ class Server:
             except OSError:
                 return
             with connection, connection.makefile("rwb") as stream:
+                if self.is_busy:
+                    stream.read()
+                    continue
                 said = self._answer(*_question(stream)).encode()
                 stream.write(_record(7, b"PHP message: a warning") + _record(6, said))
                 stream.write(_record(6, b"") + _record(3, bytes(8)))
@@ -192,6 +207,30 @@ def test_the_names_of_others_sockets_change_nothing(misp: FakeMisp, server: Serv
     with (server.proc.folder / "net/unix").open("a") as file:
         file.write(f"0000: 00000002 00000000 00010000 0001 01 {INODE} /evil\n")
     assert look(misp, server) == []
+
+
+def test_a_pool_that_is_busy_may_be_fit(
+    misp: FakeMisp, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fpm, "_SECONDS", 0.6)
+    server.is_busy = True
+    (pool,) = look(misp, server)
+    assert (pool.error, pool.may_be_fit) == ("no answer within 1 s", True)
+    with server.full_queue():
+        (pool,) = look(misp, server)
+        assert (pool.error, pool.may_be_fit) == ("no answer within 1 s", True)
+
+
+def test_all_pools_have_one_time_limit(
+    misp: FakeMisp, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fpm, "_ALL_SECONDS", 1.0)
+    server.is_busy = True
+    at = server.listen_on_tcp()
+    assert [(pool.at, pool.error, pool.may_be_fit) for pool in look(misp, server)] == [
+        (server.path, "no answer within 1 s", True),
+        (at, "the others took all the time", True),
+    ]
 
 
 def test_what_a_run_that_was_cut_off_has_left_is_removed(misp: FakeMisp, server: Server) -> None:
