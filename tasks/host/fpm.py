@@ -23,12 +23,13 @@ from tasks.host.versions import version_of
 
 _SECONDS = 10.0  # for one pool
 _ALL_SECONDS = 30.0
-_ANSWER = 1 << 20  # bytes
+_ANSWER = 1 << 16  # bytes; as JSON it takes six times as many at most
 _BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
 _NEW = ".misp-workers-asked-"
 _DENIED = "it may not run a PHP file there"
 # Without the right to enter MISP's folder there is no file for it.
 _NO_ACCESS = ("Access denied.", "File not found.")
+_QUESTIONS = ("php", "config")  # of bridge.php
 _MOST = 20  # sockets that are asked
 
 Address = Tuple[str, int]  # a socket file and 0, or a host and its port
@@ -93,12 +94,7 @@ def _asked(one: Misp, at: Address, until: float) -> Pool:
         return _silent(where, "no answer within %.0f s" % seconds, may_be_fit=True)
     except (HostError, OSError) as error:
         return _silent(where, str(error))
-    if not isinstance(found, dict):
-        return _silent(where, "an odd answer")
-    php, config = found.get("php"), found.get("config")
-    if not isinstance(php, dict):
-        return _silent(where, str(found.get("error", "no answer"))[:300])
-    return _pool(where, php, str(config or ""))
+    return _read(where, found) if isinstance(found, str) else _silent(where, "an odd answer")
 
 
 def _connected(at: Address, seconds: float) -> socket.socket:
@@ -118,38 +114,52 @@ def _silent(where: str, error: str, may_be_fit: bool = False) -> Pool:
     return Pool(where, error, (0, 0, 0), [], [], "", False, "", may_be_fit)
 
 
-def _pool(where: str, php: Dict[str, Any], config: str) -> Pool:
+def _read(where: str, text: str) -> Pool:
+    """What PHP-FPM's answer says: the web user's word, of which anything may be missing or odd."""
+    head, _, rest = text.partition("\r\n\r\n")
+    found = [one for one in map(_line, rest.splitlines()) if "value" in one or "error" in one]
+    if len(found) == len(_QUESTIONS):
+        php, config = found[0].get("value"), found[1].get("error", "")
+        return _pool(where, php, config) if isinstance(php, dict) else _silent(where, "no answer")
+    if any(words in rest for words in _NO_ACCESS):
+        return _silent(where, _DENIED)
+    said = " ".join((head + " " + rest).split())[:300]
+    return _silent(where, said or "it closes the connection")
+
+
+def _line(text: str) -> Dict[str, Any]:
+    try:
+        found = bridge.strict(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _pool(where: str, php: Dict[str, Any], config: Any) -> Pool:
     extensions = php.get("extensions")
     return Pool(
         where,
         "",
-        version_of(str(php.get("version", ""))),
-        [str(name)[:60] for name in extensions][:300] if isinstance(extensions, list) else [],
+        version_of(_text(php.get("version"))),
+        [_text(name)[:60] for name in extensions][:300] if isinstance(extensions, list) else [],
         bridge.listed(php.get("disabled")),
-        str(php.get("basedir", ""))[:500],
+        _text(php.get("basedir"))[:500],
         php.get("proc") is True,
-        config[:300],
+        _text(config)[:300],
     )
 
 
-def ask(app: str, code: str) -> Dict[str, Any]:
-    """Ask the PHP-FPM on standard input. Runs as the web user.
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
-    Returns `{"php": its answer, "config": why it cannot read config.php}`, or `{"error": words}`.
-    """
+
+def ask(app: str, code: str) -> str:
+    """What the PHP-FPM on standard input answers, headers first. Runs as the web user."""
     with _script(app + "/tmp", code) as path, socket.socket(fileno=os.dup(0)) as connection:
-        questions = [{"do": "php"}, {"do": "config"}]
         root = os.path.dirname(app)
-        body = "".join(json.dumps(dict(one, root=root)) + "\n" for one in questions).encode()
-        connection.sendall(request(path, body))
-        text = answer(connection)
-    head, _, rest = text.partition("\r\n\r\n")
-    found = [one for one in map(_line, rest.splitlines()) if "value" in one or "error" in one]
-    if len(found) == len(questions):
-        return {"php": found[0].get("value"), "config": found[1].get("error", "")}
-    if any(words in rest for words in _NO_ACCESS):
-        return {"error": _DENIED}
-    return {"error": " ".join((head + " " + rest).split())[:300] or "it closes the connection"}
+        body = "".join(json.dumps({"do": one, "root": root}) + "\n" for one in _QUESTIONS)
+        connection.sendall(request(path, body.encode()))
+        return answer(connection)
 
 
 @contextlib.contextmanager
@@ -167,14 +177,6 @@ def _script(folder: str, code: str) -> Iterator[str]:
         yield path
     finally:
         os.unlink(path)
-
-
-def _line(text: str) -> Dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def request(path: str, body: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
@@ -12,12 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
-from tasks.host import bridge, fpm
+from tasks.host import boot, bridge, fpm
 from tasks.host.misp import Misp
 from tasks.host.parts import Pool
 from tasks.host.processes import Table
 from tasks.host.site import Desired
+from tasks.remote import checked
 from tests.unit.host.fake_misp import FakeMisp
 from tests.unit.host.fake_proc import FakeProc
 
@@ -85,7 +88,7 @@ class Server:
                 if self.is_busy:
                     stream.read()
                     continue
-                said = self._answer(*_question(stream)).encode()
+                said = self._answer(*_question(stream)).encode("utf-8", "surrogatepass")
                 stream.write(_record(7, b"PHP message: a warning") + _record(6, said))
                 stream.write(_record(6, b"") + _record(3, bytes(8)))
 
@@ -166,6 +169,10 @@ def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:
         ("", "it closes the connection"),
         (OK + "<html>", "<html>"),
         (OK + '{"value": [1]}\n{"value": []}\n', "no answer"),
+        *(
+            (f'{OK}{{"value": {{"version": {value}}}}}\n{{"value": []}}\n', '{"value": {"version"')
+            for value in ("NaN", "1" * 21, "9e99", '"\\ud800"', "[" * 20 + "]" * 20)
+        ),
     ],
 )
 def test_no_answer_is_an_error(misp: FakeMisp, server: Server, says: str, error: str) -> None:
@@ -207,6 +214,20 @@ def test_the_names_of_others_sockets_change_nothing(misp: FakeMisp, server: Serv
     with (server.proc.folder / "net/unix").open("a") as file:
         file.write(f"0000: 00000002 00000000 00010000 0001 01 {INODE} /evil\n")
     assert look(misp, server) == []
+
+
+def test_odd_values_in_an_answer_are_none(misp: FakeMisp, server: Server) -> None:
+    php = {"version": [8], "extensions": [{}, "posix"], "disabled": 5, "basedir": 1, "proc": 1}
+    server.says = f'{OK}{json.dumps({"value": php})}\n{{"error": [2]}}\n'
+    (pool,) = look(misp, server)
+    assert pool == Pool(server.path, "", (0, 0, 0), ["", "posix"], [], "", False, "")
+
+
+def test_half_a_character_makes_no_look_unreadable(misp: FakeMisp, server: Server) -> None:
+    server.says = OK + '{"value": {"extensions": ["\\ud83d"]}}\n{"value": []}\n'
+    pools = boot.plain(look(misp, server))
+    (pool,) = checked(TypeAdapter(list[Pool]), pools, "look")
+    assert pool.error.endswith('{"value": []}')
 
 
 def test_a_pool_that_is_busy_may_be_fit(
