@@ -3,15 +3,20 @@
 The request goes to the socket on which PHP-FPM's master listens, as the web server's do. Its script
 is bridge.php, which the web user puts into app/tmp for that moment, readable by himself alone: so
 only a pool that runs as he does can answer, and another site's pool cannot.
+
+The folder of such a socket is the web user's on Debian, and he could turn its path to a socket that
+only root may use. So nothing is sent before the kernel has said that PHP-FPM's master listens.
 """
 
 import contextlib
 import json
 import os
+import re
 import socket
+import stat
 import struct
 import time
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from tasks.host import bridge, gate
 from tasks.host.errors import HostError
@@ -32,7 +37,13 @@ _NO_ACCESS = ("Access denied.", "File not found.")
 _QUESTIONS = ("php", "config")  # of bridge.php
 _MOST = 20  # sockets that are asked
 
+_PLAIN = re.compile(r"/[A-Za-z0-9._/+-]+\Z")
+
 Address = Tuple[str, int]  # a socket file and 0, or a host and its port
+
+
+class StrangerError(HostError):
+    """Somebody else than PHP-FPM's master listens. Nothing was sent."""
 
 
 def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
@@ -45,7 +56,10 @@ def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
     if not all(map(_is_fpm, his)):
         return []
     until = time.monotonic() + _ALL_SECONDS
-    pools = [_asked(one, at, until) for at in _addresses(table, proc)[:_MOST]]
+    masters = [process for process in table.web_tier() if _is_master(process, table)]
+    addresses = _addresses(masters, proc)[:_MOST]
+    pids = {master.pid for master in masters}
+    pools = [_asked(one, at, pids, until) for at in addresses]
     known = [pool for pool in pools if pool.error != _DENIED]
     return known or (pools if his else [])
 
@@ -54,8 +68,7 @@ def _is_fpm(name: str) -> bool:
     return name.startswith("php-fpm")
 
 
-def _addresses(table: Table, proc: str) -> List[Address]:
-    masters = [one for one in table.web_tier() if _is_master(one, table)]
+def _addresses(masters: List[Process], proc: str) -> List[Address]:
     inodes = {inode for one in masters for inode in one.sockets()}
     if not inodes:
         return []
@@ -66,48 +79,77 @@ def _addresses(table: Table, proc: str) -> List[Address]:
 
 
 def _host(address: str) -> str:
-    """Where somebody is reached who listens at this address of /proc/net/tcp."""
-    if len(address) != 8 or not int(address, 16):
+    """Where somebody is reached who listens at this address of /proc/net/tcp or tcp6."""
+    words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+    if not any(words):
         return "127.0.0.1"
-    return socket.inet_ntoa(struct.pack("=I", int(address, 16)))
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack("=%dI" % len(words), *words))
 
 
 def _is_master(one: Process, table: Table) -> bool:
     """PHP-FPM's master is root's; whatever else has its name is a look-alike."""
     parent = table.get(one.parent)
     is_child = parent is not None and parent.name == one.name
-    return _is_fpm(one.name) and one.uid == 0 and not is_child
+    return _is_fpm(one.name) and one.is_wholly_roots and not is_child
 
 
-def _asked(one: Misp, at: Address, until: float) -> Pool:
-    where = "%s:%d" % at if at[1] else at[0]
+def _asked(one: Misp, at: Address, masters: Set[int], until: float) -> Pool:
+    where = _shown(at)
     seconds = min(_SECONDS, until - time.monotonic())
     if seconds <= 0:
         return _silent(where, "the others took all the time", may_be_fit=True)
     try:
-        with contextlib.closing(_connected(at, seconds)) as connection:
+        with contextlib.closing(_connected(at, masters, seconds)) as connection:
             found = gate.speak(
                 one.user, ask, connection.fileno(), one.site.app, bridge.CODE, timeout=seconds
             )
     # A full queue of connections is told at once by a socket that has a time limit.
     except (gate.LateError, socket.timeout, BlockingIOError):
         return _silent(where, "no answer within %.0f s" % seconds, may_be_fit=True)
-    except (HostError, OSError) as error:
+    except StrangerError as error:
+        return _silent(where, str(error), may_be_fit=True)
+    except OSError as error:
+        return _silent(where, error.strerror or str(error))
+    except (HostError, ValueError) as error:  # a path beyond Python 3.6's C locale is a ValueError
         return _silent(where, str(error))
     return _read(where, found) if isinstance(found, str) else _silent(where, "an odd answer")
 
 
-def _connected(at: Address, seconds: float) -> socket.socket:
-    family = socket.AF_INET if at[1] else socket.AF_UNIX
+def _shown(at: Address) -> str:
+    if at[1]:
+        return ("[%s]:%d" if ":" in at[0] else "%s:%d") % at
+    return at[0] if _PLAIN.match(at[0]) else "a socket with an odd name"
+
+
+def _connected(at: Address, masters: Set[int], seconds: float) -> socket.socket:
+    is_file, host = not at[1], at[0]
+    family = socket.AF_UNIX if is_file else socket.AF_INET6 if ":" in host else socket.AF_INET
+    if is_file and not stat.S_ISSOCK(os.lstat(host).st_mode):
+        raise StrangerError("it is no socket now")
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
         connection.settimeout(seconds)
-        connection.connect(at if at[1] else at[0])
+        connection.connect(host if is_file else at)
+        if is_file:
+            _prove(connection, masters)
         connection.settimeout(None)  # the child's standard input is this very file
-    except OSError:
+    except (OSError, HostError, ValueError):
         connection.close()
         raise
     return connection
+
+
+def _prove(connection: socket.socket, masters: Set[int]) -> None:
+    """Have the kernel say who has called listen().
+
+    Not systemd (PID 1) either, for whom others' sockets listen as well: docker's makes root of
+    whoever gets a connection to it.
+    """
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", data)
+    if uid != 0 or pid not in masters:
+        raise StrangerError("PID %d of user %d listens there, not PHP-FPM's master" % (pid, uid))
 
 
 def _silent(where: str, error: str, may_be_fit: bool = False) -> Pool:

@@ -11,6 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
@@ -27,6 +29,7 @@ from tests.unit.host.fake_proc import FakeProc
 CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 OK = "Content-type: text/html\r\n\r\n"
 INODE = 4711
+MASTER = os.getpid()
 NO_ACCESS = (
     "Status: 403 Forbidden\r\n\r\nAccess denied.\n",
     "Status: 404 Not Found\r\n\r\nFile not found.\n",  # "Primary script unknown" in its log
@@ -48,25 +51,31 @@ class Server:
         self._sockets[0].bind(self.path)
         self._sockets[0].listen()
         threading.Thread(target=self._serve, args=self._sockets, daemon=True).start()
-        proc.add(80, "php-fpm: master process", name="php-fpm8.2", sockets=(INODE,))
-        proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=33)
+        self.master()
+        proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=MASTER, uid=33)
         line = f"0000: 00000002 00000000 00010000 0001 01 {INODE} {self.path}\n"
         (proc.folder / "net/unix").write_text(f"heading\n{line}")
+
+    def master(self, **changes: Any) -> None:
+        """Have the process that really listens, this one, be a master of PHP-FPM's."""
+        given: dict[str, Any] = {"name": "php-fpm8.2", "sockets": (INODE,), **changes}
+        self.proc.add(MASTER, "php-fpm: master process", **given)
 
     def close(self) -> None:
         for one in self._sockets:
             one.close()
 
-    def listen_on_tcp(self) -> str:
-        """Serve a port as well; as in `127.0.0.1:9000`."""
-        new = socket.create_server(("127.0.0.1", 0))
+    def listen_on_tcp(self, host: str = "127.0.0.1") -> int:
+        """Serve a port as well, and return it."""
+        is_new = ":" in host
+        new = socket.create_server((host, 0), family=socket.AF_INET6 if is_new else socket.AF_INET)
         self._sockets.append(new)
         threading.Thread(target=self._serve, args=(new,), daemon=True).start()
-        port = new.getsockname()[1]
-        row = f"0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 0 0 {INODE + 1} 1\n"
-        (self.proc.folder / "net/tcp").write_text(f"heading\n{row}")
+        port: int = new.getsockname()[1]
+        address, table = ("0" * 24 + "01000000", "tcp6") if is_new else ("0100007F", "tcp")
+        self.proc.listen(port, INODE + 1, address, table)
         self.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE + 1,))
-        return f"127.0.0.1:{port}"
+        return port
 
     @contextmanager
     def full_queue(self) -> Iterator[None]:
@@ -87,7 +96,8 @@ class Server:
             with connection, connection.makefile("rwb") as stream:
                 if self.is_busy:
                     stream.read()
-                    continue
+                if not stream.peek(1):
+                    continue  # nothing was asked
                 said = self._answer(*_question(stream)).encode("utf-8", "surrogatepass")
                 stream.write(_record(7, b"PHP message: a warning") + _record(6, said))
                 stream.write(_record(6, b"") + _record(3, bytes(8)))
@@ -148,8 +158,81 @@ def test_it_tells_what_it_is_and_nothing_stays_behind(misp: FakeMisp, server: Se
 
 
 def test_one_that_listens_on_a_port_is_asked_too(misp: FakeMisp, server: Server) -> None:
-    at = server.listen_on_tcp()
-    assert [(pool.at, pool.error) for pool in look(misp, server)] == [(server.path, ""), (at, "")]
+    ports = server.listen_on_tcp(), server.listen_on_tcp("::1")
+    assert [(pool.at, pool.error) for pool in look(misp, server)] == [
+        (server.path, ""),
+        (f"127.0.0.1:{ports[0]}", ""),
+        (f"[::1]:{ports[1]}", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("00000000", "127.0.0.1"),
+        ("0" * 32, "127.0.0.1"),  # takes IPv4 as well
+        ("0501A8C0", "192.168.1.5"),
+        ("0000000000000000FFFF00000100007F", "::ffff:127.0.0.1"),
+        ("B80D0120000000000000000005000000", "2001:db8::5"),
+    ],
+)
+def test_the_address_of_one_that_listens(address: str, host: str) -> None:
+    assert fpm._host(address) == host
+
+
+def test_nothing_is_said_to_whoever_is_no_master_of_php_fpms(
+    misp: FakeMisp, server: Server
+) -> None:
+    server.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE,))
+    server.master(name="nginx", sockets=())
+    (pool,) = look(misp, server)
+    assert pool.error == f"PID {MASTER} of user 0 listens there, not PHP-FPM's master"
+    assert pool.may_be_fit
+    assert server.scripts == []
+
+
+def test_a_socket_that_the_web_user_made_is_no_masters() -> None:
+    """Though its process has become a master since, by a link to a setuid program."""
+    connection: Any = SimpleNamespace(getsockopt=lambda *_: struct.pack("3i", MASTER, 33, 33))
+    with pytest.raises(fpm.StrangerError, match=f"PID {MASTER} of user 33 listens there"):
+        fpm._prove(connection, {MASTER})
+    init: Any = SimpleNamespace(getsockopt=lambda *_: struct.pack("3i", 1, 0, 0))
+    with pytest.raises(fpm.StrangerError, match="PID 1 of user 0"):
+        fpm._prove(init, {MASTER})
+
+
+def test_a_path_that_is_turned_elsewhere_is_not_followed(misp: FakeMisp, server: Server) -> None:
+    other = misp.folder / "other.sock"
+    Path(server.path).rename(other)
+    Path(server.path).symlink_to(other)
+    (pool,) = look(misp, server)
+    assert (pool.error, pool.may_be_fit) == ("it is no socket now", True)
+
+
+@pytest.mark.parametrize("name", ["my site.sock", "\u202e.sock", "b\udcff.sock"])
+def test_an_odd_name_is_asked_and_not_shown(misp: FakeMisp, server: Server, name: str) -> None:
+    table = server.proc.folder / "net/unix"
+    path = os.fsencode(f"{misp.folder}/{name}")
+    table.write_bytes(table.read_bytes().replace(server.path.encode(), path))
+    os.rename(server.path, path)  # noqa: PTH104
+    (pool,) = look(misp, server)
+    assert (pool.at, pool.error) == ("a socket with an odd name", "")
+
+
+def test_a_name_that_python_cannot_write_is_an_error(
+    misp: FakeMisp, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lstat(path: str) -> None:
+        path.encode("ascii")
+
+    table = server.proc.folder / "net/unix"
+    table.write_text(table.read_text().replace(server.path, "/ä"))
+    with Misp(misp.site(), Desired()) as one:
+        found = Table(server.proc.path)
+        one.user  # noqa: B018 - which is found before
+        monkeypatch.setattr(os, "lstat", lstat)
+        (pool,) = fpm.look(one, found, server.proc.path)
+    assert "codec can't encode" in pool.error
 
 
 def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:
@@ -184,7 +267,7 @@ def test_no_answer_is_an_error(misp: FakeMisp, server: Server, says: str, error:
 @pytest.mark.parametrize("says", NO_ACCESS)
 def test_a_pool_of_another_user_is_not_misps(misp: FakeMisp, server: Server, says: str) -> None:
     server.says = says
-    server.proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=65534)
+    server.proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=MASTER, uid=65534)
     assert look(misp, server) == []
 
 
@@ -203,8 +286,12 @@ def test_where_apache_itself_runs_php_no_pool_beside_it_counts(
 
 
 def test_a_look_alike_of_the_web_users_is_not_asked(misp: FakeMisp, server: Server) -> None:
-    server.proc.add(80, "php-fpm: master process", name="php-fpm", uid=33, sockets=(INODE,))
+    server.master(uid=33)
     assert look(misp, server) == []
+    server.master(real_uid=33)  # a setuid program by a link of that name
+    assert look(misp, server) == []
+    server.master()
+    assert len(look(misp, server)) == 1
 
 
 def test_the_names_of_others_sockets_change_nothing(misp: FakeMisp, server: Server) -> None:
@@ -247,10 +334,10 @@ def test_all_pools_have_one_time_limit(
 ) -> None:
     monkeypatch.setattr(fpm, "_ALL_SECONDS", 1.0)
     server.is_busy = True
-    at = server.listen_on_tcp()
+    port = server.listen_on_tcp()
     assert [(pool.at, pool.error, pool.may_be_fit) for pool in look(misp, server)] == [
         (server.path, "no answer within 1 s", True),
-        (at, "the others took all the time", True),
+        (f"127.0.0.1:{port}", "the others took all the time", True),
     ]
 
 
