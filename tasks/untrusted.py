@@ -7,12 +7,15 @@ import re
 from typing import Any
 
 MAX_DEPTH = 20
-# Controls, and what turns the direction of text: no host steers the operator's terminal.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
+# Controls, and what turns the direction of text: no host steers the operator's terminal. Halves of
+# a character (surrogates) are no Unicode, and one would make the whole answer unreadable.
+_UNPRINTABLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
+)
 
 
 def printable(text: str) -> str:
-    """The text with each run of control characters as one blank."""
+    """The text with each run of what cannot be shown as one blank."""
     return _UNPRINTABLE.sub(" ", text)
 
 

@@ -85,8 +85,7 @@ def _own_rpc(target: Target, own: OwnRpc) -> Iterator[str]:
 
 
 def _web(target: Target, seen: SeenToMigrate) -> Iterator[str]:
-    if target.settings.misp_url:  # else the host is refused
-        yield from web.silent(target, seen)
+    yield from web.noted(target, seen)
     versions = {pool.version[:2] for pool in seen.web.pools if not pool.error}
     if versions and any(seen.php.version) and seen.php.version[:2] not in versions:
         others = ", ".join(f"{one[0]}.{one[1]}" for one in sorted(versions))

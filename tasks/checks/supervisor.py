@@ -18,12 +18,7 @@ _LOOPBACK = ("127.0.0.1", "localhost")
 
 def check(target: Target, seen: Seen) -> Iterator[str]:
     """Check everything about supervisord."""
-    version = seen.packages.supervisor_version
-    if version and version_of(version) < OLDEST:
-        yield (
-            f"supervisor is {version}, where an RPC client can run code as root (CVE-2017-11610): "
-            f"update it to {parse.dotted(OLDEST)} or newer"
-        )
+    yield from _version(seen)
     unit = seen.supervisor.unit
     if unit.enabled.startswith("masked") and not seen.packages.is_masked:
         yield f"{unit.name} is masked: run `systemctl unmask {unit.name}`, then run again"
@@ -34,6 +29,24 @@ def check(target: Target, seen: Seen) -> Iterator[str]:
     else:
         yield from port_holder(target, seen)
     yield from _programs(target, seen.supervisor)
+
+
+def _version(seen: Seen) -> Iterator[str]:
+    """Check that supervisor has no hole by which others become root."""
+    text = seen.packages.supervisor_version
+    version = version_of(text)
+    if text and not any(version):
+        program = seen.supervisor.identity.supervisor_program or "supervisord"
+        yield (
+            f"the version of {program} is not known: it gives none, or others than root may change "
+            "the file or a folder on its path, so root does not run it. Correct their owner and "
+            "mode, then run again"
+        )
+    elif text and version < OLDEST:
+        yield (
+            f"supervisor is {text}, where an RPC client can run code as root (CVE-2017-11610): "
+            f"update it to {parse.dotted(OLDEST)} or newer"
+        )
 
 
 def _service(target: Target, seen: Seen) -> Iterator[str]:

@@ -19,20 +19,39 @@ def check(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     faults = [list(_of(target, pool)) for pool in answered]
     if faults and all(faults):
         yield from faults[0]
-    if not answered and not _asks_rest(target):
-        yield from silent(target, seen)
+    if not _asks_rest(target) and not _unknown(seen):
+        yield from _silent(target, seen)
 
 
-def silent(target: Target, seen: SeenToMigrate) -> Iterator[str]:
-    """Name the pools that gave no answer, where none of them gave one."""
+def noted(target: Target, seen: SeenToMigrate) -> Iterator[str]:
+    """Name a pool that gave no answer, where that is no reason to refuse the host."""
+    if unknown := _unknown(seen):
+        yield (
+            f"nobody knows whether PHP-FPM at {unknown[0].at} may do what MISP does in it "
+            f"({unknown[0].error}): if it is busy run again later{_advice(target)}"
+        )
+    elif target.settings.misp_url:  # else the host is refused
+        yield from _silent(target, seen)
+
+
+def _silent(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     pools = seen.web.pools
     if pools and all(pool.error for pool in pools):
-        advice = "" if _asks_rest(target) else ", or set misp_url and misp_api_key"
         yield (
             f"PHP-FPM at {pools[0].at} cannot be asked what it may do ({pools[0].error}): have it "
             f"run PHP files of {target.settings.misp_root}/app/tmp as "
-            f"{seen.tree.web_user or 'the web user'}{advice}"
+            f"{seen.tree.web_user or 'the web user'}{_advice(target)}"
         )
+
+
+def _unknown(seen: SeenToMigrate) -> list[Pool]:
+    """Pools of which nobody knows whether they are fit, where no pool has answered."""
+    pools = seen.web.pools
+    return [pool for pool in pools if pool.may_be_fit] if all(pool.error for pool in pools) else []
+
+
+def _advice(target: Target) -> str:
+    return "" if _asks_rest(target) else ", or set misp_url and misp_api_key"
 
 
 def _asks_rest(target: Target) -> bool:

@@ -103,9 +103,7 @@ class Bridge:
         question = json.dumps(dict(what, do=do, root=self.root)).encode("ascii") + b"\n"
         line = self._exchange(question, time.monotonic() + seconds)
         try:
-            text = line.decode("utf-8")
-            answer = json.loads(text, parse_constant=_no_constant, parse_int=whole)
-            _check(answer, 0)
+            answer = strict(line.decode("utf-8"))
         except (ValueError, RecursionError):
             self.close()
             raise WebUserError("MISP's PHP gives an answer that cannot be read (%s)" % do) from None
@@ -247,6 +245,17 @@ def whole(text: str) -> int:
     if len(text) > 20:
         raise ValueError("number")
     return int(text)
+
+
+def strict(text: str) -> Any:
+    """A value of the web user's, from JSON.
+
+    Raises:
+        ValueError, RecursionError: it has what no value may have; see `_check`.
+    """
+    value = json.loads(text, parse_constant=_no_constant, parse_int=whole)
+    _check(value, 0)
+    return value
 
 
 def _check(value: Any, depth: int) -> None:

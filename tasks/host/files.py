@@ -57,17 +57,41 @@ def real_path(path: str) -> str:
     return done or "/"
 
 
+def program(path: str) -> str:
+    """A program's path without links, for root to run: nobody else can change or exchange it.
+
+    Raises:
+        FileError: somebody else can, or it is no file.
+    """
+    real = real_path(path)
+    try:
+        found = os.lstat(real)
+    except OSError as error:
+        raise FileError("%s cannot be run: %s" % (path, error.strerror)) from None
+    if not stat.S_ISREG(found.st_mode):
+        raise FileError("%s is no regular file" % path)
+    if found.st_uid != 0 or _others_write(real, found):
+        raise FileError("%s can be changed by others than root, so root does not run it" % path)
+    return real
+
+
 def _check_folder(folder: str, path: str) -> None:
     found = os.lstat(folder)
-    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-    if others & stat.S_IWGRP and _is_systems(found.st_gid) and not _has_acl(folder):
-        others &= ~stat.S_IWGRP
+    others = _others_write(folder, found)
     if not stat.S_ISDIR(found.st_mode):
         raise FileError("%s is no folder, so %s cannot be used" % (folder, path))
     if found.st_uid != 0 or (others and not found.st_mode & stat.S_ISVTX):
         raise FileError(
             "%s can be changed by others than root, so root leaves %s alone" % (folder, path)
         )
+
+
+def _others_write(path: str, found: os.stat_result) -> int:
+    """The mode's bits by which others than root may write."""
+    others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    if others & stat.S_IWGRP and _is_systems(found.st_gid) and not _has_acl(path):
+        others &= ~stat.S_IWGRP
+    return others
 
 
 def _is_systems(gid: int) -> bool:
@@ -78,10 +102,10 @@ def _is_systems(gid: int) -> bool:
         return False
 
 
-def _has_acl(folder: str) -> bool:
+def _has_acl(path: str) -> bool:
     """With an ACL the group's bits are its mask: anybody may be meant."""
     try:
-        return bool(os.getxattr(folder, "system.posix_acl_access"))
+        return bool(os.getxattr(path, "system.posix_acl_access"))
     except OSError:
         return False
 

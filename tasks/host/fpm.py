@@ -3,138 +3,205 @@
 The request goes to the socket on which PHP-FPM's master listens, as the web server's do. Its script
 is bridge.php, which the web user puts into app/tmp for that moment, readable by himself alone: so
 only a pool that runs as he does can answer, and another site's pool cannot.
+
+The folder of such a socket is the web user's on Debian, and he could turn its path to a socket that
+only root may use. So nothing is sent before the kernel has said that PHP-FPM's master listens.
 """
 
 import contextlib
 import json
 import os
+import re
 import socket
+import stat
 import struct
-from typing import Any, Dict, Iterator, List, Tuple
+import time
+from typing import Any, Dict, Iterator, List, Set, Tuple
 
 from tasks.host import bridge, gate
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.parts import Pool
-from tasks.host.processes import PROC, Process, Table, start_of, tcp_rows
+from tasks.host.processes import PROC, Process, Table, tcp_rows
+from tasks.host.sockets import unix_rows
 from tasks.host.versions import version_of
 
-_SECONDS = 10.0
-_ANSWER = 1 << 20  # bytes
-_ACCEPTS = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
+_SECONDS = 10.0  # for one pool
+_ALL_SECONDS = 30.0
+_ANSWER = 1 << 16  # bytes; as JSON it takes six times as many at most
 _BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
 _NEW = ".misp-workers-asked-"
 _DENIED = "it may not run a PHP file there"
+# Without the right to enter MISP's folder there is no file for it.
+_NO_ACCESS = ("Access denied.", "File not found.")
+_QUESTIONS = ("php", "config")  # of bridge.php
 _MOST = 20  # sockets that are asked
+
+_PLAIN = re.compile(r"/[A-Za-z0-9._/+-]+\Z")
 
 Address = Tuple[str, int]  # a socket file and 0, or a host and its port
 
 
+class StrangerError(HostError):
+    """Somebody else than PHP-FPM's master listens. Nothing was sent."""
+
+
 def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
-    """Every pool of PHP-FPM that may be MISP's.
+    """Every pool of PHP-FPM that may be MISP's; none where Apache itself runs PHP as the web user.
 
-    One that may not read a file of the web user's runs as another user, unless none may.
+    A pool that cannot read the web user's file belongs to another user. If no pool can, and one
+    runs as the web user, all are returned with their error.
     """
-    pools = [_asked(one, at) for at in _addresses(table, proc)[:_MOST]]
+    his = [process.name for process in table.web_tier() if process.uid == one.user.uid]
+    if not all(map(_is_fpm, his)):
+        return []
+    until = time.monotonic() + _ALL_SECONDS
+    masters = [process for process in table.web_tier() if _is_master(process, table)]
+    addresses = _addresses(masters, proc)[:_MOST]
+    pids = {master.pid for master in masters}
+    pools = [_asked(one, at, pids, until) for at in addresses]
     known = [pool for pool in pools if pool.error != _DENIED]
-    is_his = any(process.uid == one.user.uid for process in table.web_tier())
-    return known or (pools if is_his else [])
+    return known or (pools if his else [])
 
 
-def _addresses(table: Table, proc: str) -> List[Address]:
-    masters = [one for one in table.web_tier() if _is_master(one, table)]
+def _is_fpm(name: str) -> bool:
+    return name.startswith("php-fpm")
+
+
+def _addresses(masters: List[Process], proc: str) -> List[Address]:
     inodes = {inode for one in masters for inode in one.sockets()}
     if not inodes:
         return []
-    found: List[Address] = []
-    for line in start_of(proc + "/net/unix", 1 << 24).splitlines()[1:]:
-        fields = line.decode("utf-8", "replace").split(None, 7)
-        if len(fields) == 8 and int(fields[6]) in inodes and int(fields[3], 16) & _ACCEPTS:
-            found.append((fields[7], 0))
+    named = [row for row in unix_rows(proc) if row.is_listening and row.name]
+    found = [(row.name, 0) for row in named if row.inode in inodes]
     rows = [row for row in tcp_rows(proc) if row.is_listening and row.inode in inodes]
     return found + sorted({(_host(row.address), row.port) for row in rows})
 
 
 def _host(address: str) -> str:
-    """Where somebody is reached who listens at this address of /proc/net/tcp."""
-    if len(address) != 8 or not int(address, 16):
+    """Where somebody is reached who listens at this address of /proc/net/tcp or tcp6."""
+    words = [int(address[at : at + 8], 16) for at in range(0, len(address), 8)]
+    if not any(words):
         return "127.0.0.1"
-    return socket.inet_ntoa(struct.pack("=I", int(address, 16)))
+    family = socket.AF_INET if len(words) == 1 else socket.AF_INET6
+    return socket.inet_ntop(family, struct.pack("=%dI" % len(words), *words))
 
 
 def _is_master(one: Process, table: Table) -> bool:
     """PHP-FPM's master is root's; whatever else has its name is a look-alike."""
     parent = table.get(one.parent)
     is_child = parent is not None and parent.name == one.name
-    return one.name.startswith("php-fpm") and one.uid == 0 and not is_child
+    return _is_fpm(one.name) and one.is_wholly_roots and not is_child
 
 
-def _asked(one: Misp, at: Address) -> Pool:
-    where = "%s:%d" % at if at[1] else at[0]
+def _asked(one: Misp, at: Address, masters: Set[int], until: float) -> Pool:
+    where = _shown(at)
+    seconds = min(_SECONDS, until - time.monotonic())
+    if seconds <= 0:
+        return _silent(where, "the others took all the time", may_be_fit=True)
     try:
-        with contextlib.closing(_connected(at)) as connection:
+        with contextlib.closing(_connected(at, masters, seconds)) as connection:
             found = gate.speak(
-                one.user, ask, connection.fileno(), one.site.app, bridge.CODE, timeout=_SECONDS
+                one.user, ask, connection.fileno(), one.site.app, bridge.CODE, timeout=seconds
             )
-    except (HostError, OSError) as error:
+    # A full queue of connections is told at once by a socket that has a time limit.
+    except (gate.LateError, socket.timeout, BlockingIOError):
+        return _silent(where, "no answer within %.0f s" % seconds, may_be_fit=True)
+    except StrangerError as error:
+        return _silent(where, str(error), may_be_fit=True)
+    except OSError as error:
+        return _silent(where, error.strerror or str(error))
+    except (HostError, ValueError) as error:  # a path beyond Python 3.6's C locale is a ValueError
         return _silent(where, str(error))
-    if not isinstance(found, dict):
-        return _silent(where, "an odd answer")
-    php, config = found.get("php"), found.get("config")
-    if not isinstance(php, dict):
-        return _silent(where, str(found.get("error", "no answer"))[:300])
-    return _pool(where, php, str(config or ""))
+    return _read(where, found) if isinstance(found, str) else _silent(where, "an odd answer")
 
 
-def _connected(at: Address) -> socket.socket:
-    family = socket.AF_INET if at[1] else socket.AF_UNIX
+def _shown(at: Address) -> str:
+    if at[1]:
+        return ("[%s]:%d" if ":" in at[0] else "%s:%d") % at
+    return at[0] if _PLAIN.match(at[0]) else "a socket with an odd name"
+
+
+def _connected(at: Address, masters: Set[int], seconds: float) -> socket.socket:
+    is_file, host = not at[1], at[0]
+    family = socket.AF_UNIX if is_file else socket.AF_INET6 if ":" in host else socket.AF_INET
+    if is_file and not stat.S_ISSOCK(os.lstat(host).st_mode):
+        raise StrangerError("it is no socket now")
     connection = socket.socket(family, socket.SOCK_STREAM)
     try:
-        connection.settimeout(_SECONDS)
-        connection.connect(at if at[1] else at[0])
+        connection.settimeout(seconds)
+        connection.connect(host if is_file else at)
+        if is_file:
+            _prove(connection, masters)
         connection.settimeout(None)  # the child's standard input is this very file
-    except OSError:
+    except (OSError, HostError, ValueError):
         connection.close()
         raise
     return connection
 
 
-def _silent(where: str, error: str) -> Pool:
-    return Pool(where, error, (0, 0, 0), [], [], "", False, "")
+def _prove(connection: socket.socket, masters: Set[int]) -> None:
+    """Have the kernel say who has called listen().
+
+    Not systemd (PID 1) either, for whom others' sockets listen as well: docker's makes root of
+    whoever gets a connection to it.
+    """
+    data = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    pid, uid, _ = struct.unpack("3i", data)
+    if uid != 0 or pid not in masters:
+        raise StrangerError("PID %d of user %d listens there, not PHP-FPM's master" % (pid, uid))
 
 
-def _pool(where: str, php: Dict[str, Any], config: str) -> Pool:
+def _silent(where: str, error: str, may_be_fit: bool = False) -> Pool:
+    return Pool(where, error, (0, 0, 0), [], [], "", False, "", may_be_fit)
+
+
+def _read(where: str, text: str) -> Pool:
+    """What PHP-FPM's answer says: the web user's word, of which anything may be missing or odd."""
+    head, _, rest = text.partition("\r\n\r\n")
+    found = [one for one in map(_line, rest.splitlines()) if "value" in one or "error" in one]
+    if len(found) == len(_QUESTIONS):
+        php, config = found[0].get("value"), found[1].get("error", "")
+        return _pool(where, php, config) if isinstance(php, dict) else _silent(where, "no answer")
+    if any(words in rest for words in _NO_ACCESS):
+        return _silent(where, _DENIED)
+    said = " ".join((head + " " + rest).split())[:300]
+    return _silent(where, said or "it closes the connection")
+
+
+def _line(text: str) -> Dict[str, Any]:
+    try:
+        found = bridge.strict(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _pool(where: str, php: Dict[str, Any], config: Any) -> Pool:
     extensions = php.get("extensions")
     return Pool(
         where,
         "",
-        version_of(str(php.get("version", ""))),
-        [str(name)[:60] for name in extensions][:300] if isinstance(extensions, list) else [],
+        version_of(_text(php.get("version"))),
+        [_text(name)[:60] for name in extensions][:300] if isinstance(extensions, list) else [],
         bridge.listed(php.get("disabled")),
-        str(php.get("basedir", ""))[:500],
+        _text(php.get("basedir"))[:500],
         php.get("proc") is True,
-        config[:300],
+        _text(config)[:300],
     )
 
 
-def ask(app: str, code: str) -> Dict[str, Any]:
-    """Ask the PHP-FPM on standard input. Runs as the web user.
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
-    Returns `{"php": its answer, "config": why it cannot read config.php}`, or `{"error": words}`.
-    """
+
+def ask(app: str, code: str) -> str:
+    """What the PHP-FPM on standard input answers, headers first. Runs as the web user."""
     with _script(app + "/tmp", code) as path, socket.socket(fileno=os.dup(0)) as connection:
-        questions = [{"do": "php"}, {"do": "config"}]
         root = os.path.dirname(app)
-        body = "".join(json.dumps(dict(one, root=root)) + "\n" for one in questions).encode()
-        connection.sendall(request(path, body))
-        text = answer(connection)
-    head, _, rest = text.partition("\r\n\r\n")
-    found = [one for one in map(_line, rest.splitlines()) if "value" in one or "error" in one]
-    if len(found) == len(questions):
-        return {"php": found[0].get("value"), "config": found[1].get("error", "")}
-    if "Access denied" in rest:
-        return {"error": _DENIED}
-    return {"error": " ".join((head + " " + rest).split())[:300] or "it closes the connection"}
+        body = "".join(json.dumps({"do": one, "root": root}) + "\n" for one in _QUESTIONS)
+        connection.sendall(request(path, body.encode()))
+        return answer(connection)
 
 
 @contextlib.contextmanager
@@ -152,14 +219,6 @@ def _script(folder: str, code: str) -> Iterator[str]:
         yield path
     finally:
         os.unlink(path)
-
-
-def _line(text: str) -> Dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def request(path: str, body: bytes) -> bytes:

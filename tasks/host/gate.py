@@ -27,6 +27,10 @@ class TooMuchError(WebUserError):
     """A child gave more than it may."""
 
 
+class LateError(WebUserError):
+    """A child did not end in its time."""
+
+
 def run(
     user: WebUser,
     words: List[str],
@@ -259,7 +263,7 @@ def _copy(reading: int, deadline: float, limit: int, name: str, file: Any) -> by
     while True:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([reading], [], [], left)[0]:
-            raise WebUserError("%s did not end in time as the web user" % name)
+            raise LateError("%s did not end in time as the web user" % name)
         chunk = os.read(reading, 65536)
         if not chunk:
             return bytes(answer)

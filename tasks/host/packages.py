@@ -16,7 +16,7 @@ from tasks.host.site import Site
 
 _INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
 _PACKAGED = ("/usr/bin/", "/usr/sbin/", "/bin/")  # where a package has its programs
-_UNKNOWN = "of an unknown version"
+UNKNOWN = "of an unknown version"  # also where root may not run it to ask
 _OUTPUT = 1 << 26  # bytes; a policy package's build prints much
 _ENVIRONMENT = {
     "DEBIAN_FRONTEND": "noninteractive",
@@ -62,14 +62,16 @@ def _installed(site: Site) -> Dict[str, str]:
 
 def _version(program: str) -> str:
     try:
-        files.real_path(program)  # it is run as root
-        return programs.run(program, "--version").text.strip()[:80] or _UNKNOWN
+        return programs.run(files.program(program), "--version").text.strip()[:80] or UNKNOWN
     except HostError:
-        return _UNKNOWN
+        return UNKNOWN
 
 
 def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> List[str]:
     """Have the packages, and supervisord's service not started by their installation.
+
+    Without supervisor's among `names` no repository is enabled for it. Without any name this takes
+    away what an install that was cut off has left: the unit's mask.
 
     Debian's package starts its service at once, and a group file that an earlier attempt has left
     would start workers.
@@ -80,10 +82,11 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
     originals.keep_units(site, [site.unit])
     systemd.mask(site.unit)
     try:
-        _install(site, manager, names, may_use_epel)
+        if names:
+            _install(site, manager, names, may_use_epel)
     finally:
         systemd.unmask(site.unit)
-    if not programs.find("supervisord"):
+    if not (site.supervisor_program or programs.find("supervisord")):
         raise PackageError(
             "these are installed, but there is no supervisord on the PATH: %s. See what else is "
             "called supervisor there, and run again" % ", ".join(names)
@@ -94,7 +97,8 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
 def _install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> None:
     # Where EPEL is missing supervisor most likely is too, and asking is quicker than an install
     # that fails.
-    if manager.epel and may_use_epel and not _has(site, manager.epel):
+    needs_supervisor = site.supervisor_package in names
+    if needs_supervisor and manager.epel and may_use_epel and not _has(site, manager.epel):
         _have_it_offered(site, manager, may_use_epel)
     if _run(manager.install + names).status == 0:
         return
@@ -103,7 +107,8 @@ def _install(site: Site, manager: Manager, names: List[str], may_use_epel: bool)
         _run(manager.repair)
     if manager.refresh:
         _run(manager.refresh)  # without it the old lists may do
-    _have_it_offered(site, manager, may_use_epel)
+    if needs_supervisor:
+        _have_it_offered(site, manager, may_use_epel)
     done = _run(manager.install + names)
     if done.status != 0:
         raise PackageError(

@@ -15,12 +15,11 @@ from tasks.host import files
 from tasks.host.errors import HostError
 from tasks.host.files import FileError
 from tasks.host.parts import Listener
-from tasks.host.processes import PROC, Process, Table, process, start_of, tcp_rows
+from tasks.host.processes import PROC, Process, Table, process, tcp_rows
+from tasks.host.sockets import unix_rows
 
-_ACCEPTS = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/net/unix
 # 127.0.0.1 and all addresses, as the kernel writes them on this machine.
 _FOR_LOOPBACK = ("%08X" % struct.unpack("=I", bytes((127, 0, 0, 1)))[0], "00000000")
-_TABLE = 1 << 24  # bytes of /proc/net/unix
 
 
 class StrangerError(HostError):
@@ -114,13 +113,11 @@ def _prove_unix(connection: Any, path: str, main: Process) -> None:
 def _listens_on(main: Process, path: str) -> bool:
     """Whether it has a socket of that name. Supervisor binds NAME.PID and links NAME to it."""
     own = main.sockets()
-    for line in start_of(PROC + "/net/unix", _TABLE).splitlines()[1:]:
-        fields = line.decode("utf-8", "replace").split(None, 7)
-        if len(fields) < 8 or int(fields[6]) not in own or not int(fields[3], 16) & _ACCEPTS:
+    for row in unix_rows(PROC):
+        if row.inode not in own or not row.is_listening or not row.name:
             continue
-        name = fields[7]
-        head, _, tail = name.rpartition(".")
-        name = head if tail.isdigit() else name
+        head, _, tail = row.name.rpartition(".")
+        name = head if tail.isdigit() else row.name
         if os.path.realpath(name) == path:
             return True
     return False

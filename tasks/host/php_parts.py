@@ -31,6 +31,7 @@ class Pool(NamedTuple):
     open_basedir: str
     sees_proc: bool  # MISP looks at its workers there
     config_error: str  # why it cannot read config.php
+    may_be_fit: bool = False  # its error is only that it took too long, or could not be asked
 
 
 class Job(NamedTuple):

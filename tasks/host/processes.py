@@ -72,6 +72,14 @@ class Process:
         return [_text(word) for word in data.rstrip(b"\0").split(b"\0")] if data else []
 
     @property
+    def is_wholly_roots(self) -> bool:
+        """Whether all its user IDs are root's: somebody else may have started a setuid program."""
+        for line in self._read("status", _LIMIT).splitlines():
+            if line.startswith(b"Uid:"):
+                return line.split()[1:] == [b"0"] * 4
+        return False
+
+    @property
     def environ(self) -> Dict[str, str]:
         """The environment it was started with, as far as that is not huge."""
         pairs = (one.partition(b"=") for one in self._read("environ", _LIMIT).split(b"\0"))

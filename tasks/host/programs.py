@@ -19,7 +19,7 @@ ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root"}
 
 
 class ProgramError(HostError):
-    """A program is missing, ran for too long or printed too much."""
+    """A program is missing, could not be started, ran for too long or printed too much."""
 
 
 class Finished(NamedTuple):
@@ -64,20 +64,24 @@ def run(
     """Run a program as root, without standard input.
 
     Raises:
-        ProgramError: it is missing, took longer than `timeout` or printed more than `limit`.
+        ProgramError: it is missing, cannot be started, took longer than `timeout` or printed more
+            than `limit`.
     """
     path = words[0] if words[0].startswith("/") else find(words[0])
     if not path:
         raise ProgramError("%s is missing on this host" % words[0])
-    process = subprocess.Popen(
-        [path, *list(words[1:])],
-        cwd="/",
-        env=dict(ENVIRONMENT, **(environment or {})),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            [path, *list(words[1:])],
+            cwd="/",
+            env=dict(ENVIRONMENT, **(environment or {})),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+    except OSError as error:  # as where the interpreter in its first line is missing
+        raise ProgramError("%s cannot be started: %s" % (path, error.strerror)) from None
     return finish(process, b"", timeout, limit, os.path.basename(path))
 
 

@@ -24,6 +24,10 @@ from tasks.host.web_user import WebUser
 RUNS = ("active", "activating", "reloading")
 LINK = "link "  # in the record, before a file elsewhere that `systemctl link` had made a unit
 QUEUE = "queue "  # in the record, before a queue that an old worker served
+_LEAVING = (
+    "Old workers that were told to leave end after their job. Start their unit again then, or run "
+    "again"
+)
 _KNOWN = {*QUEUES, old_workers.SCHEDULER}  # other names may be anything that the web user says
 _SOURCES = (
     " If that happens again and again, something enqueues there with settings from before: a PHP "
@@ -115,6 +119,11 @@ class OldWorkers:
             raise
         self.start_again()
 
+    def give_back(self) -> None:
+        """Undo `hold`, but restart nothing: systemd would kill the jobs of those that live."""
+        let_go(self._units)
+        launchers.put_back(self.site)
+
     def start_again(self) -> None:
         """Start what ran before, or does at boot, and undo `hold`."""
         let_go(self._units)
@@ -164,8 +173,12 @@ def end_workers(
         _wait_until_gone(workers, limit, clock)
     except DrainLimitError:
         raise
-    except HostError:  # who was told to leave leaves, so the others are to come back
-        workers.start_again()
+    except HostError as error:  # who was told to leave leaves, so the others are to come back
+        if workers.living():
+            workers.give_back()
+            error.args = ("%s. %s" % (error, _LEAVING),)
+        else:
+            workers.start_again()
         raise
     after = look()
     if convert is not None and after.has_work(with_scheduled=False):

@@ -269,11 +269,16 @@ class Configuration:
         if self.is_new and self.wanted.rotates:
             files.remove(pending_file(site))
         try:
-            if self.is_unit_new:
-                log_folders.take_back(site, self.crew.daemon)
-            self._put_service_back()
+            self._put_unit_back()
         except HostError as error:
             self.problem = str(error)
+
+    def _put_unit_back(self) -> None:
+        try:
+            if self.is_unit_new:
+                log_folders.take_back(self.site, self.crew.daemon)
+        finally:
+            self._put_service_back()
 
     def _put_service_back(self) -> None:
         daemon = self.crew.daemon

@@ -20,17 +20,22 @@ def installed(target: Target) -> Commands:
     this is not pyinfra's own operation: see tasks/host/packages.py.
     """
     seen = facts.ask(target, parts.Packages)
-    missing = [name for name in target.packages() if name not in seen.installed]
-    if seen.supervisor_version and target.platform.supervisor_package in missing:
-        missing.remove(target.platform.supervisor_package)  # there by other means, such as pip
-    if not missing and not seen.is_masked:
+    names = wanted(target, seen)
+    if all(name in seen.installed for name in names) and not seen.is_masked:
         host.noop(f"{', '.join(target.packages())} installed")
         return
     install = call(
         packages.install,
         site=target.site(),
-        names=list(target.packages()),
+        names=names,
         manager=target.platform.manager,
         may_use_epel=target.settings.epel,
     )
     yield run(install, target, keeps=(parts.Libraries,))
+
+
+def wanted(target: Target, seen: parts.Packages) -> list[str]:
+    """The packages to have; not supervisor's where supervisord came by other means, such as pip."""
+    package = target.platform.supervisor_package
+    comes_otherwise = bool(seen.supervisor_version) and package not in seen.installed
+    return [name for name in target.packages() if name != package or not comes_otherwise]

@@ -115,6 +115,14 @@ def test_no_word_of_a_host_steers_the_terminal() -> None:
     assert not re.search("[\x00-\x1f\x7f-\x9f\u202e]", str(caught.value))
 
 
+def test_half_a_character_makes_no_answer_unreadable() -> None:
+    for half in ("\ud800", "\udfff"):
+        found = STATE.read([line({"value": {**GOOD, "last_run": f"by {half}ann"}})])
+        assert found.last_run == "by  ann"
+        with pytest.raises(HostRefusal, match="no  b"):
+            STATE.read([line({"error": {"kind": "HostError", "text": f"no {half}b"}})])
+
+
 def test_an_unexpected_error_says_where() -> None:
     broken = Call(lock.renew, {"run": 5, "odd": 1}, lock="none")
     with pytest.raises(HostRefusal, match=r"TypeError|KeyError"):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tasks.checks import migration
 from tasks.checks.seen import SeenToMigrate
 from tasks.host import parts
+from tasks.host.packages import UNKNOWN
 from tasks.host.redis import REFUSES
 from tasks.identity import with_answers
 from tests import hosts
@@ -161,6 +162,10 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
     (
         {"packages": {"supervisor_version": "3.3.1", "installed": {"supervisor": "3.3.1"}}},
         "CVE-2017-11610",
+    ),
+    (
+        {"packages": {"supervisor_version": UNKNOWN, "installed": {"supervisor": "4.2.5"}}},
+        "the version of /usr/bin/supervisord is not known: it gives none, or others than root may",
     ),
     (
         {
@@ -334,6 +339,14 @@ def test_a_php_fpm_that_gives_no_answer_is_one_only_where_misp_cannot_be_asked_i
     assert "or set misp_url and misp_api_key" in problem
     assert problems(migrating(web={"pools": [silent, hosts.pool()]})) == []
     assert problems(migrating(web={"pools": []})) == []
+
+
+def test_a_busy_php_fpm_is_no_problem() -> None:
+    """It may be fit; another one that is not, and has answered, is."""
+    busy = hosts.pool(error="no answer within 10 s", may_be_fit=True)
+    assert problems(migrating(web={"pools": [hosts.pool(error="no word"), busy]})) == []
+    (problem,) = problems(migrating(web={"pools": [busy, hosts.pool(extensions=[])]}))
+    assert "lacks the extension(s)" in problem
 
 
 def test_a_job_that_fails_is_told_where_nothing_else_explains_it() -> None:

@@ -15,6 +15,7 @@ from tests.hosts import Parts, converged, migrating
 
 CHANGES = dict[str, dict[str, Any]]
 WILL_STOP = "As it is, this run will stop"
+BUSY = hosts.pool(at="/run/busy", error="no answer within 10 s", may_be_fit=True)
 
 
 def noted(found: Parts, **data: Any) -> list[str]:
@@ -84,6 +85,11 @@ def test_a_good_host_needs_no_note() -> None:
             "jobs run by PHP 8.2 and the web by PHP-FPM 7.4, 8.1: Composer chooses",
         ),
         (
+            {"web": {"pools": [hosts.pool(error="no word"), BUSY]}},
+            "nobody knows whether PHP-FPM at /run/busy may do what MISP does in it (no answer "
+            "within 10 s): if it is busy run again later, or set misp_url and misp_api_key",
+        ),
+        (
             {"new_backend": {"refused": ("SCAN", "INFO"), "eviction": ""}},
             "Redis refuses SCAN, INFO to MISP's user, so something else may have keys in the new "
             "queues' namespace, Redis may drop jobs when its memory is full. Allow these",
@@ -93,6 +99,10 @@ def test_a_good_host_needs_no_note() -> None:
 def test_one_thing_to_know_is_one_note(changes: CHANGES, note: str) -> None:
     (said,) = noted(migrating(**changes))
     assert note in said
+
+
+def test_a_busy_php_fpm_beside_one_that_answers_is_not_noted() -> None:
+    assert noted(migrating(web={"pools": [BUSY, hosts.pool()]})) == []
 
 
 def test_memory_that_is_refused_is_not_noted_too() -> None:

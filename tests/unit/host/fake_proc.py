@@ -25,6 +25,7 @@ class FakeProc:
         *argv: str | bytes,
         parent: int = 1,
         uid: int = 0,
+        real_uid: int = -1,
         name: str = "",
         started: int = 100,
         state: str = "S",
@@ -47,6 +48,8 @@ class FakeProc:
             os.fsencode(key) + b"=" + os.fsencode(value) for key, value in (environ or {}).items()
         ]
         (at / "environ").write_bytes(b"".join(pair + b"\0" for pair in pairs))
+        uids = [uid if real_uid < 0 else real_uid, uid, uid, uid]
+        (at / "status").write_text("Name:\tx\nUid:\t" + "\t".join(map(str, uids)) + "\n")
         (at / "cgroup").write_text(cgroup)
         (at / "maps").write_text(maps)
         _link(at / "cwd", cwd)

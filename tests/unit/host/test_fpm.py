@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import struct
 import subprocess
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
-from tasks.host import bridge, fpm
+from tasks.host import boot, bridge, fpm
 from tasks.host.misp import Misp
 from tasks.host.parts import Pool
 from tasks.host.processes import Table
 from tasks.host.site import Desired
+from tasks.remote import checked
 from tests.unit.host.fake_misp import FakeMisp
 from tests.unit.host.fake_proc import FakeProc
 
 CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 OK = "Content-type: text/html\r\n\r\n"
 INODE = 4711
+MASTER = os.getpid()
+NO_ACCESS = (
+    "Status: 403 Forbidden\r\n\r\nAccess denied.\n",
+    "Status: 404 Not Found\r\n\r\nFile not found.\n",  # "Primary script unknown" in its log
+)
 
 
 class Server:
@@ -33,31 +44,48 @@ class Server:
         self.proc = proc
         self.says: str | None = None
         self.options: list[str] = []
+        self.is_busy = False
         self.scripts: list[str] = []
         self.modes: list[int] = []
         self._sockets = [socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)]
         self._sockets[0].bind(self.path)
         self._sockets[0].listen()
         threading.Thread(target=self._serve, args=self._sockets, daemon=True).start()
-        proc.add(80, "php-fpm: master process", name="php-fpm8.2", sockets=(INODE,))
-        proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=33)
+        self.master()
+        proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=MASTER, uid=33)
         line = f"0000: 00000002 00000000 00010000 0001 01 {INODE} {self.path}\n"
         (proc.folder / "net/unix").write_text(f"heading\n{line}")
+
+    def master(self, **changes: Any) -> None:
+        """Have the process that really listens, this one, be a master of PHP-FPM's."""
+        given: dict[str, Any] = {"name": "php-fpm8.2", "sockets": (INODE,), **changes}
+        self.proc.add(MASTER, "php-fpm: master process", **given)
 
     def close(self) -> None:
         for one in self._sockets:
             one.close()
 
-    def listen_on_tcp(self) -> str:
-        """Serve a port as well; as in `127.0.0.1:9000`."""
-        new = socket.create_server(("127.0.0.1", 0))
+    def listen_on_tcp(self, host: str = "127.0.0.1") -> int:
+        """Serve a port as well, and return it."""
+        is_new = ":" in host
+        new = socket.create_server((host, 0), family=socket.AF_INET6 if is_new else socket.AF_INET)
         self._sockets.append(new)
         threading.Thread(target=self._serve, args=(new,), daemon=True).start()
-        port = new.getsockname()[1]
-        row = f"0: 0100007F:{port:04X} 00000000:0000 0A 0:0 00:0 0 0 0 {INODE + 1} 1\n"
-        (self.proc.folder / "net/tcp").write_text(f"heading\n{row}")
+        port: int = new.getsockname()[1]
+        address, table = ("0" * 24 + "01000000", "tcp6") if is_new else ("0100007F", "tcp")
+        self.proc.listen(port, INODE + 1, address, table)
         self.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE + 1,))
-        return f"127.0.0.1:{port}"
+        return port
+
+    @contextmanager
+    def full_queue(self) -> Iterator[None]:
+        """Nobody takes connections, and no more fit into the queue."""
+        os.unlink(self.path)  # noqa: PTH108
+        with socket.socket(socket.AF_UNIX) as full, socket.socket(socket.AF_UNIX) as waiting:
+            full.bind(self.path)
+            full.listen(0)
+            waiting.connect(self.path)
+            yield
 
     def _serve(self, listening: socket.socket) -> None:
         while True:
@@ -66,7 +94,11 @@ class Server:
             except OSError:
                 return
             with connection, connection.makefile("rwb") as stream:
-                said = self._answer(*_question(stream)).encode()
+                if self.is_busy:
+                    stream.read()
+                if not stream.peek(1):
+                    continue  # nothing was asked
+                said = self._answer(*_question(stream)).encode("utf-8", "surrogatepass")
                 stream.write(_record(7, b"PHP message: a warning") + _record(6, said))
                 stream.write(_record(6, b"") + _record(3, bytes(8)))
 
@@ -126,8 +158,81 @@ def test_it_tells_what_it_is_and_nothing_stays_behind(misp: FakeMisp, server: Se
 
 
 def test_one_that_listens_on_a_port_is_asked_too(misp: FakeMisp, server: Server) -> None:
-    at = server.listen_on_tcp()
-    assert [(pool.at, pool.error) for pool in look(misp, server)] == [(server.path, ""), (at, "")]
+    ports = server.listen_on_tcp(), server.listen_on_tcp("::1")
+    assert [(pool.at, pool.error) for pool in look(misp, server)] == [
+        (server.path, ""),
+        (f"127.0.0.1:{ports[0]}", ""),
+        (f"[::1]:{ports[1]}", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("address", "host"),
+    [
+        ("00000000", "127.0.0.1"),
+        ("0" * 32, "127.0.0.1"),  # takes IPv4 as well
+        ("0501A8C0", "192.168.1.5"),
+        ("0000000000000000FFFF00000100007F", "::ffff:127.0.0.1"),
+        ("B80D0120000000000000000005000000", "2001:db8::5"),
+    ],
+)
+def test_the_address_of_one_that_listens(address: str, host: str) -> None:
+    assert fpm._host(address) == host
+
+
+def test_nothing_is_said_to_whoever_is_no_master_of_php_fpms(
+    misp: FakeMisp, server: Server
+) -> None:
+    server.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE,))
+    server.master(name="nginx", sockets=())
+    (pool,) = look(misp, server)
+    assert pool.error == f"PID {MASTER} of user 0 listens there, not PHP-FPM's master"
+    assert pool.may_be_fit
+    assert server.scripts == []
+
+
+def test_a_socket_that_the_web_user_made_is_no_masters() -> None:
+    """Though its process has become a master since, by a link to a setuid program."""
+    connection: Any = SimpleNamespace(getsockopt=lambda *_: struct.pack("3i", MASTER, 33, 33))
+    with pytest.raises(fpm.StrangerError, match=f"PID {MASTER} of user 33 listens there"):
+        fpm._prove(connection, {MASTER})
+    init: Any = SimpleNamespace(getsockopt=lambda *_: struct.pack("3i", 1, 0, 0))
+    with pytest.raises(fpm.StrangerError, match="PID 1 of user 0"):
+        fpm._prove(init, {MASTER})
+
+
+def test_a_path_that_is_turned_elsewhere_is_not_followed(misp: FakeMisp, server: Server) -> None:
+    other = misp.folder / "other.sock"
+    Path(server.path).rename(other)
+    Path(server.path).symlink_to(other)
+    (pool,) = look(misp, server)
+    assert (pool.error, pool.may_be_fit) == ("it is no socket now", True)
+
+
+@pytest.mark.parametrize("name", ["my site.sock", "\u202e.sock", "b\udcff.sock"])
+def test_an_odd_name_is_asked_and_not_shown(misp: FakeMisp, server: Server, name: str) -> None:
+    table = server.proc.folder / "net/unix"
+    path = os.fsencode(f"{misp.folder}/{name}")
+    table.write_bytes(table.read_bytes().replace(server.path.encode(), path))
+    os.rename(server.path, path)  # noqa: PTH104
+    (pool,) = look(misp, server)
+    assert (pool.at, pool.error) == ("a socket with an odd name", "")
+
+
+def test_a_name_that_python_cannot_write_is_an_error(
+    misp: FakeMisp, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lstat(path: str) -> None:
+        path.encode("ascii")
+
+    table = server.proc.folder / "net/unix"
+    table.write_text(table.read_text().replace(server.path, "/ä"))
+    with Misp(misp.site(), Desired()) as one:
+        found = Table(server.proc.path)
+        one.user  # noqa: B018 - which is found before
+        monkeypatch.setattr(os, "lstat", lstat)
+        (pool,) = fpm.look(one, found, server.proc.path)
+    assert "codec can't encode" in pool.error
 
 
 def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:
@@ -142,11 +247,15 @@ def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:
 @pytest.mark.parametrize(
     ("says", "error"),
     [
-        ("Status: 404 Not Found\r\n\r\nFile not found.\n", "404 Not Found File not found."),
-        ("Status: 403 Forbidden\r\n\r\nAccess denied.\n", "it may not run a PHP file there"),
+        *((said, "it may not run a PHP file there") for said in NO_ACCESS),
+        ("Status: 404 Not Found\r\n\r\nNo input file specified.\n", "404 Not Found No input file"),
         ("", "it closes the connection"),
         (OK + "<html>", "<html>"),
         (OK + '{"value": [1]}\n{"value": []}\n', "no answer"),
+        *(
+            (f'{OK}{{"value": {{"version": {value}}}}}\n{{"value": []}}\n', '{"value": {"version"')
+            for value in ("NaN", "1" * 21, "9e99", '"\\ud800"', "[" * 20 + "]" * 20)
+        ),
     ],
 )
 def test_no_answer_is_an_error(misp: FakeMisp, server: Server, says: str, error: str) -> None:
@@ -155,15 +264,81 @@ def test_no_answer_is_an_error(misp: FakeMisp, server: Server, says: str, error:
     assert error in pool.error
 
 
-def test_a_pool_of_another_user_is_not_misps(misp: FakeMisp, server: Server) -> None:
-    server.says = "Status: 403 Forbidden\r\n\r\nAccess denied.\n"
-    server.proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=80, uid=65534)
+@pytest.mark.parametrize("says", NO_ACCESS)
+def test_a_pool_of_another_user_is_not_misps(misp: FakeMisp, server: Server, says: str) -> None:
+    server.says = says
+    server.proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=MASTER, uid=65534)
     assert look(misp, server) == []
+
+
+def test_where_apache_itself_runs_php_no_pool_beside_it_counts(
+    misp: FakeMisp, server: Server
+) -> None:
+    server.proc.add(70, "apache2", name="apache2", maps="/usr/lib/libphp8.2.so")
+    assert [pool.at for pool in look(misp, server)] == [server.path]  # its children are others'
+    server.proc.add(
+        71, "apache2", name="apache2", parent=70, uid=misp.user.uid, maps="/usr/lib/libphp8.2.so"
+    )
+    assert look(misp, server) == []
+    assert len(server.scripts) == 1
+    server.proc.add(71, "apache2", name="apache2", parent=70, uid=misp.user.uid)
+    assert [pool.at for pool in look(misp, server)] == [server.path]  # a server without PHP
 
 
 def test_a_look_alike_of_the_web_users_is_not_asked(misp: FakeMisp, server: Server) -> None:
-    server.proc.add(80, "php-fpm: master process", name="php-fpm", uid=33, sockets=(INODE,))
+    server.master(uid=33)
     assert look(misp, server) == []
+    server.master(real_uid=33)  # a setuid program by a link of that name
+    assert look(misp, server) == []
+    server.master()
+    assert len(look(misp, server)) == 1
+
+
+def test_the_names_of_others_sockets_change_nothing(misp: FakeMisp, server: Server) -> None:
+    with (server.proc.folder / "net/unix").open("a") as file:
+        file.write("0000: 00000002 00000000 00010000 0001 01 1 /x\na b c d e f g h\n")
+    assert [pool.at for pool in look(misp, server)] == [server.path]
+    with (server.proc.folder / "net/unix").open("a") as file:
+        file.write(f"0000: 00000002 00000000 00010000 0001 01 {INODE} /evil\n")
+    assert look(misp, server) == []
+
+
+def test_odd_values_in_an_answer_are_none(misp: FakeMisp, server: Server) -> None:
+    php = {"version": [8], "extensions": [{}, "posix"], "disabled": 5, "basedir": 1, "proc": 1}
+    server.says = f'{OK}{json.dumps({"value": php})}\n{{"error": [2]}}\n'
+    (pool,) = look(misp, server)
+    assert pool == Pool(server.path, "", (0, 0, 0), ["", "posix"], [], "", False, "")
+
+
+def test_half_a_character_makes_no_look_unreadable(misp: FakeMisp, server: Server) -> None:
+    server.says = OK + '{"value": {"extensions": ["\\ud83d"]}}\n{"value": []}\n'
+    pools = boot.plain(look(misp, server))
+    (pool,) = checked(TypeAdapter(list[Pool]), pools, "look")
+    assert pool.error.endswith('{"value": []}')
+
+
+def test_a_pool_that_is_busy_may_be_fit(
+    misp: FakeMisp, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fpm, "_SECONDS", 0.6)
+    server.is_busy = True
+    (pool,) = look(misp, server)
+    assert (pool.error, pool.may_be_fit) == ("no answer within 1 s", True)
+    with server.full_queue():
+        (pool,) = look(misp, server)
+        assert (pool.error, pool.may_be_fit) == ("no answer within 1 s", True)
+
+
+def test_all_pools_have_one_time_limit(
+    misp: FakeMisp, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fpm, "_ALL_SECONDS", 1.0)
+    server.is_busy = True
+    port = server.listen_on_tcp()
+    assert [(pool.at, pool.error, pool.may_be_fit) for pool in look(misp, server)] == [
+        (server.path, "no answer within 1 s", True),
+        (f"127.0.0.1:{port}", "the others took all the time", True),
+    ]
 
 
 def test_what_a_run_that_was_cut_off_has_left_is_removed(misp: FakeMisp, server: Server) -> None:

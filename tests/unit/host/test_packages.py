@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -90,12 +92,42 @@ def test_a_look_is_one_question(host: Host) -> None:
     ]
 
 
-def test_rpm_says_in_words_what_is_missing(host: Host) -> None:
+def by_pip(folder: Path) -> Site:
+    """RHEL with a supervisord in a folder of root's."""
+    program = folder / "supervisord"
+    program.touch(0o755)
+    return RHEL._replace(supervisor_program=str(program))
+
+
+def test_rpm_says_in_words_what_is_missing(host: Host, folder: Path) -> None:
+    site = by_pip(folder)
     host.answer(
         "rpm", (1, "package supervisor is not installed\nsetools-console\tinstalled\t4.4\n")
     )
-    host.answer("/usr/bin/supervisord", (0, "4.2.2\n"))  # by pip
-    assert packages.look(RHEL) == Packages({"setools-console": "4.4"}, "4.2.2", False)
+    host.answer(site.supervisor_program, (0, "4.2.2\n"))
+    assert packages.look(site) == Packages({"setools-console": "4.4"}, "4.2.2", False)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+@pytest.mark.parametrize(("owner", "mode"), [(33, 0o755), (0, 0o757), (0, 0o4775)])
+def test_root_runs_no_supervisord_that_others_can_change(
+    host: Host, folder: Path, owner: int, mode: int
+) -> None:
+    site = by_pip(folder)
+    os.chown(site.supervisor_program, owner, 33)
+    Path(site.supervisor_program).chmod(mode)
+    host.answer(site.supervisor_program, (0, "4.2.2\n"))
+    assert packages.look(site).supervisor_version == packages.UNKNOWN
+    assert not [one for one in host.commands if one.startswith(site.supervisor_program)]
+
+
+def test_a_supervisord_that_is_gone_or_says_nothing_has_no_version(
+    host: Host, folder: Path
+) -> None:
+    site = by_pip(folder)
+    assert packages.look(site).supervisor_version == packages.UNKNOWN
+    Path(site.supervisor_program).unlink()
+    assert packages.look(site).supervisor_version == packages.UNKNOWN
 
 
 def test_a_host_without_any_of_it_is_told_as_such(
@@ -177,3 +209,29 @@ def test_a_package_without_supervisord_is_told(host: Host) -> None:
     host.has_supervisord = False
     with pytest.raises(PackageError, match="no supervisord on the PATH"):
         packages.install(DEBIAN, APT, NAMES, True)
+
+
+def test_a_supervisord_elsewhere_is_one(host: Host) -> None:
+    host.has_supervisord = False
+    packages.install(
+        DEBIAN._replace(supervisor_program="/opt/supervisor/bin/supervisord"), APT, NAMES, True
+    )
+
+
+def test_without_supervisors_package_no_repository_is_enabled_for_it(host: Host) -> None:
+    host.answer("rpm", (1, ""))
+    host.answer("dnf info", (1, ""))
+    host.answer("dnf install", (1, ""), (0, ""))
+    packages.install(RHEL, DNF, ["setools"], True)
+    assert host.commands == [
+        "keep supervisord.service",
+        "mask supervisord.service",
+        "dnf install setools",
+        "dnf install setools",
+        "unmask supervisord.service",
+    ]
+
+
+def test_where_nothing_is_to_be_installed_only_the_mask_goes(host: Host) -> None:
+    packages.install(RHEL, DNF, [], True)
+    assert host.commands[1:] == ["mask supervisord.service", "unmask supervisord.service"]

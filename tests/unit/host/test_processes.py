@@ -50,6 +50,18 @@ def _one(proc: FakeProc, pid: int) -> Process:
     return process
 
 
+def test_a_setuid_program_is_not_wholly_roots(proc: FakeProc) -> None:
+    proc.add(70, "php-fpm")
+    proc.add(71, "sudo", real_uid=33)
+    proc.add(72, "php-fpm", uid=33)
+    proc.add(73, "php-fpm")
+    (proc.folder / "73/status").unlink()
+    assert [one.pid for one in Table(proc.path) if one.is_wholly_roots] == [70]
+    own = processes.process("/proc", os.getpid())
+    assert own is not None
+    assert own.is_wholly_roots == (os.getuid() == 0)
+
+
 def test_a_process_is_read_whole(proc: FakeProc) -> None:
     proc.add(
         70,

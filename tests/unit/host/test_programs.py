@@ -42,6 +42,17 @@ def test_a_program_that_is_missing_is_an_error_and_not_off() -> None:
         programs.run("no-such-program")
 
 
+def test_a_program_that_cannot_be_started_is_an_error_of_ours(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_text("#!/no/such/python\n")
+    program.chmod(0o755)
+    with pytest.raises(ProgramError, match=r"program cannot be started: No such file"):
+        programs.run(str(program))
+    program.write_bytes(b"\0")
+    with pytest.raises(ProgramError, match=r"program cannot be started: Exec format error"):
+        programs.run(str(program))
+
+
 def test_the_caller_has_no_part_in_where_programs_are_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,10 +217,29 @@ def test_a_hold_that_fails_holds_nothing(host: Host, failing: str) -> None:
     assert [one.pid for one in host.workers] == [11]  # told nothing
 
 
-def test_workers_that_cannot_be_told_to_leave_are_started_again(host: Host) -> None:
-    """Some may have been told by then."""
+def test_where_some_were_told_to_leave_and_live_nothing_is_restarted(host: Host) -> None:
+    """A restart kills the job that a worker runs."""
+    host.workers.append(host.process(12, parent=11))  # its job
+    host.in_a_job = True
     host.failing = "quit"
-    with pytest.raises(HostError, match="quit"):
+    with pytest.raises(
+        HostError, match=r"quit failed\. Old workers that were told to leave end aft"
+    ):
+        host.retire()
+    assert host.events[-4:] == ["quit", "let_unit_go misp-workers.service", "reload", "put back"]
+    assert [one.pid for one in host.workers] == [11, 12]
+
+
+def test_where_all_have_left_before_a_fault_they_are_started_again(
+    host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def coming(*_: object) -> list[Any]:
+        if host.workers:
+            return []
+        raise HostError("no look at scripts")
+
+    monkeypatch.setattr(old_workers, "coming", coming)
+    with pytest.raises(HostError, match=r"no look at scripts$"):
         host.retire()
     assert host.events[-2:] == ["restart misp-workers.service", "put back"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.host import rpc
+from tasks.host import log_folders, rpc
 from tasks.host.drain import Crew
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.processes import Table
@@ -211,6 +211,20 @@ def test_what_cannot_be_put_back_is_told(one: Crew, monkeypatch: pytest.MonkeyPa
     with pytest.raises(HostError, match="files are as before, but systemctl stop: denied"):
         _configure(one, _wanted(one, text="; no server\n"))
     monkeypatch.undo()
+    assert not real(one).enabled
+
+
+def test_a_drop_in_that_stays_does_not_keep_the_service_from_its_return(
+    one: Crew, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise HostError("systemctl daemon-reload: denied")
+
+    monkeypatch.setattr(rpc, "_ANSWER", 0.2)
+    monkeypatch.setattr(log_folders, "take_back", fail)
+    with pytest.raises(HostError, match="as before, but systemctl daemon-reload: denied"):
+        _configure(one, _wanted(one, text="; no server\n"))
+    assert real(one).main_pid() == 0
     assert not real(one).enabled
 
 
