@@ -43,8 +43,11 @@ def identify(site: Site, table: Callable[[], Table]) -> SupervisorIdentity:
 
 
 def is_supervisord(one: Process) -> bool:
-    """Whether a process is a supervisord of root's."""
-    if one.uid != 0 or not one.name.startswith(_NAMES):
+    """Whether a process is a supervisord of root's.
+
+    Anybody may give such a name, and such arguments, to a setuid program that he starts.
+    """
+    if one.uid != 0 or not one.name.startswith(_NAMES) or not one.is_wholly_roots:
         return False
     return any(os.path.basename(word) in PROGRAMS for word in one.argv[:4])
 

@@ -176,7 +176,7 @@ ON_DEBIAN = (
         f"chown root:root {CAKE} && chmod 750 {CAKE}",
         f"chown www-data:www-data {CAKE} && chmod 755 {CAKE}",
         f"www-data may not execute {CAKE} (root:root 750), and workers and jobs run it as www-data"
-        f": run `chown www-data:www-data {CAKE}` and `chmod 750 {CAKE}`",
+        f": run `chown -h www-data:www-data {CAKE}`, then `setsid -w runuser -u www-data -- chmod",
     ),
     Fault(
         "noexec",

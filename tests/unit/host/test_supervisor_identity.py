@@ -9,7 +9,7 @@ import pytest
 from tasks.host import supervisor_access, systemd
 from tasks.host.processes import Table
 from tasks.host.site import Site, SupervisorIdentity
-from tasks.host.supervisor_identity import identify
+from tasks.host.supervisor_identity import identify, is_supervisord
 from tasks.host.systemd import Service
 from tests.unit.host.fake_proc import FakeProc
 from tests.unit.host.real_supervisord import site
@@ -109,6 +109,14 @@ def test_a_unit_of_any_name_with_a_usual_file(host: Host) -> None:
 @pytest.mark.parametrize(
     ("name", "is_lasting"), [("etc/app.conf", True), ("supervisord.conf", False)]
 )
+@pytest.mark.parametrize(("uid", "taken"), [(0, True), (33, False)])
+def test_a_setuid_program_that_calls_itself_so_is_none(host: Host, uid: int, taken: bool) -> None:
+    host.proc.add(60, "/usr/bin/python3", "/usr/bin/supervisord", real_uid=uid)
+    found = Table(host.proc.path).get(60)
+    assert found is not None
+    assert is_supervisord(found) is taken
+
+
 def test_an_applications_own_one_and_a_fleeting_unit_are_not_taken(
     host: Host, name: str, is_lasting: bool
 ) -> None:
