@@ -106,9 +106,6 @@ def test_a_unit_of_any_name_with_a_usual_file(host: Host) -> None:
     assert host.identity().supervisor_unit == "programs"
 
 
-@pytest.mark.parametrize(
-    ("name", "is_lasting"), [("etc/app.conf", True), ("supervisord.conf", False)]
-)
 @pytest.mark.parametrize(("uid", "taken"), [(0, True), (33, False)])
 def test_a_setuid_program_that_calls_itself_so_is_none(host: Host, uid: int, taken: bool) -> None:
     host.proc.add(60, "/usr/bin/python3", "/usr/bin/supervisord", real_uid=uid)
@@ -117,6 +114,9 @@ def test_a_setuid_program_that_calls_itself_so_is_none(host: Host, uid: int, tak
     assert is_supervisord(found) is taken
 
 
+@pytest.mark.parametrize(
+    ("name", "is_lasting"), [("etc/app.conf", True), ("supervisord.conf", False)]
+)
 def test_an_applications_own_one_and_a_fleeting_unit_are_not_taken(
     host: Host, name: str, is_lasting: bool
 ) -> None:
