@@ -16,6 +16,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import BOTH_FAMILIES
 from lab.waiting import wait_for
+from tests.e2e import observe
 
 SPECS = BOTH_FAMILIES
 NAMES = [spec.name for spec in SPECS]
@@ -131,6 +132,27 @@ def worker_of(host: LabHost, queue: str) -> str:
     return host.exec(
         f"grep -lsz '^QUEUE={queue}$' /proc/[0-9]*/environ | cut -d/ -f3"
     ).stdout.strip()
+
+
+def test_the_old_workers_run_in_the_library_of_their_version(host: LabHost) -> None:
+    vendor = "iglocska" if host.spec.profile == "2.5.1" else "kamisama"
+    folder = host.exec(["readlink", f"/proc/{worker_of(host, 'prio')}/cwd"]).stdout.strip()
+    assert folder == f"{host.spec.misp_root}/app/Vendor/{vendor}/php-resque-ex"
+
+
+CLONED = {"": "d 2775", "/app/Config": "d 2775", "/app/composer.json": "f 664"}
+CLONED |= {"/app/Console/cake": "f 775", "/app/Vendor/composer": "d 2775", "/app/tmp": "d 2775"}
+CLONED |= {"/.git": "d 2775", "/.git/HEAD": "f 664", "/.git/index": "f 664"}
+BY_GUIDE = {path: f"{mode[0]} 750" for path, mode in CLONED.items()} | {"/app/tmp": "d 2770"}
+
+
+def test_the_tree_is_a_clone_with_the_modes_that_real_ones_have(host: LabHost) -> None:
+    seen, root, user = observe.tree(host), host.spec.misp_root, host.spec.web_user
+    expected = CLONED if host.spec.profile == "2.5.1" else BY_GUIDE
+    assert {path: seen[root + path][0] for path in expected} == expected
+    assert {seen[root + path][1] for path in expected} == {f"{user}:{user}"}
+    assert seen[f"{root}/app/Config/config.php"][0] == "f 660"
+    assert any(path.startswith(f"{root}/.git/objects/") for path in seen)
 
 
 def test_an_old_worker_that_is_told_to_quit_looks_once_more_and_sleeps_once_more(lab: Lab) -> None:
