@@ -14,7 +14,7 @@ from lab import misp, verify
 from lab.engine import Engine
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.topology import BOTH_FAMILIES
+from lab.topology import BOTH_FAMILIES, OLD_WORKER_INTERVAL
 from lab.waiting import wait_for
 from tests.e2e import observe
 
@@ -157,7 +157,7 @@ def test_the_tree_is_a_clone_with_the_modes_that_real_ones_have(host: LabHost) -
 
 def test_an_old_worker_that_is_told_to_quit_looks_once_more_and_sleeps_once_more(lab: Lab) -> None:
     host = lab["misp-debian"]
-    misp.configure_stub(host, old_worker_interval=5)
+    misp.configure_stub(host, old_worker_interval=OLD_WORKER_INTERVAL)
     cake = f"{host.spec.misp_root}/app/Console/cake CakeResque.CakeResque start --interval 5"
     for queue in ("idle", "busy"):
         host.exec(f"{cake} --queue {queue}", user=host.spec.web_user)
