@@ -20,6 +20,8 @@ Launcher = Literal[
 
 DEFAULT_ROOT = "/var/www/MISP"
 QUEUES = ("default", "email", "cache", "prio", "update")
+OLD_WORKER_INTERVAL = 5
+"""Seconds that MISP's old workers sleep between two looks at their queue."""
 WEB_USERS: Mapping[Family, str] = MappingProxyType({"debian": "www-data", "rhel": "apache"})
 
 
@@ -34,7 +36,8 @@ class HostSpec:
         redis: on the host itself, or the lab's shared Redis, which wants a password.
         waiting_jobs: jobs put into each old queue before the migration.
         old_worker_interval: seconds the old workers sleep between two looks at their queue, which
-            is also how long they take to leave; 5 in MISP's ``start.sh``.
+            is also how long they take to leave. `None`: as MISP's ``start.sh`` says, which is
+            `OLD_WORKER_INTERVAL`. Nothing that publishes a time may have them look more often.
         data: host data for the inventory, laid over what the lab sets.
     """
 
@@ -45,7 +48,7 @@ class HostSpec:
     misp_root: str = DEFAULT_ROOT
     redis: Literal["local", "shared"] = "local"
     waiting_jobs: int = 2
-    old_worker_interval: int = 1
+    old_worker_interval: int | None = None
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -8,7 +8,9 @@ all its tests share:
     def test_something(lab: Lab) -> None:
         lab["misp-debian"].exec("true")
 
-A test that spoils its host takes a lab of its own: ``make_lab([HostSpec(...)])``.
+A test that spoils its host takes a lab of its own: ``make_lab([HostSpec(...)])``. The old workers
+look for jobs each second here. A module that publishes a time asks for MISP's five seconds:
+``old_worker_interval=OLD_WORKER_INTERVAL``.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -32,6 +35,9 @@ pytest.register_assert_rewrite(*(f"tests.{name}" for name in SHOWN))
 
 BUNDLES_PER_LAB = 3
 """When one failure makes the rest of a module fail, more bundles would only cost time."""
+
+QUICK = 1
+"""Seconds between two looks of the old workers, where a specification does not say it."""
 
 LabMaker = Callable[[Iterable[HostSpec]], Lab]
 
@@ -70,7 +76,7 @@ def started(config: pytest.Config, specs: Iterable[HostSpec]) -> Iterator[Lab]:
     """Give the block a lab of SPECS; a test that fails meanwhile keeps what its hosts look like."""
     with _shown(config):
         try:
-            running = Lab.start(specs, keep=os.environ.get(KEEP_VARIABLE) == "1")
+            running = Lab.start(map(quick, specs), keep=os.environ.get(KEEP_VARIABLE) == "1")
         except LabError as error:
             pytest.fail(str(error), pytrace=False)
     _running[running.id] = running
@@ -80,6 +86,11 @@ def started(config: pytest.Config, specs: Iterable[HostSpec]) -> Iterator[Lab]:
         del _running[running.id]
         with _shown(config):
             running.close()
+
+
+def quick(spec: HostSpec) -> HostSpec:
+    """Have the old workers look for jobs each second: few tests publish a time."""
+    return replace(spec, old_worker_interval=spec.old_worker_interval or QUICK)
 
 
 def _shown(config: pytest.Config) -> AbstractContextManager[None]:

@@ -20,9 +20,11 @@ install_packages() {
     rm -rf "$packages"
     mkdir -p "$packages"
     cp -R "$here/packages/." "$packages/"
-    cp -R "$packages/kamisama-cake-resque" "$packages/iglocska-cake-resque"
-    sed -i 's|kamisama/cake-resque|iglocska/cake-resque|; s|"4.1.2"|"4.2.1"|' \
-        "$packages/iglocska-cake-resque/composer.json"
+    # The forks that MISP has required since 2.5.0.
+    for name in cake-resque php-resque-ex php-resque-ex-scheduler; do
+        cp -R "$packages/kamisama-$name" "$packages/iglocska-$name"
+        find "$packages/iglocska-$name" -type f -exec sed -i 's|kamisama|iglocska|g; s|"4.1.2"|"4.2.1"|' {} +
+    done
 }
 
 # Composer's home of the web user, as MISP's installation makes it; the home itself stays root's.
@@ -43,7 +45,7 @@ copy_tree() {
     mkdir -p "$root"
     cp -R "$here/tree/." "$root/"
     find "$root" -name empty -size 0 -delete
-    chmod 0755 "$root/app/Console/cake" "$root/app/Console/worker/start.sh" "$root/app/Console/worker/stop.sh"
+    chmod a+x "$root/app/Console/cake" "$root/app/Console/worker/start.sh" "$root/app/Console/worker/stop.sh"
 }
 
 # A note of what is there makes the second run short.
@@ -78,10 +80,27 @@ make_repository() {
         '/app/tmp/**' /app/Plugin/CakeResque/ /app/Plugin/DebugKit/ > "$root/.gitignore"
     chown "$web_user:$group" "$root" "$root/.gitignore"
     as_web_user git -C "$root" init --quiet
+    as_web_user git -C "$root" config core.filemode false
     as_web_user git -C "$root" symbolic-ref HEAD refs/heads/main # Ubuntu 20.04's git has no --initial-branch
     as_web_user git -C "$root" add --all
     as_web_user git -C "$root" -c user.name=stub -c user.email=stub@localhost commit --quiet -m "v$profile"
     as_web_user git -C "$root" tag "v$profile"
+}
+
+# MISP's guides for 2.4 end so (docs/INSTALL.*.md, `permissions`). Other trees are 2775 and 664, as a clone with the
+# umask 002 in a group's folder leaves them; git's own objects are for nobody to write.
+set_modes() {
+    case "$profile" in
+    2.4.*)
+        chmod -R 750 "$root"
+        chmod -R g+ws "$root/app/tmp"
+        ;;
+    *)
+        find "$root" -type d -exec chmod 2775 {} +
+        find "$root" -type f ! -path "$root/.git/objects/*" -exec chmod g+w {} +
+        ;;
+    esac
+    chmod 0660 "$root/app/Config/config.php"
 }
 
 install_packages
@@ -92,8 +111,8 @@ if fresh; then
     php "$here/setup.php" misp "$root" "$profile"
     install_vendor
     chown -R "$web_user:$group" "$root"
-    chmod 0660 "$root/app/Config/config.php"
     make_repository
     printf '%s\n' "$profile" > "$root/.stub-profile"
     chown "$web_user:$group" "$root/.stub-profile"
+    set_modes
 fi

@@ -210,6 +210,7 @@ def unpack(folder: str, names: List[str]) -> None:
                 "%s/%s is a mount, which cannot be exchanged: unmount it" % (folder, name)
             )
     _remove_new(folder)
+    os.umask(0)  # folders get their modes when they are made, see _finish()
     new = tempfile.mkdtemp(prefix=_NEW, dir=folder)
     folders: List[Tuple[str, Any]] = []
     try:
@@ -241,7 +242,7 @@ def _extract(tar: Any, member: Any, new: str, names: List[str]) -> str:
         raise OSError("the copy holds %r" % member.name)
     path = "%s/%s" % (new, member.name)
     if member.isdir():
-        os.mkdir(path, 0o700)
+        os.mkdir(path, member.mode | 0o700)
     elif member.issym():
         os.symlink(member.linkname, path)
     else:
@@ -254,11 +255,11 @@ def _extract(tar: Any, member: Any, new: str, names: List[str]) -> str:
 
 
 def _finish(path: str, member: Any) -> None:
-    try:
+    with contextlib.suppress(OSError):  # the web user is not in that group
         os.chown(path, -1, member.gid)
-    except OSError:
-        pass  # the web user is not in that group
-    os.chmod(path, member.mode)
+    # A folder may have inherited that group with its setgid bit, which a chmod would take away.
+    if stat.S_IMODE(os.stat(path).st_mode) != member.mode:
+        os.chmod(path, member.mode)
     os.utime(path, (member.mtime, member.mtime))
 
 
@@ -305,10 +306,8 @@ def write(path: str, text: str, mode: int, gid: int) -> None:
     """Make a file have this content (latin-1, one character a byte), whole or not at all."""
     with _exchanged(path, "%s/.misp-workers-%d" % (os.path.dirname(path), os.getpid())) as file:
         file.write(text.encode("latin-1"))
-        try:
+        with contextlib.suppress(OSError):  # the web user is not in that group
             os.fchown(file.fileno(), -1, gid)
-        except OSError:
-            pass  # the web user is not in that group
         os.fchmod(file.fileno(), mode)
     _label(path)
 

@@ -139,8 +139,8 @@ def faults(host: LabHost) -> list[str]:
 
 
 def tree(host: LabHost) -> dict[str, tuple[str, str]]:
-    """Mode and owner of everything in MISP's tree."""
-    listed = host.exec(["find", host.spec.misp_root, "-printf", "%p\t%m\t%u:%g\n"]).stdout
+    """Kind with mode (`d 2775`), and owner, of everything in MISP's tree."""
+    listed = host.exec(["find", host.spec.misp_root, "-printf", "%p\t%y %m\t%u:%g\n"]).stdout
     rows = (line.split("\t") for line in listed.splitlines())
     return {path: (mode, owner) for path, mode, owner in rows}
 

@@ -16,7 +16,7 @@ import pytest
 from lab import misp, run, verify
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.topology import HostSpec
+from lab.topology import OLD_WORKER_INTERVAL, HostSpec
 
 DEBIAN = HostSpec("data-debian", "debian-12", waiting_jobs=0)
 EL = HostSpec(
@@ -24,7 +24,7 @@ EL = HostSpec(
     "el-like",
     profile="2.4.199",
     redis="shared",
-    old_worker_interval=5,
+    old_worker_interval=OLD_WORKER_INTERVAL,
     waiting_jobs=0,
 )
 SPECS = (DEBIAN, EL)

@@ -174,7 +174,7 @@ ON_DEBIAN = (
     Fault(
         "cake-of-root",
         f"chown root:root {CAKE} && chmod 750 {CAKE}",
-        f"chown www-data:www-data {CAKE} && chmod 755 {CAKE}",
+        f"chown www-data:www-data {CAKE} && chmod 775 {CAKE}",
         f"www-data may not execute {CAKE} (root:root 750), and workers and jobs run it as www-data"
         f": run `chown -h www-data:www-data {CAKE}`, then `setsid -w runuser -u www-data -- chmod",
     ),
@@ -242,7 +242,7 @@ ON_DEBIAN = (
 ON_EL = (
     Fault(
         "config-folder",
-        f"chown root $(dirname {CONFIG}) && chmod 755 $(dirname {CONFIG})",
+        f"chown root $(dirname {CONFIG})",
         f"chown apache $(dirname {CONFIG})",
         "apache may not write /var/www/MISP/app/Config or exchange config.php in it",
     ),
@@ -269,8 +269,8 @@ ON_EL = (
     ),
     Fault(
         "tmp-of-root",
-        f"chown root {TMP} && chmod 755 {TMP}",
-        f"chown apache {TMP}",
+        f"chown root {TMP} && chmod g-w {TMP}",
+        f"chown apache {TMP} && chmod g+w {TMP}",
         f"apache may not write {TMP} or its folder cache, so jobs fail: correct owners and modes",
     ),
     Fault(

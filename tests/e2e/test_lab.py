@@ -14,13 +14,15 @@ from lab import misp, verify
 from lab.engine import Engine
 from lab.hosts import LabHost
 from lab.lab import Lab
-from lab.topology import BOTH_FAMILIES
+from lab.topology import BOTH_FAMILIES, OLD_WORKER_INTERVAL, QUEUES
 from lab.waiting import wait_for
+from tests.e2e import observe
 
 SPECS = BOTH_FAMILIES
 NAMES = [spec.name for spec in SPECS]
 
 BIG, QUIT = 5001, 6001  # numbers of jobs
+NO_PID = 1 << 22  # one more than the kernel gives
 UUID_4 = r"[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}"
 UUID = "01234567-89ab-4cde-8f01-23456789abcd"
 
@@ -133,9 +135,70 @@ def worker_of(host: LabHost, queue: str) -> str:
     ).stdout.strip()
 
 
+def test_the_old_workers_run_in_the_library_of_their_version(host: LabHost) -> None:
+    vendor = "iglocska" if host.spec.profile == "2.5.1" else "kamisama"
+    folder = host.exec(["readlink", f"/proc/{worker_of(host, 'prio')}/cwd"]).stdout.strip()
+    assert folder == f"{host.spec.misp_root}/app/Vendor/{vendor}/php-resque-ex"
+
+
+CLONED = {"": "d 2775", "/app/Config": "d 2775", "/app/composer.json": "f 664"}
+CLONED |= {"/app/Console/cake": "f 775", "/app/Vendor/composer": "d 2775", "/app/tmp": "d 2775"}
+CLONED |= {"/.git": "d 2775", "/.git/HEAD": "f 664", "/.git/index": "f 664"}
+BY_GUIDE = {path: f"{mode[0]} 750" for path, mode in CLONED.items()} | {"/app/tmp": "d 2770"}
+
+
+def test_the_tree_is_a_clone_with_the_modes_that_real_ones_have(host: LabHost) -> None:
+    seen, root, user = observe.tree(host), host.spec.misp_root, host.spec.web_user
+    expected = CLONED if host.spec.profile == "2.5.1" else BY_GUIDE
+    assert {path: seen[root + path][0] for path in expected} == expected
+    assert {seen[root + path][1] for path in expected} == {f"{user}:{user}"}
+    assert seen[f"{root}/app/Config/config.php"][0] == "f 660"
+    assert any(path.startswith(f"{root}/.git/objects/") for path in seen)
+
+
+def old_workers(host: LabHost) -> dict[str, str]:
+    """What the old workers' hash `workerLogger` says, by worker."""
+    found: dict[str, str] = misp.ask_redis(
+        host, 'echo json_encode((object)$redis->hGetAll("resque:workerLogger"));'
+    )
+    return found
+
+
+def test_the_old_workers_say_in_json_where_they_log(lab: Lab) -> None:
+    host = lab["misp-debian"]
+    loggers = [json.loads(text) for text in old_workers(host).values()]
+    log = f"{host.spec.misp_root}/app/tmp/logs/resque.log"
+    assert loggers == [["RotatingFile", log]] * len(QUEUES)
+
+
+REJECTED = """Error: Setting change rejected.
+The setting change was rejected. MISP considers the requested setting value as invalid and would \
+lead to the following error:
+
+"Value not set."
+
+If you still want to force this change, please supply the --force argument.
+"""
+
+
+@pytest.mark.parametrize(
+    ("command", "exit_code", "says"),
+    [
+        ("NoSuchThing", 244, "Error: Shell class NoSuchThingShell could not be found."),
+        ("Admin setSetting SimpleBackgroundJobs.redis_host ''", 1, REJECTED),
+        ("Worker showQueues", 1, " on null"),
+    ],
+)
+def test_cake_refuses_as_misps_does(host: LabHost, command: str, exit_code: int, says: str) -> None:
+    cake = f"{host.spec.misp_root}/app/Console/cake {command}"
+    done = host.exec(cake, user=host.spec.web_user, check=False)
+    assert (done.exit_code, done.stdout) == (exit_code, "")
+    assert says in done.stderr
+
+
 def test_an_old_worker_that_is_told_to_quit_looks_once_more_and_sleeps_once_more(lab: Lab) -> None:
     host = lab["misp-debian"]
-    misp.configure_stub(host, old_worker_interval=5)
+    misp.configure_stub(host, old_worker_interval=OLD_WORKER_INTERVAL)
     cake = f"{host.spec.misp_root}/app/Console/cake CakeResque.CakeResque start --interval 5"
     for queue in ("idle", "busy"):
         host.exec(f"{cake} --queue {queue}", user=host.spec.web_user)
@@ -203,3 +266,15 @@ def test_a_paused_host_does_not_answer_and_then_does(host: LabHost) -> None:
 def test_running_labs_are_listed_and_not_swept(lab: Lab, engine: Engine) -> None:
     labs.sweep(engine)
     assert set(labs.running(engine)[lab.id]) >= {f"{lab.id}-{name}" for name in NAMES}
+
+
+def test_a_restart_of_the_old_workers_forgets_the_dead_ones_first(lab: Lab) -> None:
+    host = lab["misp-debian"]
+    entry = f'"resque:ResqueWorker", "{NO_PID}"'
+    misp.ask_redis(host, f'echo $redis->hSet({entry}, serialize(array("queue" => "prio")));')
+    before = set(old_workers(host))
+    cake = f"{host.spec.misp_root}/app/Console/cake Admin restartWorkers"
+    assert host.exec(cake, user=host.spec.web_user).stdout == "\nWorkers restarted.\n"
+    assert misp.ask_redis(host, f"echo json_encode($redis->hExists({entry}));") is False
+    wait_for(lambda: not before & set(old_workers(host)), 60, "the old workers to leave")
+    wait_for(lambda: len(old_workers(host)) >= len(QUEUES), 60, "the new ones")

@@ -15,11 +15,11 @@ from tests.e2e.under_load import PACE, Story
 
 pytestmark = pytest.mark.resilience
 
-CLEAN = (
+CLEAN = under_load.as_slow_as_misp(
     HostSpec("load-debian", "debian-12", waiting_jobs=0),
     HostSpec("load-el", "el-like", profile="2.4.199", redis="shared", waiting_jobs=0),
 )
-KILLED = (
+KILLED = under_load.as_slow_as_misp(
     HostSpec("cut-debian", "debian-12", profile="2.4.199", waiting_jobs=0),
     HostSpec("cut-el", "el-like", waiting_jobs=0),
 )

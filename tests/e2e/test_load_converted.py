@@ -17,11 +17,11 @@ from tests.e2e.under_load import BACKLOG, BACKLOG_FROM, Story
 pytestmark = pytest.mark.resilience
 
 CONVERT = {"on_leftover_jobs": "convert", "drain_timeout": 10}
-CLEAN = (
+CLEAN = under_load.as_slow_as_misp(
     HostSpec("turn-debian", "debian-12", waiting_jobs=0, data=CONVERT),
     HostSpec("turn-el", "el-like", profile="2.4.199", redis="shared", waiting_jobs=0, data=CONVERT),
 )
-KILLED = (
+KILLED = under_load.as_slow_as_misp(
     HostSpec("twist-debian", "debian-12", profile="2.4.199", waiting_jobs=0, data=CONVERT),
     HostSpec("twist-el", "el-like", waiting_jobs=0, data=CONVERT),
 )

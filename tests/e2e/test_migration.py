@@ -181,7 +181,14 @@ def test_nothing_in_the_misp_tree_got_another_owner_or_mode(story: Story, name: 
     kept = before.keys() & after.keys()
     assert {p: (before[p], after[p]) for p in kept if before[p] != after[p]} == {}
     owner = f"{host.spec.web_user}:{host.spec.web_user}"
-    assert {p: after[p] for p in after.keys() - before.keys() if after[p][1] != owner} == {}
+    new = [p for p in after.keys() - before.keys() if not after[p][0].startswith("l ")]
+    assert {p: after[p] for p in new if after[p][1] != owner} == {}
+    assert {p: after[p] for p in new if int(after[p][0].split()[1], 8) & 0o002} == {}
+    # As in any setgid folder, so that the tree's group has what Composer brings.
+    folders = [p for p in new if after[p][0].startswith("d ")]
+    shared = [p for p in folders if after[p.rpartition("/")[0]][0].startswith("d 2")]
+    assert {p: after[p] for p in shared if not after[p][0].startswith("d 2")} == {}
+    assert any(p.startswith(f"{host.spec.misp_root}/app/Vendor/") for p in folders)
 
 
 @HOSTS

@@ -12,14 +12,14 @@ import os
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from lab import load, misp, run, verify
 from lab.console import say
 from lab.lab import Lab
-from lab.topology import QUEUES, HostSpec
+from lab.topology import OLD_WORKER_INTERVAL, QUEUES, HostSpec
 from lab.waiting import wait_for
 from tests.e2e import secrecy
 
@@ -47,6 +47,11 @@ class Story:
 
 
 Deploy = Callable[[], tuple[list[run.Run], list[str]]]
+
+
+def as_slow_as_misp(*specs: HostSpec) -> tuple[HostSpec, ...]:
+    """Have the old workers sleep as long as MISP's, since the report has times."""
+    return tuple(replace(spec, old_worker_interval=OLD_WORKER_INTERVAL) for spec in specs)
 
 
 def limits(specs: Sequence[HostSpec]) -> list[str]:

@@ -20,7 +20,7 @@ SPECS = (attacks.spec("processes"),)
 
 STRANGERS = ("nobody", "deploy")
 OLD = ("php", "-r", "sleep(600);", "./bin/resque")
-IN_THE_TREE = f"cd {APP}/Vendor/kamisama/php-resque-ex"
+IN_THE_TREE = f"cd {APP}/Vendor/iglocska/php-resque-ex"
 STRAY = "export SUPERVISOR_PROCESS_NAME=default_00 SUPERVISOR_GROUP_NAME=misp-workers"
 
 

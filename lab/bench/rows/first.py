@@ -18,7 +18,7 @@ from lab.errors import LabError
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.run import Run
-from lab.topology import HostSpec
+from lab.topology import OLD_WORKER_INTERVAL, HostSpec
 
 PEERS = ("deploy", "guide", "ansible")
 BASES = {"debian-12": "2.5.1", "el-like": "2.4.199"}
@@ -65,11 +65,14 @@ def judged(base: str, by: Mapping[str, Sequence[Sample]], waits: Sequence[float]
 
 
 def waited(done: Run) -> float:
-    """Return how long proof and drain waited by design in this run, by its log."""
+    """Return how long this run waited by design: proof, drain (by its log), and retire.
+
+    An old worker that is told to leave looks once more at its queue and sleeps once more.
+    """
     pauses = deploy.pauses(done)
     if not {"Proof", "Drain"} <= pauses.keys():
         raise LabError("The deploy's log shows no proof or no drain.")
-    return STABLE_SECONDS + pauses["Drain"]
+    return STABLE_SECONDS + pauses["Drain"] + OLD_WORKER_INTERVAL
 
 
 @contextmanager

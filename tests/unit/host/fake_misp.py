@@ -48,6 +48,9 @@ exit "$(cat "$(dirname "$0")/../tmp/status")"
 """
 
 
+FOREIGN_GROUP = 64_321  # no user of the machine is in it
+
+
 class FakeMisp:
     """The tree, and what happened in it."""
 
@@ -57,6 +60,7 @@ class FakeMisp:
         self.app = self.root / "app"
         self.config_php = self.app / "Config/config.php"
         self.user: WebUser = web_user._web_user(pwd.getpwnam(NAME))
+        self.gid = self.user.gid
         for name in ("Config", "Console", "tmp", "Vendor"):
             (self.app / name).mkdir(parents=True)
         (self.app / "Console/cake.php").write_text(CAKE_PHP)
@@ -82,7 +86,15 @@ class FakeMisp:
     def own(self) -> None:
         """Have the web user own all."""
         for path in [self.root, *self.root.rglob("*")]:
-            os.chown(path, self.user.uid, self.user.gid, follow_symlinks=False)
+            os.chown(path, self.user.uid, self.gid, follow_symlinks=False)
+
+    def share(self, gid: int) -> None:
+        """Have a group own all as well: folders 2775 and files 664, as below a setgid folder."""
+        self.gid = gid
+        self.own()
+        for path in [self.root, *self.root.rglob("*")]:
+            if not path.is_symlink():
+                path.chmod(0o2775 if path.is_dir() else path.stat().st_mode | 0o060)
 
     def refuse(self, *names: str) -> None:
         """Have MISP's CLI take no value for these settings."""

@@ -15,7 +15,7 @@ from tasks.host.errors import HostError
 from tasks.host.libraries import LibrariesError
 from tasks.host.misp import Misp
 from tasks.host.site import Desired, Site
-from tests.unit.host.fake_misp import FakeMisp
+from tests.unit.host.fake_misp import FOREIGN_GROUP, FakeMisp
 
 CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 BEFORE = {"composer.json": "{}", "Vendor/own/file": "theirs", "Vendor/guzzlehttp/guzzle/old": "x"}
@@ -70,7 +70,7 @@ def restore(site: Site) -> list[str]:
         return libraries.restore(one)
 
 
-def listing(misp: FakeMisp) -> dict[str, tuple[str, int, bytes]]:
+def listing(misp: FakeMisp) -> dict[str, tuple[str, int, int, bytes]]:
     """Composer's three, with all that is below."""
     found = {}
     for top in (misp.app / name for name in libraries.NAMES):
@@ -80,7 +80,7 @@ def listing(misp: FakeMisp) -> dict[str, tuple[str, int, bytes]]:
             status = path.lstat()
             content = b"" if stat.S_ISDIR(status.st_mode) else path.read_bytes()
             name = str(path.relative_to(misp.app))
-            found[name] = (f"{status.st_mode:o}", status.st_uid, content)
+            found[name] = (f"{status.st_mode:o}", status.st_uid, status.st_gid, content)
     return found
 
 
@@ -190,8 +190,8 @@ def test_a_run_that_was_killed_and_then_one_that_works(
     require(misp, site, GOOD)
     assert (misp.app / "Vendor/own/file").read_text() == "theirs"
     assert restore(site) == []
-    assert {name: found[2] for name, found in listing(misp).items()} == {
-        name: found[2] for name, found in before.items()
+    assert {name: found[-1] for name, found in listing(misp).items()} == {
+        name: found[-1] for name, found in before.items()
     }
 
 
@@ -243,6 +243,29 @@ def test_the_way_back_brings_all_three_as_they_were(misp: FakeMisp, site: Site) 
     assert restore(site) == []
     assert listing(misp) == before
     assert restore(site) == []
+
+
+@pytest.mark.parametrize("is_own_group", [True, False])
+def test_in_a_tree_of_2775_and_664_modes_and_group_stay_there_and_back(
+    misp: FakeMisp, site: Site, is_own_group: bool
+) -> None:
+    command = composer(misp, GOOD)
+    misp.share(misp.user.gid if is_own_group else FOREIGN_GROUP)
+    before = listing(misp)
+    libraries.require(site, Desired(), command)
+    after = listing(misp)
+    assert {name: after[name][:3] for name in before.keys() & after.keys()} == {
+        name: before[name][:3] for name in before.keys() & after.keys()
+    }
+    new = {name: after[name][:3] for name in after.keys() - before.keys()}
+    # As Composer leaves them when it is run by hand, whose umask is 022.
+    assert new == {
+        "Vendor/new": ("42755", misp.user.uid, misp.gid),
+        "Vendor/autoload.php": ("100644", misp.user.uid, misp.gid),
+        "composer.lock": ("100644", misp.user.uid, misp.gid),
+    }
+    assert restore(site) == []
+    assert listing(misp) == before
 
 
 def test_without_a_copy_there_is_no_way_back(misp: FakeMisp, site: Site) -> None:

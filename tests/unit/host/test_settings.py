@@ -14,7 +14,7 @@ from tasks.host.errors import HostError, WebUserError
 from tasks.host.misp import Misp
 from tasks.host.settings import SettingsError
 from tasks.host.site import Desired, Site
-from tests.unit.host.fake_misp import FakeMisp
+from tests.unit.host.fake_misp import FOREIGN_GROUP, FakeMisp
 
 CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 SECRET = "Sw0rdfish$HOME"
@@ -167,6 +167,26 @@ def test_the_file_as_we_left_it_becomes_what_it_was(misp: FakeMisp, site: Site) 
     found = misp.config_php.stat()
     assert misp.config_php.read_bytes() == before
     assert (found.st_mode & 0o777, found.st_uid) == (0o640, misp.user.uid)
+
+
+@pytest.mark.parametrize("is_own_group", [True, False])
+def test_in_a_tree_of_2775_and_664_it_keeps_mode_and_group_there_and_back(
+    misp: FakeMisp, site: Site, is_own_group: bool
+) -> None:
+    misp.config_php.chmod(0o664)
+    misp.share(misp.user.gid if is_own_group else FOREIGN_GROUP)
+
+    def seen() -> list[tuple[str, int, int]]:
+        paths = [misp.config_php.parent, misp.config_php]
+        return [(f"{one.st_mode:o}", one.st_uid, one.st_gid) for one in map(Path.stat, paths)]
+
+    before = seen()
+    settings.apply(site, DESIRED, PAIRS)
+    assert seen() == before
+    with Misp(site, DESIRED) as one:
+        assert settings.disable(one) == []
+    assert seen() == before
+    assert [path.name for path in misp.config_php.parent.iterdir()] == ["config.php"]
 
 
 def set_apart(site: Site, message: str) -> Path:

@@ -14,6 +14,7 @@ from tasks.host import gate, tree, web_user
 from tasks.host.errors import WebUserError
 from tasks.host.mounts import is_mount
 from tasks.host.web_user import WebUser
+from tests.unit.host.fake_misp import FOREIGN_GROUP
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 NAMES = ["composer.json", "composer.lock", "Vendor"]
@@ -42,13 +43,14 @@ def app(tmp_path: Path, user: WebUser) -> Path:
     return app
 
 
-def listing(folder: Path) -> dict[str, tuple[str, int, bytes]]:
+def listing(folder: Path) -> dict[str, tuple[str, int, int, bytes]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         status = path.lstat()
         content = path.readlink().name.encode() if path.is_symlink() else b""
         content = path.read_bytes() if path.is_file() and not path.is_symlink() else content
-        found[str(path.relative_to(folder))] = (f"{status.st_mode:o}", status.st_uid, content)
+        name = str(path.relative_to(folder))
+        found[name] = (f"{status.st_mode:o}", status.st_uid, status.st_gid, content)
     return found
 
 
@@ -65,6 +67,25 @@ def test_what_was_packed_comes_back_as_it_was(app: Path, user: WebUser) -> None:
     (app / "composer.lock").write_text("new")
     (app / "Vendor/new").write_text("new")
     gate.feed(user, tree.unpack, copy, str(app), NAMES)
+    assert listing(app) == before
+
+
+@pytest.mark.parametrize("is_own_group", [True, False])
+def test_a_tree_of_2775_and_664_comes_back_with_its_modes_and_its_group(
+    app: Path, user: WebUser, is_own_group: bool
+) -> None:
+    gid = user.gid if is_own_group else FOREIGN_GROUP
+    for path in [app, *app.rglob("*")]:
+        os.chown(path, user.uid, gid, follow_symlinks=False)
+        if not path.is_symlink():
+            path.chmod(0o2775 if path.is_dir() else 0o664)
+    before = listing(app)
+    copy = save(app, user)
+    gate.ask(user, tree.remove, [str(app / "composer.json")])
+    (app / "Vendor/deep/er/file").write_text("new")
+    gate.feed(user, tree.unpack, copy, str(app), NAMES)
+    assert listing(app) == before
+    gate.ask(user, tree.write, str(app / "composer.json"), "{}", 0o664, gid)
     assert listing(app) == before
 
 

@@ -51,7 +51,7 @@ class Resque_Worker
         $this->pruneDead();
         Resque::redis()->sAdd('workers', $this->id);
         Resque::redis()->set("worker:{$this->id}:started", date('D M d H:i:s T Y'));
-        Resque::redis()->hSet('workerLogger', $this->id, serialize(array('RotatingFile')));
+        Resque::redis()->hSet('workerLogger', $this->id, json_encode(array('RotatingFile', TMP . 'logs/resque.log')));
         $this->log("Starting worker {$this->id}");
     }
 

@@ -37,8 +37,9 @@ class AdminShell extends AppShell
         $value = Version::atLeast('2.4.184') ? $this->typed($setting, $value) : $this->typedOld($setting, $value);
         $result = SettingsEdit::apply($setting, $value, !empty($this->params['force']));
         if ($result !== true) {
-            $this->error("Setting \"$name\" change rejected.", "\"$result\"\n\nIf you still want to force this change, "
-                . 'please supply the --force argument.');
+            $this->error('Setting change rejected.', 'The setting change was rejected. MISP considers the requested '
+                . "setting value as invalid and would lead to the following error:\n\n\"$result\"\n\nIf you still want to "
+                . "force this change, please supply the --force argument.\n");
         }
         // MISP echoes the value, passwords included.
         $this->out("Setting \"$name\" changed to " . $this->shown($value));
@@ -146,7 +147,7 @@ class AdminShell extends AppShell
     public function restartWorkers(): void
     {
         $this->legacyOnly();
-        exec('bash ' . escapeshellarg(APP . 'Console/worker/start.sh') . ' >/dev/null 2>&1');
+        OldWorkers::restart();
         $this->out("\nWorkers restarted.");
     }
 

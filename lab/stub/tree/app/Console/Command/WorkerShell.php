@@ -1,7 +1,7 @@
 <?php
 declare(strict_types=1);
 
-/** `cake Worker`, since 2.4.184. */
+/** `cake Worker`, since 2.4.184. With the new backend off it ends in an Error, since nothing is connected then. */
 class WorkerShell extends AppShell
 {
     public static function exists(): bool
@@ -14,21 +14,13 @@ class WorkerShell extends AppShell
         return array('showQueues' => array(), 'flushQueue' => array(), 'showJobStatus' => array());
     }
 
-    private function modern(): BackgroundJobsTool
-    {
-        $tool = $this->jobs();
-        if (!$tool->enabled()) {
-            $this->error('This method does nothing when SimpleBackgroundJobs are disabled.');
-        }
-        return $tool;
-    }
-
     public function showQueues(): void
     {
-        $tool = $this->modern();
+        $tool = $this->jobs();
         foreach (BackgroundJobsTool::QUEUES as $queue) {
+            $running = $tool->running($queue);
             $this->out("$queue:\t" . $tool->size($queue));
-            foreach ($tool->running($queue) as $id => $data) {
+            foreach ($running as $id => $data) {
                 $this->out(" - $id (" . json_encode($data) . ')');
             }
         }
@@ -40,7 +32,7 @@ class WorkerShell extends AppShell
         if (!in_array($queue, BackgroundJobsTool::QUEUES, true)) {
             $this->error("\"$queue\" is not a valid queue.");
         }
-        $this->out('Deleted ' . $this->modern()->clear($queue) . " jobs from $queue queue.");
+        $this->out('Deleted ' . $this->jobs()->clear($queue) . " jobs from $queue queue.");
     }
 
     public function showJobStatus(): void
@@ -52,7 +44,7 @@ class WorkerShell extends AppShell
                 break;
             }
         }
-        $job = $this->modern()->job($id);
+        $job = $this->jobs()->job($id);
         if ($job === null) {
             $this->error('Job not found');
         }

@@ -71,7 +71,8 @@ final class ShellDispatcher
             }
         }
         if (!class_exists($class) || !is_subclass_of($class, AppShell::class) || !$class::exists()) {
-            throw new RuntimeException("Shell class $class could not be found.");
+            // Cake's code is 500, of which a process gives the last byte.
+            throw new RuntimeException("Shell class $class could not be found.", 500 & 255);
         }
         return new $class();
     }

@@ -149,7 +149,7 @@ class BackgroundJobsTool
     /** @return array[] by job id */
     public function running(string $queue): array
     {
-        $prefix = $this->settings['redis_namespace'] . ':';
+        $prefix = ($this->settings['redis_namespace'] ?? '') . ':';
         $jobs = array();
         foreach ($this->redis->keys("running:$queue:*") as $key) {
             $key = substr($key, strlen($prefix));

@@ -53,6 +53,8 @@ final class ServersController extends AppController
     {
         if ($this->tool()->enabled()) {
             $this->tool()->supervisor()->restartAll();
+        } else {
+            OldWorkers::restart();
         }
         return $this->saved('Restarting workers.', $this->path);
     }
