@@ -32,5 +32,6 @@ def installed(target: Target) -> Commands:
         names=list(target.packages()),
         manager=target.platform.manager,
         may_use_epel=target.settings.epel,
+        http_proxy=target.secrets.proxy_url,
     )
     yield run(install, target, keeps=(parts.Libraries,))
