@@ -35,6 +35,8 @@ class HostSpec:
         waiting_jobs: jobs put into each old queue before the migration.
         old_worker_interval: seconds the old workers sleep between two looks at their queue, which
             is also how long they take to leave; 5 in MISP's ``start.sh``.
+        way_out: how the host reaches what is outside of the lab: by itself, or only by a proxy that
+            wants a user and a password.
         data: host data for the inventory, laid over what the lab sets.
     """
 
@@ -46,6 +48,7 @@ class HostSpec:
     redis: Literal["local", "shared"] = "local"
     waiting_jobs: int = 2
     old_worker_interval: int = 1
+    way_out: Literal["direct", "proxy"] = "direct"
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property
