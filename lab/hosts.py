@@ -228,6 +228,18 @@ class LabHost:
         self._container.get_wrapped_container().start()
         self.wait_until_ready()
 
+    def lose_route(self) -> None:
+        """Leave the host no way out of the lab's own network, until it is restarted.
+
+        Raises:
+            LabError: when it has none already.
+        """
+        container = self._container.get_wrapped_container()
+        # The host's own processes may not do this.
+        done = container.exec_run(["ip", "route", "del", "default"], privileged=True)
+        if done.exit_code:
+            raise LabError(f"{self.name}: its route stays: {done.output.decode(errors='replace')}")
+
     def drop_logins(self) -> None:
         """Kill sshd's processes of every login: what was begun by them is told nothing of it."""
         self.exec(["pkill", "-KILL", "-f", f"^sshd: {self.data['ssh_user']}"])

@@ -20,7 +20,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import ExecWaitStrategy
 
-from lab import directory, misp, owner, privileges
+from lab import directory, misp, owner, privileges, proxy
 from lab.console import say, step
 from lab.credentials import SshKey
 from lab.directory import LabDirectory
@@ -29,6 +29,7 @@ from lab.errors import LabError
 from lab.hosts import LabHost
 from lab.images import Image, Images
 from lab.paths import state_dir
+from lab.proxy import LabProxy
 from lab.topology import HostSpec
 
 ENGINE_FILE = "engine"
@@ -57,6 +58,7 @@ class Lab:
         self.printed: list[str] = []  # by every pyinfra that ran on this lab
         self._containers: list[DockerContainer] = []
         self._network: Network | None = None
+        self._proxy: LabProxy | None = None
 
     @classmethod
     def start(cls, specs: Iterable[HostSpec], keep: bool = False) -> Lab:
@@ -130,6 +132,16 @@ class Lab:
                 return container
         raise LabError(f"{self.id} has no shared Redis.", 'give a host redis="shared".')
 
+    def proxy(self) -> LabProxy:
+        """Return the proxy.
+
+        Raises:
+            LabError: when no host of this lab needs it.
+        """
+        if self._proxy is None:
+            raise LabError(f"{self.id} has no proxy.", 'give a host way_out="proxy".')
+        return self._proxy
+
     def destroy(self) -> None:
         """Remove the lab's containers, networks and directory."""
         with step(f"destroying {self.id}"):
@@ -155,6 +167,8 @@ class Lab:
         self._network.create()
         if any(spec.redis == "shared" for spec in specs):
             self._start_redis(first)
+        if image := proxy.image_for(specs, images):
+            self._start_proxy(image)
         with ThreadPoolExecutor(max_workers=len(specs)) as pool:
             started = pool.map(
                 lambda spec: self._start_host(spec, images[spec.name], chosen), specs
@@ -189,11 +203,21 @@ class Lab:
             self._containers.append(container)
             container.start()
 
+    def _start_proxy(self, image: Image) -> None:
+        assert self._network is not None  # noqa: S101 # it was made first
+        self._proxy = LabProxy(f"{self.id}-{proxy.ALIAS}", self.directory)
+        with step(f"proxy ({self._proxy.name})"):
+            container = self._proxy.create(image, self._network, self._labels())
+            self._containers.append(container)
+            container.start()
+
     def _start_host(self, spec: HostSpec, image: Image, chosen: privileges.Privileges) -> LabHost:
         with step(f"host {spec.name} on {image.origin}") as detail:
             host = self._boot(spec, image, chosen)
             detail("MISP and its old workers")
             misp.set_up(host, self.directory)
+            if spec.way_out == "proxy":
+                self.proxy().confine(host)
         return host
 
     def _boot(self, spec: HostSpec, image: Image, chosen: privileges.Privileges) -> LabHost:

@@ -38,6 +38,8 @@ class HostSpec:
         old_worker_interval: seconds the old workers sleep between two looks at their queue, which
             is also how long they take to leave. `None`: as MISP's ``start.sh`` says, which is
             `OLD_WORKER_INTERVAL`. Nothing that publishes a time may have them look more often.
+        way_out: how the host reaches what is outside of the lab: by itself, or only by a proxy that
+            wants a user and a password.
         data: host data for the inventory, laid over what the lab sets.
     """
 
@@ -49,6 +51,7 @@ class HostSpec:
     redis: Literal["local", "shared"] = "local"
     waiting_jobs: int = 2
     old_worker_interval: int | None = None
+    way_out: Literal["direct", "proxy"] = "direct"
     data: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -23,7 +23,7 @@ from tasks import remote
 from tasks.host import boot
 
 _CALLERS = ("call", "look", "Call")
-_SECRETS = ("password", "api_key")
+_SECRETS = ("password", "api_key", "http_proxy")
 
 
 def functions() -> list[str]:

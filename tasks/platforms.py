@@ -126,6 +126,12 @@ _APT_LIMITS = (
     "-o DPkg::Lock::Timeout=120 -o Acquire::Retries=3 "
     "-o Acquire::http::Timeout=30 -o Acquire::https::Timeout=30"
 )
+# Empty values fall back to the environment (observed, apt 2.6). What the host says for one mirror
+# (`Acquire::http::Proxy::NAME`) or one repository (`proxy=` in its section) stays.
+_APT_OWN_PROXY_OFF = (
+    "-o Acquire::http::Proxy= -o Acquire::https::Proxy= "
+    "-o Acquire::http::Proxy-Auto-Detect= -o Acquire::https::Proxy-Auto-Detect="
+)
 
 
 def _debian() -> Platform:
@@ -141,6 +147,7 @@ def _debian() -> Platform:
             refresh=f"apt-get -qq {_APT_LIMITS} update".split(),
             offered=[],
             epel=[],
+            own_proxy_off=_APT_OWN_PROXY_OFF.split(),
         ),
         supervisor_package="supervisor",
         supervisor_unit="supervisor",
@@ -153,6 +160,7 @@ def _debian() -> Platform:
 
 
 _DNF_LIMITS = "--setopt=timeout=30 --setopt=retries=3"
+_DNF_OWN_PROXY_OFF = "--setopt=proxy= --setopt=proxy_username= --setopt=proxy_password="
 
 
 def _rhel(identity: str, major: str) -> Platform:
@@ -167,6 +175,7 @@ def _rhel(identity: str, major: str) -> Platform:
             refresh=[],  # dnf looks for itself whether its lists are old
             offered=f"dnf -q {_DNF_LIMITS} info".split(),
             epel=epel.get(identity, ["epel-release"]),
+            own_proxy_off=_DNF_OWN_PROXY_OFF.split(),
         ),
         supervisor_package="supervisor",
         supervisor_unit="supervisord",

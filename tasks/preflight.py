@@ -75,7 +75,7 @@ def _examine_for_rollback() -> Target | None:
 def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
     """Look at the host, and report what runs there."""
     asked = first_look.asked_host()
-    reporting.hide(state, host, [secret.unmask() for _, secret in asked.secrets if secret])
+    reporting.hide(state, host, asked.secrets.texts())
     target, seen = first_look.look(asked, parts)
     reporting.versions(
         state,

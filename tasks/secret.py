@@ -19,6 +19,12 @@ from pyinfra.api.hiddenvalue import HiddenValue
 
 from tasks.errors import MigrationError
 
+_PROXY = re.compile(
+    r"(?P<scheme>https?)://"
+    r"(?P<user>(?:[A-Za-z0-9._~!$&()*+,;=:-]|%[0-9A-Fa-f]{2})+@)?"
+    r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
+    r"(?::(?P<port>[0-9]{1,5}))?/?"
+)
 COMMAND_TIMEOUT = 60  # seconds: a secret store that asks a person is not fit for a deploy
 
 
@@ -141,3 +147,25 @@ def check_supervisor_password(secret: Secret) -> None:
         raise SecretError(f"it contains {listed}: use letters and digits only")
     if len(text) < 32:
         raise SecretError(f"it has {len(text)} characters: use 32 or more")
+
+
+def proxy_url(text: str) -> str:
+    """The URL of a proxy, checked, with its port: without one curl would take 1080, others 80.
+
+    Raises:
+        SecretError: with the reason, without the URL, which may hold a password.
+    """
+    found = _PROXY.fullmatch(text)
+    if not found:
+        raise SecretError(
+            "must be http://HOST:PORT or https://HOST:PORT, with USER:PASSWORD@ before HOST if the "
+            "proxy asks for them, %-encoded where they have other characters than letters and "
+            "digits, and without a path"
+        )
+    user = found["user"] or ""
+    if re.search(r"%([01][0-9A-Fa-f]|7[Ff])", user):
+        raise SecretError("its user or its password contains a control character")
+    port = int(found["port"] or {"http": 80, "https": 443}[found["scheme"]])
+    if not 1 <= port <= 65535:
+        raise SecretError("its port must be 1 to 65535")
+    return f"{found['scheme']}://{user}{found['host']}:{port}"

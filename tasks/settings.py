@@ -18,14 +18,17 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Discriminator,
     Field,
+    Tag,
     ValidationError,
     model_validator,
 )
 
 from tasks.errors import RefusedError
+from tasks.host import proxy
 from tasks.host.queues import QUEUES
-from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password
+from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password, proxy_url
 
 DEFAULT_WORKERS: Mapping[str, int] = {"default": 5, "prio": 5, "email": 5, "cache": 5, "update": 1}
 
@@ -90,6 +93,25 @@ def _loopback(value: str) -> str:
     return value
 
 
+def _plain_proxy(value: str) -> str:
+    if not value:
+        return ""
+    try:
+        url = proxy_url(value)
+    except SecretError as error:
+        raise ValueError(str(error)) from None
+    if proxy.secrets_of(url):
+        raise ValueError(
+            "a URL with a user or a password is a secret: give it as a reference, "
+            '{"env": "NAME"}, {"file": "PATH"} or {"command": ["PROGRAM", ...]}'
+        )
+    return url
+
+
+def _kind_of_proxy(value: object) -> str:
+    return "a URL" if isinstance(value, str) else "a reference"
+
+
 def _matching(pattern: str, words: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -103,6 +125,11 @@ WholeNumber = BeforeValidator(_whole_number)
 Port = Annotated[int, WholeNumber, Field(ge=1, le=65535)]
 Name = Annotated[str, _matching(r"[A-Za-z0-9_.-]+", "letters, digits and _ . -")]
 UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "a user name")]
+Proxy = Annotated[
+    Annotated[str, AfterValidator(_plain_proxy), Tag("a URL")]
+    | Annotated[SecretRef, Tag("a reference")],
+    Discriminator(_kind_of_proxy),
+]
 Host = Annotated[str, _matching(r"(tls://|/)?[A-Za-z0-9_.:/\[\]-]+", "a host name or address")]
 
 
@@ -137,6 +164,7 @@ class Settings(BaseModel):
     scheduled_tasks: Literal["cron", "native", "leave"] | None = None
     selinux: Literal["auto", "off", "build"] = "auto"
     epel: bool = True
+    http_proxy: Proxy | None = None
     allow_foreign_restart: bool = False
     rotate_password: bool = False
     take_over: bool = False
@@ -170,6 +198,17 @@ class Secrets(BaseModel):
     supervisor_password: Secret | None = None
     redis_password: Secret | None = None
     api_key: Secret | None = None
+    http_proxy: Secret | None = None
+
+    def texts(self) -> list[str]:
+        """Every text that no report may have."""
+        found = [secret.unmask() for _, secret in self if secret]
+        return found + proxy.secrets_of(self.proxy_url)
+
+    @property
+    def proxy_url(self) -> str:
+        """The proxy's URL, with its password; empty: none is given."""
+        return self.http_proxy.unmask() if self.http_proxy else ""
 
 
 def known_keys() -> tuple[str, ...]:
@@ -202,11 +241,9 @@ def resolve_secrets(settings: Settings) -> Secrets:
     """
     problems: list[str] = []
     values: dict[str, Secret | None] = {}
-    for key in ("supervisor_password", "misp_redis_password", "misp_api_key"):
-        reference: SecretRef | None = getattr(settings, key)
+    for key in ("supervisor_password", "misp_redis_password", "misp_api_key", "http_proxy"):
         try:
-            values[key] = reference.resolve() if reference else None
-            _check_secret(key, values[key])
+            values[key] = _resolved(key, getattr(settings, key))
         except SecretError as error:
             problems.append(f"{key}: {error}")
     if problems:
@@ -214,9 +251,17 @@ def resolve_secrets(settings: Settings) -> Secrets:
     return Secrets(**{key.removeprefix("misp_"): value for key, value in values.items()})
 
 
-def _check_secret(key: str, secret: Secret | None) -> None:
-    if secret is None:
-        return
+def _resolved(key: str, given: SecretRef | str | None) -> Secret | None:
+    if not given:
+        return None
+    secret = Secret(given) if isinstance(given, str) else given.resolve()
+    if key == "http_proxy":
+        return Secret(proxy_url(secret.unmask()))
+    _check_secret(key, secret)
+    return secret
+
+
+def _check_secret(key: str, secret: Secret) -> None:
     if key == "supervisor_password":
         check_supervisor_password(secret)
     elif key == "misp_api_key" and not re.fullmatch(r"[A-Za-z0-9]{40}", secret.unmask()):
@@ -240,7 +285,8 @@ def _unknown_key(key: str) -> str | None:
 
 def _sentence(fault: Any) -> str:
     """One pydantic fault in words. Its `input` is left out on purpose: it may be a secret."""
-    where = ".".join(str(part) for part in fault["loc"] if part not in ("function-before", "int"))
+    kinds = ("function-before", "int", "a URL", "a reference")  # pydantic's, no part of the data
+    where = ".".join(str(part) for part in fault["loc"] if part not in kinds)
     message = str(fault["msg"]).removeprefix("Value error, ")
     if fault["type"] in ("bool_type", "bool_parsing"):
         message = "must be true or false"

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Dict, List
 
-from tasks.host import bridge, files, gate, originals, tree
+from tasks.host import bridge, files, gate, originals, proxy, tree
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.parts import Libraries
@@ -43,32 +43,26 @@ def unknown(site: Site) -> Libraries:
     return Libraries(list(bridge.CLASSES), False, os.path.exists(_mark(site)))
 
 
-def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
+def require(site: Site, desired: Desired, composer: List[str], http_proxy: str = "") -> List[str]:
     """Have the libraries load.
 
     Args:
         composer: how Composer is called, in app/.
+        http_proxy: URL of the proxy, with its password; empty: as Composer is configured.
     """
     tree.prepare()
     with Misp(site, desired) as one:
         put_back(one)
         _save(one)
         _remove_old(one)
-        words = [*composer, "require", "--with-all-dependencies", "--update-no-dev"]
-        words += ["--no-interaction", "--prefer-dist", "--no-progress", *LIBRARIES]
-        quiet = {"COMPOSER_NO_INTERACTION": "1"}
-        try:
-            done = gate.run(one.user, words, site.app, timeout=_SECONDS, environment=quiet)
-            complaint = "" if done.status == 0 else done.complaint
-            is_failed = done.status != 0
-        except HostError as error:
-            complaint, is_failed = str(error), True
-        if is_failed:
+        complaint = _run(one, composer, http_proxy)
+        if complaint:
             _give_up(
                 one,
                 "Composer failed: %s" % complaint,
                 "If this host has no way to Packagist, let Composer use a mirror or bring the "
-                "packages into %s/Vendor, then run again" % site.app,
+                "packages into %s/Vendor, then run again. %s"
+                % (site.app, proxy.advice(http_proxy)),
             )
         try:
             missing = ", ".join(one.bridge.classes())
@@ -83,6 +77,21 @@ def require(site: Site, desired: Desired, composer: List[str]) -> List[str]:
         os.sync()  # before the copy goes that could replace it
         _drop_copy(site)
     return []
+
+
+def _run(one: Misp, composer: List[str], http_proxy: str) -> str:
+    """Run Composer, the only child that is told the proxy. Returns why it failed, if it did."""
+    words = [*composer, "require", "--with-all-dependencies", "--update-no-dev"]
+    words += ["--no-interaction", "--prefer-dist", "--no-progress", *LIBRARIES]
+    environment = dict(proxy.environment(http_proxy), COMPOSER_NO_INTERACTION="1")
+    try:
+        done = gate.run(one.user, words, one.site.app, timeout=_SECONDS, environment=environment)
+    except HostError as error:
+        return str(error)
+    if done.status == 0:
+        return ""
+    complaint = proxy.hide(done, http_proxy).complaint
+    return complaint or "it ended with status %d" % done.status
 
 
 def _remove_old(one: Misp) -> None:

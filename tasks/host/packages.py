@@ -8,7 +8,7 @@ a first try has failed; and dnf.packages asks the repositories for each package 
 
 from typing import Dict, List, NamedTuple
 
-from tasks.host import files, originals, programs, systemd
+from tasks.host import files, originals, programs, proxy, systemd
 from tasks.host.errors import HostError
 from tasks.host.parts import Packages
 from tasks.host.programs import Finished, ProgramError
@@ -36,6 +36,7 @@ class Manager(NamedTuple):
     refresh: List[str]  # without names
     offered: List[str]  # ends with status 0 where a repository has the package
     epel: List[str]  # names of the packages that enable EPEL
+    own_proxy_off: List[str]  # options; the environment's proxy then wins over the host's own one
 
 
 def look(site: Site) -> Packages:
@@ -67,7 +68,9 @@ def _version(program: str) -> str:
         return UNKNOWN
 
 
-def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> List[str]:
+def install(
+    site: Site, manager: Manager, names: List[str], may_use_epel: bool, http_proxy: str = ""
+) -> List[str]:
     """Have the packages, and supervisord's service not started by their installation.
 
     Without supervisor's among `names` no repository is enabled for it. Without any name this takes
@@ -76,6 +79,9 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
     Debian's package starts its service at once, and a group file that an earlier attempt has left
     would start workers.
 
+    Args:
+        http_proxy: URL of the proxy, with its password; empty: as the host is configured.
+
     Raises:
         PackageError: with what is missing and the remedy.
     """
@@ -83,7 +89,9 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
     systemd.mask(site.unit)
     try:
         if names:
-            _install(site, manager, names, may_use_epel)
+            _install(site, manager, names, may_use_epel, http_proxy)
+    except HostError as error:
+        raise PackageError("%s. %s" % (error, proxy.advice(http_proxy))) from None
     finally:
         systemd.unmask(site.unit)
     if not (site.supervisor_program or programs.find("supervisord")):
@@ -94,22 +102,24 @@ def install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) 
     return []
 
 
-def _install(site: Site, manager: Manager, names: List[str], may_use_epel: bool) -> None:
+def _install(
+    site: Site, manager: Manager, names: List[str], may_use_epel: bool, http_proxy: str
+) -> None:
     # Where EPEL is missing supervisor most likely is too, and asking is quicker than an install
     # that fails.
     needs_supervisor = site.supervisor_package in names
     if needs_supervisor and manager.epel and may_use_epel and not _has(site, manager.epel):
-        _have_it_offered(site, manager, may_use_epel)
-    if _run(manager.install + names).status == 0:
+        _have_it_offered(site, manager, may_use_epel, http_proxy)
+    if _fetch(manager, manager.install + names, http_proxy).status == 0:
         return
     # An install was cut off, the lists are old, or EPEL is missing.
     if manager.repair:
-        _run(manager.repair)
+        _run(manager.repair, {})
     if manager.refresh:
-        _run(manager.refresh)  # without it the old lists may do
+        _fetch(manager, manager.refresh, http_proxy)  # without it the old lists may do
     if needs_supervisor:
-        _have_it_offered(site, manager, may_use_epel)
-    done = _run(manager.install + names)
+        _have_it_offered(site, manager, may_use_epel, http_proxy)
+    done = _fetch(manager, manager.install + names, http_proxy)
     if done.status != 0:
         raise PackageError(
             "could not install %s: %s. Correct that (run `%s` on the host to see all of it), then "
@@ -121,9 +131,9 @@ def _has(site: Site, names: List[str]) -> bool:
     return programs.run(*site.package_query.split(), *names).status == 0
 
 
-def _have_it_offered(site: Site, manager: Manager, may_use_epel: bool) -> None:
+def _have_it_offered(site: Site, manager: Manager, may_use_epel: bool, http_proxy: str) -> None:
     name = site.supervisor_package
-    if not manager.offered or _run([*manager.offered, name]).status == 0:
+    if not manager.offered or _fetch(manager, [*manager.offered, name], http_proxy).status == 0:
         return
     if not manager.epel:
         raise PackageError("no repository offers %s: enable one that does, then run again" % name)
@@ -132,7 +142,7 @@ def _have_it_offered(site: Site, manager: Manager, may_use_epel: bool) -> None:
             "no repository offers %s and epel is false: enable EPEL or a repository that has it, "
             "then run again" % name
         )
-    done = _run(manager.install + manager.epel)
+    done = _fetch(manager, manager.install + manager.epel, http_proxy)
     if done.status != 0:
         raise PackageError(
             "EPEL could not be enabled by installing %s (%s): enable it as "
@@ -141,5 +151,11 @@ def _have_it_offered(site: Site, manager: Manager, may_use_epel: bool) -> None:
         )
 
 
-def _run(words: List[str]) -> Finished:
-    return programs.run(*words, timeout=_INSTALL_SECONDS, limit=_OUTPUT, environment=_ENVIRONMENT)
+def _fetch(manager: Manager, words: List[str], http_proxy: str) -> Finished:
+    own_off = manager.own_proxy_off if http_proxy else []
+    return proxy.hide(_run(words + own_off, proxy.environment(http_proxy)), http_proxy)
+
+
+def _run(words: List[str], more: Dict[str, str]) -> Finished:
+    environment = dict(_ENVIRONMENT, **more)
+    return programs.run(*words, timeout=_INSTALL_SECONDS, limit=_OUTPUT, environment=environment)

@@ -27,5 +27,6 @@ def present(target: Target) -> Commands:
         site=target.site(),
         desired=target.desired(),
         composer=target.composer.split(),
+        http_proxy=target.secrets.proxy_url,
     )
     yield run(require, target, keeps=(parts.Supervisor, parts.Rpc))

@@ -30,6 +30,7 @@ def installed(target: Target) -> Commands:
         names=names,
         manager=target.platform.manager,
         may_use_epel=target.settings.epel,
+        http_proxy=target.secrets.proxy_url,
     )
     yield run(install, target, keeps=(parts.Libraries,))
 

@@ -24,6 +24,7 @@ test_faults_at_work.py; names in brackets are tests or rows):
     PHP and Composer
       classes missing, partial or damaged Vendor   here, mended; at work (libraries-gone)
       Composer fails: offline, no room             at work
+      no way out but a proxy, a wrong password     test_proxy
       supervisorphp 5.1, no message-factory        here, mended
       PHP too old, for MISP or for jobs            test_bad_input (php); at work (old-php)
       php outside the PATH of jobs                 here

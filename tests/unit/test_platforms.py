@@ -121,6 +121,14 @@ def test_supervisor_is_where_the_family_packages_it(name: str, expected: dict[st
     }.items() >= expected.items()
 
 
+@pytest.mark.parametrize(
+    ("name", "option"),
+    [("debian-12", "Acquire::http::Proxy="), ("rocky-9", "--setopt=proxy=")],
+)
+def test_the_hosts_own_proxy_can_be_put_out_of_use(name: str, option: str) -> None:
+    assert option in platform(name).manager.own_proxy_off
+
+
 @pytest.mark.parametrize("name", ["debian-12", "rocky-9"])
 def test_package_commands_never_ask(name: str) -> None:
     assert {"-y", "install"} <= set(platform(name).manager.install)

@@ -150,7 +150,8 @@ def test_every_call_of_the_project_sends_modules_that_need_no_other() -> None:
 
 
 def test_the_audit_shows_everything_but_secrets() -> None:
-    call = Call(lock.state, {"desired": {"redis_password": "SECRET", "redis_host": "h"}})
+    desired = {"redis_password": "SECRET", "redis_host": "h"}
+    call = Call(lock.state, {"desired": desired, "http_proxy": "http://u:SECRET@proxy"})
     shown = audit.line(call)
     assert "SECRET" not in shown
     assert '"redis_host": "h"' in shown

@@ -44,6 +44,7 @@ KEPT = (  # None: what the host has already
     "supervisor_password",
     "legacy_service",
     "scheduled_tasks",
+    "http_proxy",
 )
 OWN = {
     "drain_timeout": 1800,
@@ -105,6 +106,7 @@ def test_data_of_pyinfra_and_of_the_operator_is_left_alone() -> None:
         ("on_leftover_job", "unknown key 'on_leftover_job': did you mean 'on_leftover_jobs'?"),
         ("selinux_mode", "unknown key 'selinux_mode'"),
         ("epel_url", "unknown key 'epel_url'"),
+        ("https_proxy", "unknown key 'https_proxy': did you mean 'http_proxy'?"),
         ("legacy_unit", "unknown key 'legacy_unit'"),
         ("allow_foreign", "unknown key 'allow_foreign': did you mean 'allow_foreign_restart'?"),
         ("misp_zzzzzzzzzzzzzzzzzzzzzzzzz", "unknown key 'misp_zzzzzzzzzzzzzzzzzzzzzzzzz'"),
@@ -194,6 +196,17 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
         ),
         ({"misp_redis_password": {}}, "misp_redis_password: give exactly one of env, file and"),
         ({"misp_redis_password": {"envv": "P"}}, "misp_redis_password.envv: Extra inputs"),
+        ({"http_proxy": "proxy:3128"}, "http_proxy: must be http://HOST:PORT or https://HOST:PORT"),
+        ({"http_proxy": "socks5://proxy:3128"}, "http_proxy: must be http://HOST:PORT or https"),
+        ({"http_proxy": "http://proxy:3128/path"}, "http_proxy: must be http://HOST:PORT or http"),
+        ({"http_proxy": "http://proxy:3128?a=b"}, "http_proxy: must be http://HOST:PORT or https"),
+        ({"http_proxy": "http://pro xy:3128"}, "http_proxy: must be http://HOST:PORT or https"),
+        ({"http_proxy": "http://proxy:3128\n"}, "http_proxy: must be http://HOST:PORT or https"),
+        ({"http_proxy": "http://proxy:0"}, "http_proxy: its port must be 1 to 65535"),
+        ({"http_proxy": "http://proxy:65536"}, "http_proxy: its port must be 1 to 65535"),
+        ({"http_proxy": 3128}, "http_proxy: a secret is given as a reference, not as a value"),
+        ({"http_proxy": {}}, "http_proxy: give exactly one of env, file and command"),
+        ({"http_proxy": {"envv": "P"}}, "http_proxy.envv: Extra inputs"),
     ],
 )
 def test_a_bad_value_is_refused_in_a_sentence_that_names_the_key(
@@ -259,6 +272,43 @@ def test_a_secret_given_as_a_value_is_refused_and_never_repeated(key: str, value
     problems = _problems(**{"misp_url": "https://misp.example", key: value})
     assert any(problem.startswith(key) for problem in problems)
     assert not re.search(f"{PLAIN_SECRET}|424242", "; ".join(problems))
+
+
+@pytest.mark.parametrize("url", ["http://u:do-not-show-me@p:3128", "http://do-not-show-me@p"])
+def test_a_proxys_user_and_password_are_a_secret(url: str) -> None:
+    (problem,) = _problems(http_proxy=url)
+    assert problem.startswith("http_proxy: a URL with a user or a password is a secret: give it as")
+    assert PLAIN_SECRET not in problem
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("http://proxy", "http://proxy:80"),
+        ("https://proxy.example.org", "https://proxy.example.org:443"),
+        ("http://proxy:3128/", "http://proxy:3128"),
+        ("http://127.0.0.1:3128", "http://127.0.0.1:3128"),
+        ("http://[fd00::1]:3128", "http://[fd00::1]:3128"),
+        ("http://user:p%40ss%C3%BC@proxy", "http://user:p%40ss%C3%BC@proxy:80"),
+        ("http://token@proxy:8080", "http://token@proxy:8080"),
+    ],
+)
+def test_a_proxys_url_gets_the_port_that_is_meant(tmp_path: Path, given: str, url: str) -> None:
+    assert _resolve(tmp_path, http_proxy=given).proxy_url == url
+    if "@" not in given:
+        assert resolve_secrets(from_host_data({"http_proxy": given})).proxy_url == url
+
+
+@pytest.mark.parametrize("none", ["", None])
+def test_no_proxy_is_given_by_an_empty_value(none: object) -> None:
+    secrets = resolve_secrets(from_host_data({"http_proxy": none}))
+    assert (secrets.http_proxy, secrets.proxy_url, secrets.texts()) == (None, "", [])
+
+
+def test_no_report_may_have_a_proxys_password_in_any_form(tmp_path: Path) -> None:
+    secrets = _resolve(tmp_path, http_proxy="http://user:p%40ss@proxy:3128")
+    assert {"http://user:p%40ss@proxy:3128", "user:p%40ss", "p%40ss", "p@ss"} <= {*secrets.texts()}
+    assert "ss" not in repr(secrets).replace("password", "").replace("MASKED", "")
 
 
 def test_counts_that_are_not_given_are_the_guides() -> None:
@@ -361,6 +411,12 @@ def test_secrets_without_a_reference_are_none() -> None:
         ("misp_api_key", "k" * 39, "a MISP API key has 40 letters and digits"),
         ("misp_api_key", "k" * 41, "a MISP API key has 40 letters and digits"),
         ("misp_api_key", "k" * 39 + "-", "a MISP API key has 40 letters and digits"),
+        ("http_proxy", "http://u:p@w@proxy:3128", "must be http://HOST:PORT"),
+        ("http_proxy", "http://u:p/w@proxy:3128", "must be http://HOST:PORT"),
+        ("http_proxy", "http://u:p%4@proxy:3128", "must be http://HOST:PORT"),
+        ("http_proxy", 'http://u:p"w@proxy:3128', "must be http://HOST:PORT"),
+        ("http_proxy", "http://u:p%0Aw@proxy", "its user or its password contains a control ch"),
+        ("http_proxy", "ftp://u:pw@proxy", "must be http://HOST:PORT"),
     ],
 )
 def test_a_secret_unfit_for_use_is_refused_without_being_shown(

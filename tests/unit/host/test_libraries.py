@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,45 @@ def test_composer_has_a_time(misp: FakeMisp, site: Site, monkeypatch: pytest.Mon
     with pytest.raises(LibrariesError, match="did not end"):
         libraries.require(site, Desired(), command)
     assert listing(misp) == before
+
+
+# --- a proxy -------------------------------------------------------------------------------------
+
+PROXY = "http://user:p%40ss@proxy:3128"
+SHOWS = START + 'env >tmp/environment; echo "407 of $http_proxy, p@ss" >&2; exit 1\n'
+
+
+def test_composer_alone_is_given_the_proxy(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    popen = subprocess.Popen
+
+    def noted(words: list[str], **options: Any) -> Any:
+        given.append((Path(words[0]).name, options["env"]))
+        return popen(words, **options)
+
+    monkeypatch.setattr(subprocess, "Popen", noted)
+    libraries.require(site, Desired(), composer(misp, GOOD), PROXY)
+    told = {name for name, environment in given if PROXY in environment.values()}
+    assert told == {"composer"}
+    assert len(given) > 1  # PHP, too
+    assert PROXY not in os.environ.values()  # which forked children have
+    [composers] = [environment for name, environment in given if name == "composer"]
+    assert composers["http_proxy"] == composers["https_proxy"] == PROXY
+
+
+def test_without_a_proxy_composer_is_given_none(misp: FakeMisp, site: Site) -> None:
+    with pytest.raises(LibrariesError, match=r"by a proxy only, give it as http_proxy$"):
+        require(misp, site, SHOWS)
+    assert "proxy" not in (misp.app / "tmp/environment").read_text()
+
+
+def test_composers_complaint_is_told_without_the_password(misp: FakeMisp, site: Site) -> None:
+    with pytest.raises(LibrariesError) as raised:
+        libraries.require(site, Desired(), composer(misp, SHOWS), PROXY)
+    assert "Composer failed: 407 of http://***@proxy:3128, ***." in str(raised.value)
+    assert str(raised.value).endswith("check that proxy, its user and its password")
 
 
 class KilledError(BaseException):

@@ -24,8 +24,23 @@ RHEL = old_side.site(
     packages="supervisor setools-console",
     supervisor_unit="supervisord",
 )
-APT = Manager(["apt-get", "install"], ["dpkg", "--configure", "-a"], ["apt-get", "update"], [], [])
-DNF = Manager(["dnf", "install"], [], [], ["dnf", "info"], ["epel-release"])
+APT = Manager(
+    install=["apt-get", "install"],
+    repair=["dpkg", "--configure", "-a"],
+    refresh=["apt-get", "update"],
+    offered=[],
+    epel=[],
+    own_proxy_off=["-o", "own="],
+)
+DNF = Manager(
+    install=["dnf", "install"],
+    repair=[],
+    refresh=[],
+    offered=["dnf", "info"],
+    epel=["epel-release"],
+    own_proxy_off=["--setopt=own="],
+)
+PROXY = "http://user:p%40ss@proxy:3128"
 NAMES = ["supervisor", "setools"]
 
 
@@ -36,6 +51,8 @@ class Host:
         self.commands: list[str] = []
         self.answers: dict[str, Callable[[], tuple[int, str]]] = {}
         self.has_supervisord = True
+        self.proxied: list[str] = []  # commands that were given a proxy
+        self.complaint = "E: no"
         patch.setattr(programs, "run", self.run)
         patch.setattr(programs, "find", self.find)
         patch.setattr(systemd, "is_masked", lambda name: name == "masked.service")
@@ -64,17 +81,25 @@ class Host:
         command = " ".join(words)
         self.commands.append(command)
         if words[0] in ("apt-get", "dnf", "dpkg"):
-            assert environment == {
-                "DEBIAN_FRONTEND": "noninteractive",
-                "NEEDRESTART_SUSPEND": "1",
-            }
+            assert environment is not None
+            assert (
+                environment.items()
+                >= {
+                    "DEBIAN_FRONTEND": "noninteractive",
+                    "NEEDRESTART_SUSPEND": "1",
+                }.items()
+            )
             assert timeout > 600
+        if environment and "http_proxy" in environment:
+            assert environment["http_proxy"] == environment["https_proxy"] == PROXY
+            assert environment["no_proxy"] == "localhost,127.0.0.1,::1"
+            self.proxied.append(command)
         status, text = 0, ""
         for beginning, answer in self.answers.items():
             if command.startswith(beginning):
                 status, text = answer()
                 break
-        return Finished(status, text.encode(), b"E: no" if status else b"")
+        return Finished(status, text.encode(), self.complaint.encode() if status else b"")
 
 
 @pytest.fixture
@@ -235,3 +260,48 @@ def test_without_supervisors_package_no_repository_is_enabled_for_it(host: Host)
 def test_where_nothing_is_to_be_installed_only_the_mask_goes(host: Host) -> None:
     packages.install(RHEL, DNF, [], True)
     assert host.commands[1:] == ["mask supervisord.service", "unmask supervisord.service"]
+
+
+# --- a proxy -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("site", "manager"), [(DEBIAN, APT), (RHEL, DNF)], ids=["debian", "rhel"])
+def test_a_proxy_is_given_to_what_fetches_and_to_nothing_else(
+    host: Host, site: Site, manager: Manager
+) -> None:
+    host.answer("rpm", (1, ""))
+    host.answer("dnf info", (1, ""))
+    host.answer(" ".join([*manager.install, "supervisor"]), (1, ""), (0, ""))
+    packages.install(site, manager, NAMES, True, PROXY)
+    fetching = [one for one in host.commands if one.startswith(("apt-get", "dnf"))]
+    assert host.proxied == fetching
+    assert len(fetching) > 2
+    # The host's own proxy is put out of use for these, and no argument has a password.
+    assert all(one.endswith(" ".join(manager.own_proxy_off)) for one in fetching)
+    assert not [one for one in host.commands if "proxy:3128" in one]
+
+
+def test_without_a_proxy_the_hosts_own_one_counts(host: Host) -> None:
+    host.answer("apt-get install", (100, ""), (0, ""))
+    packages.install(DEBIAN, APT, NAMES, True)
+    assert host.proxied == []
+    assert not [command for command in host.commands if "own=" in command]
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("", "If this host reaches the network by a proxy only, give it as http_proxy"),
+        (PROXY, "It was tried by http_proxy: check that proxy, its user and its password"),
+    ],
+)
+def test_a_failure_says_what_to_do_about_a_proxy_and_shows_no_password(
+    host: Host, url: str, advice: str
+) -> None:
+    host.answer("apt-get", (100, ""))
+    host.complaint = "407 of user:p%40ss@proxy, p@ss"
+    with pytest.raises(PackageError) as raised:
+        packages.install(DEBIAN, APT, NAMES, True, url)
+    assert str(raised.value).endswith(f"then run again. {advice}")
+    assert ("p@ss" in str(raised.value)) is not bool(url)
+    assert ("p%40ss" in str(raised.value)) is not bool(url)
