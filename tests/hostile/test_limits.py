@@ -107,7 +107,7 @@ def look(lab: Lab, host: LabHost, name: str) -> operate.Seen:
             misp.replace(host, INDEX, WEB_TIER[name])
             misp.reload_php(host)
         elif name in CRONTABS:
-            make = f"({DOUBLING}) >{BOMB_SCRIPT}; cd {FILES} && seq 500 | xargs touch"
+            make = f"mkdir -p {FILES}; ({DOUBLING}) >{BOMB_SCRIPT}; cd {FILES} && seq 500 | xargs touch"
             host.exec(make, user=WEB)
             host.exec(
                 f"mkdir -p {CRONTABS_FOLDER}; install -m 0600 -o {WEB} /dev/null {CRONTAB};"
