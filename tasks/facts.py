@@ -104,7 +104,7 @@ def see(target: Target, *kinds: type) -> None:
     for kind in kinds:
         if kind.__name__ not in found:
             raise remote.AnswerError(f"the host's answer lacks {kind.__name__}")
-        part = remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
+        part: Any = remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
         seen[kind] = Known(at, time.monotonic(), part)
 
 
