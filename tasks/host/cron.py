@@ -46,7 +46,7 @@ class Task(NamedTuple):
     hours: int  # from one run to the next; 0: it runs once
     was: int  # when it was due as the old backend had it
     row: int  # its row's id
-    is_own: bool = False  # MISP's own scheduler has it
+    is_native: bool = False  # MISP's own scheduler has it
     due: int = 0  # when cron has to run it first; 0: never
     job: str = ""  # id of the new backend's job that does the run that was due at the hand-over
 

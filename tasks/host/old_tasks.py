@@ -23,7 +23,7 @@ ACTIONS = {
     "enqueueCaching": "cache_exports",  # MISP's CLI has no command for it
 }
 # Type and action of the row that MISP's own scheduler has (SchedulerWorkerShell.php, 2.5.18).
-_OWN = {
+_NATIVE = {
     "pull_all": ("Server", "pull"),
     "push_all": ("Server", "push"),
     "cache_feeds": ("Feed", "cache"),
@@ -31,7 +31,7 @@ _OWN = {
 }
 _UNKNOWN = "of an unknown type"
 _ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
-_OWN_ROWS = "SELECT type, action FROM tasks WHERE enabled"
+_NATIVE_ROWS = "SELECT type, action FROM tasks WHERE enabled"
 _DIGITS = re.compile(r"[0-9]{1,12}\Z")
 
 
@@ -86,13 +86,13 @@ def find(one: Misp, delayed: List[Entry]) -> Found:
     """
     is_cron = one.tasks_owner == CRON
     by_kind = rows(one) if is_cron else {}
-    own = set() if is_cron else _own_rows(one)
+    native = set() if is_cron else _native_rows(one)
     found = Found([], {}, [])
     for entry in delayed:
         row = by_kind.get(entry.kind)
         if is_cron and entry.kind != _UNKNOWN and (row is None or row.time != entry.time):
             continue  # MISP takes no notice of it
-        task = _task(entry, row) if is_cron else _own_task(entry, own)
+        task = _task(entry, row) if is_cron else _native_task(entry, native)
         if task is None:
             found.unfit.append(entry.kind)
         else:
@@ -111,17 +111,17 @@ def _task(entry: Entry, row: Optional[Row]) -> Optional[Task]:
     return Task(entry.kind, user, row.hours, entry.time, row.id)
 
 
-def _own_task(entry: Entry, own: Set[Tuple[str, str]]) -> Optional[Task]:
+def _native_task(entry: Entry, native: Set[Tuple[str, str]]) -> Optional[Task]:
     first, second = entry.numbers
     user, row = (second, first) if entry.kind == "push_all" else (first, second)
-    if _OWN.get(entry.kind) not in own or min(user, entry.time, row) < 1:
+    if _NATIVE.get(entry.kind) not in native or min(user, entry.time, row) < 1:
         return None
-    return Task(entry.kind, user, 0, entry.time, row, is_own=True)
+    return Task(entry.kind, user, 0, entry.time, row, is_native=True)
 
 
-def _own_rows(one: Misp) -> Set[Tuple[str, str]]:
+def _native_rows(one: Misp) -> Set[Tuple[str, str]]:
     """Type and action of the tasks that are on in MISP's own scheduler."""
-    return {(str(row[0]), str(row[1])) for row in one.bridge.sql(_OWN_ROWS) if len(row) == 2}
+    return {(str(row[0]), str(row[1])) for row in one.bridge.sql(_NATIVE_ROWS) if len(row) == 2}
 
 
 def rows(one: Misp) -> Dict[str, Row]:

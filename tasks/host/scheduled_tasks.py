@@ -73,14 +73,14 @@ def look(one: Misp) -> ScheduledTasks:
     except HostError as error:
         return nothing._replace(left=len(delayed), error=str(error))
     lines = cron.lines(tasks.values(), one.user.name, one.site.misp_root)
-    lines += [_told(task) for task in tasks.values() if task.job or task.is_own]
+    lines += [_told(task) for task in tasks.values() if task.job or task.is_native]
     left = len(found.entries) + (0 if kept.is_done else 1)
     return ScheduledTasks(left, lines, "", found.unfit, _lacks(tasks))
 
 
 def _lacks(tasks: Dict[str, Task]) -> List[str]:
     """What cron's lines need and this host does not have."""
-    if all(task.is_own for task in tasks.values()):
+    if all(task.is_native for task in tasks.values()):
         return []
     units = systemd.show(["cron.service", "crond.service"])
     runs = any(unit.active == "active" for unit in units)
@@ -126,7 +126,7 @@ def hand_over(one: Misp) -> List[str]:
 
 
 def _told(task: Task) -> str:
-    if task.is_own:
+    if task.is_native:
         return "MISP's scheduled task %s: MISP's own scheduler has it" % task.kind
     due = ["is due, and a job of the new backend does it"] if task.job else []
     later = ["is cron's (%s)" % cron.FILE] if task.due else []
@@ -134,7 +134,7 @@ def _told(task: Task) -> str:
 
 
 def _with_new(one: Misp, kept: _Kept, found: Dict[str, Task], now: int) -> Dict[str, Task]:
-    """What was handed over, with what is now.
+    """Merge the tasks handed over earlier with those found now.
 
     Of a hand-over that was cut off, cron has done what it had a line for. A job keeps its id, so
     it comes once.
@@ -144,7 +144,7 @@ def _with_new(one: Misp, kept: _Kept, found: Dict[str, Task], now: int) -> Dict[
     for kind, task in {**({} if kept.is_done else kept.tasks), **found}.items():
         known = kept.tasks.get(kind, task)
         is_known = kind in kept.tasks and known.as_handed_over == task.as_handed_over
-        if task.is_own:
+        if task.is_native:
             tasks[kind] = task
         elif not (is_known and cron.has(crontab, known)):
             job = known.job if is_known else ""
@@ -176,8 +176,8 @@ def revoke(site: Site) -> None:
 def give_back(one: Misp) -> List[str]:
     """Have the old backend run the tasks again, at their next times, and cron not.
 
-    A time that has passed was cron's. A task that was changed in MISP since has a delayed job of
-    its own there.
+    Cron has run the task at times that have passed. A task that was changed in MISP since has a
+    delayed job of its own there.
     """
     site, clock, old = one.site, Clock(), one.old()
     tasks = _kept(site).tasks
@@ -187,7 +187,7 @@ def give_back(one: Misp) -> List[str]:
     if second < _JUST_BEGUN:
         clock.sleep(_JUST_BEGUN - second)
     revoke(site)
-    rows = {} if all(task.is_own for task in tasks.values()) else old_tasks.rows(one)
+    rows = {} if all(task.is_native for task in tasks.values()) else old_tasks.rows(one)
     given = [
         task
         for task in tasks.values()
@@ -198,11 +198,11 @@ def give_back(one: Misp) -> List[str]:
 
 
 def _give_back(one: Misp, old: Backend, task: Task, row: Optional[old_tasks.Row], now: int) -> bool:
-    due = cron.next_due(task, task.was if task.is_own else task.due, now)
-    if not due or not (task.is_own or _is_unchanged(task, row)):
+    due = cron.next_due(task, task.was if task.is_native else task.due, now)
+    if not due or not (task.is_native or _is_unchanged(task, row)):
         return False
     id_ = hashlib.md5(("%s %d" % (task.kind, due)).encode()).hexdigest()  # noqa: S324
-    if not task.is_own:
+    if not task.is_native:
         one.bridge.sql(_RETURN_ROW, due, id_, task.row)
     keys = (old.key("%s:%d" % (DELAYED, due)), old.key(DELAYED))
     reply = old.redis.command("EVAL", _RETURN, 2, *keys, _record(task, due, id_), due)

@@ -228,16 +228,16 @@ def test_with_leave_nothing_is_looked_at_or_done(
 def test_misps_own_scheduler_gets_what_its_table_has(
     old: Backend, new: Backend, folder: Path, one: TaskedMisp
 ) -> None:
-    own = TaskedMisp(old, new, folder, "native")
+    native = TaskedMisp(old, new, folder, "native")
     delay(old, task_record("pull_all", NOW - 5, user=7, id_=2), NOW - 5)
     delay(old, task_record("push_all", LATER, user=7, id_=3), LATER)
-    assert sorted(scheduled_tasks.look(own).unfit) == ["pull_all", "push_all"]
-    own.table.own = [["Server", "pull"], ["Server", "push"], ["Feed", None]]
-    assert scheduled_tasks.look(own).left == 2
-    told = scheduled_tasks.hand_over(own)
+    assert sorted(scheduled_tasks.look(native).unfit) == ["pull_all", "push_all"]
+    native.table.native = [["Server", "pull"], ["Server", "push"], ["Feed", None]]
+    assert scheduled_tasks.look(native).left == 2
+    told = scheduled_tasks.hand_over(native)
     assert [line.rpartition(": ")[2] for line in told] == ["MISP's own scheduler has it"] * 2
     assert (delayed(old), jobs(new), Path(cron.FILE).exists()) == ({}, [], False)
-    assert len(scheduled_tasks.give_back(own)) == 1
+    assert len(scheduled_tasks.give_back(native)) == 1
     assert delayed(old) == {LATER: [["enqueuePush", LATER, 3, 7]]}  # the other's time has come
 
 
