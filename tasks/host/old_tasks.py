@@ -22,7 +22,8 @@ ACTIONS = {
     "enqueueFeedFetch": "fetch_feeds",
     "enqueueCaching": "cache_exports",  # MISP's CLI has no command for it
 }
-# Type and action of the row that MISP's own scheduler has (SchedulerWorkerShell.php, 2.5.18).
+# Type and action of the row that MISP's own scheduler has (SchedulerWorkerShell.php, 2.5.18). Its
+# params begin with the number of one server or feed, or with "all".
 _NATIVE = {
     "pull_all": ("Server", "pull"),
     "push_all": ("Server", "push"),
@@ -31,7 +32,7 @@ _NATIVE = {
 }
 _UNKNOWN = "of an unknown type"
 _ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
-_NATIVE_ROWS = "SELECT type, action FROM tasks WHERE enabled"
+_NATIVE_ROWS = "SELECT type, action, params FROM tasks WHERE enabled"
 _DIGITS = re.compile(r"[0-9]{1,12}\Z")
 
 
@@ -120,8 +121,13 @@ def _native_task(entry: Entry, native: Set[Tuple[str, str]]) -> Optional[Task]:
 
 
 def _native_rows(one: Misp) -> Set[Tuple[str, str]]:
-    """Type and action of the tasks that are on in MISP's own scheduler."""
-    return {(str(row[0]), str(row[1])) for row in one.bridge.sql(_NATIVE_ROWS) if len(row) == 2}
+    """Type and action of the tasks for all servers or feeds that MISP's own scheduler has on."""
+    rows = [row for row in one.bridge.sql(_NATIVE_ROWS) if len(row) == 3]
+    return {
+        (str(type_), str(action))
+        for type_, action, params in rows
+        if str(params).split(",")[0] == "all"
+    }
 
 
 def rows(one: Misp) -> Dict[str, Row]:

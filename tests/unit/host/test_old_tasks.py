@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tasks.host import cron, old_tasks
 from tasks.host.errors import WebUserError
 from tasks.host.misp import Misp
-from tests.unit.host.tasks_table import ACTIONS, Table
+from tests.unit.host.tasks_table import ACTIONS, Table, task_record
 
 LINE = re.compile(
     r"# (pull_all|push_all|cache_feeds|fetch_feeds) of user [0-9]+: (every [0-9]+ h|once) from"
@@ -70,6 +70,32 @@ def test_a_task_is_made_of_its_row_and_its_job() -> None:
     found = old_tasks.find(misp(["2", "pull_all", "24", "1900000000"]), [entry])
     assert found.tasks == {"pull_all": cron.Task("pull_all", 7, 24, 1_900_000_000, 2)}
     assert found.entries == [entry]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "is_same"),
+    [
+        ("pull_all", ["Server", "pull", "all,full"], True),
+        ("pull_all", ["Server", "pull", "3,full"], False),
+        ("pull_all", ["Server", "push", "all,full"], False),
+        ("push_all", ["Server", "push", "all,full"], True),
+        ("cache_feeds", ["Feed", "cache", "all,all"], True),
+        ("cache_feeds", ["Feed", "cache", "12,all"], False),
+        ("fetch_feeds", ["Feed", "fetch", "all"], True),
+        ("fetch_feeds", ["Feed", "fetch", "5"], False),
+        ("fetch_feeds", ["Feed", "fetch", None], False),
+        ("fetch_feeds", ["Feed", "fetch"], False),
+    ],
+)
+def test_misps_own_scheduler_has_a_task_where_it_is_for_all_servers_or_feeds(
+    kind: str, row: list[Any], is_same: bool
+) -> None:
+    """One for a single server, beside it, does not do what the old backend's task does."""
+    native = misp(owner="native")
+    cast(Any, native.bridge).native = [row]
+    record = task_record(kind, 1_900_000_000, user=7, id_=2).encode()
+    found = old_tasks.find(native, [old_tasks._entry("_schdlr_:1", record)])
+    assert (list(found.tasks), found.unfit) == (([kind], []) if is_same else ([], [kind]))
 
 
 @pytest.mark.parametrize("row", [[], [1, "pull_all", 6], [1, None, 6, 9], [1, 2, 6, 9]])

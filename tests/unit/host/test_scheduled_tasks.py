@@ -232,7 +232,11 @@ def test_misps_own_scheduler_gets_what_its_table_has(
     delay(old, task_record("pull_all", NOW - 5, user=7, id_=2), NOW - 5)
     delay(old, task_record("push_all", LATER, user=7, id_=3), LATER)
     assert sorted(scheduled_tasks.look(native).unfit) == ["pull_all", "push_all"]
-    native.table.native = [["Server", "pull"], ["Server", "push"], ["Feed", None]]
+    native.table.native = [
+        ["Server", "pull", "all,full"],
+        ["Server", "push", "all,full"],
+        ["Feed", None, None],
+    ]
     assert scheduled_tasks.look(native).left == 2
     told = scheduled_tasks.hand_over(native)
     assert [line.rpartition(": ")[2] for line in told] == ["MISP's own scheduler has it"] * 2
