@@ -29,12 +29,13 @@ _HEADER = """\
 SHELL=/bin/sh
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """
-# A % ends a command in a crontab unless it is escaped.
+# A % ends a command in a crontab unless it is escaped. `cake` has its whole path, since the folder of
+# logs may be a link to anywhere.
 _LINE = (
     "{minute:d} * * * * {web_user} s=$(( $(date +\\%s) - {start:d} ));"
     ' [ "$s" -ge 0 ] && [ $(( s / 3600{every} )) -eq 0 ] && cd {root}/app/tmp/logs'
-    " && exec flock -n misp-task-{kind}.lock ../../Console/cake Server {command} {user:d} {scope}"
-    " >> misp-tasks.log 2>&1"
+    " && exec flock -n misp-task-{kind}.lock {root}/app/Console/cake"
+    " Server {command} {user:d} {scope} >> misp-tasks.log 2>&1"
 )
 
 

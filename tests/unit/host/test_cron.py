@@ -82,6 +82,19 @@ def test_a_line_runs_its_task_at_its_times_alone(
     assert (log.read_text() if log.exists() else "") == "done\n" * len(wanted)
 
 
+@pytest.mark.parametrize("linked", ["app/tmp/logs", "app/tmp"])
+def test_a_folder_of_logs_that_is_a_link_keeps_no_task_from_running(
+    root: Path, linked: str
+) -> None:
+    """From there `..` leads to where the link goes to."""
+    elsewhere = root / "var/log/misp"
+    elsewhere.parent.mkdir(parents=True)
+    (root / linked).rename(elsewhere)
+    (root / linked).symlink_to(elsewhere)
+    assert len(calls(root, EVERY_SIX, DUE)) == 1
+    assert (root / "app/tmp/logs/misp-tasks.log").read_text() == "done\n"
+
+
 def test_a_task_that_still_runs_is_not_started_again(root: Path) -> None:
     lock = root / "app/tmp/logs/misp-task-fetch_feeds.lock"
     with subprocess.Popen(["flock", str(lock), "sh", "-c", "echo on; exec sleep 60"],
