@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks.checks.seen import SeenToMigrate
+from tasks.host import cron
 from tasks.host.site import CRON, NATIVE
 from tasks.target import Target
 
@@ -32,6 +33,8 @@ def check(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             "too, so they would run twice: set scheduled_tasks to native, or misp_scheduler to "
             "false"
         )
+    if owner == CRON and not cron.can_name(target.web_user, target.settings.misp_root):
+        yield f"cron cannot name the web user {target.web_user}: {_LEAVE}"
     for kind in dict.fromkeys(tasks.unfit):
         yield _unfit(kind, owner)
     if tasks.lacks:

@@ -72,7 +72,8 @@ def look(one: Misp) -> ScheduledTasks:
         tasks = _with_new(one, kept, found.tasks, Clock().epoch())
     except HostError as error:
         return nothing._replace(left=len(delayed), error=str(error))
-    lines = cron.lines(tasks.values(), one.user.name, one.site.misp_root)
+    names = one.user.name, one.site.misp_root
+    lines = cron.lines(tasks.values(), *names) if cron.can_name(*names) else []
     lines += [_told(task) for task in tasks.values() if task.job or task.is_native]
     left = len(found.entries) + (0 if kept.is_done else 1)
     return ScheduledTasks(left, lines, "", found.unfit, _lacks(tasks))

@@ -15,8 +15,10 @@ from tests.hosts import migrating
 OLD, NEW = (2, 5, 17), (2, 5, 18)
 
 
-def problems(version: tuple[int, int, int], tasks: dict[str, Any], **data: Any) -> list[str]:
-    found = migrating(scheduled_tasks=tasks, tree={"version": version})
+def problems(
+    version: tuple[int, int, int], tasks: dict[str, Any], *, web_user: str = "www-data", **data: Any
+) -> list[str]:
+    found = migrating(scheduled_tasks=tasks, tree={"version": version, "web_user": web_user})
     seen = hosts.seen(SeenToMigrate, found)
     return list(scheduled_tasks.check(with_answers(hosts.target(**data), seen), seen))
 
@@ -62,3 +64,10 @@ def test_what_keeps_them_from_their_new_owner_is_said_with_a_remedy(
     (problem,) = problems(version, {"left": 1, **tasks}, **data)
     assert words in problem
     assert problems(version, {**tasks, "left": 0, "unfit": []}, **data) == []
+
+
+def test_a_web_user_whom_cron_cannot_name_is_named() -> None:
+    (problem,) = problems(OLD, {"left": 1}, web_user="CORP\\misp")
+    assert problem.startswith("cron cannot name the web user CORP\\misp: set scheduled_tasks to")
+    assert problems(OLD, {"left": 1}, web_user="www.misp") == []
+    assert problems(NEW, {"left": 1}, web_user="CORP\\misp") == []

@@ -123,7 +123,14 @@ def test_the_file_has_a_comment_and_a_line_for_each_task_that_cron_runs() -> Non
     assert cron.has(text, EVERY_SIX) and not cron.has(text, EVERY_SIX._replace(due=DUE + 60))
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a\nroot", "a%", "www-data\n", "A;", "x" * 33])
+@pytest.mark.parametrize("name", ["www-data", "apache", "_www", "Svc-misp", "www.misp", "x" * 32])
+def test_a_name_that_useradd_takes_is_fine(name: str) -> None:
+    assert f" * * * * {name} s=$((" in cron.crontab([ONCE], name, "/var/www/MISP")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a\nroot", "a%", "www-data\n", "A;", "x" * 33, "A\\b", "-n", "a@b", "a$"]
+)
 def test_a_name_that_could_be_more_than_a_name_is_refused(name: str) -> None:
     with pytest.raises(HostError, match="cannot name the user"):
         cron.crontab([ONCE], name, "/var/www/MISP")

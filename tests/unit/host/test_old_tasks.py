@@ -22,8 +22,8 @@ LINE = re.compile(
     r"[0-9]+ \* \* \* \* www-data s=\$\(\( \$\(date \+\\%s\) - [0-9]+ \)\);"
     r' \[ "\$s" -ge 0 \] && \[ \$\(\( s / 3600( \\% [0-9]+)? \)\) -eq 0 \]'
     r" && cd /var/www/MISP/app/tmp/logs && exec flock -n misp-task-[a-z_]+\.lock"
-    r" /var/www/MISP/app/Console/cake Server (pullAll|pushAll|cacheFeed|fetchFeed) [0-9]+ (full|all)"
-    r" >> misp-tasks\.log 2>&1"
+    r" /var/www/MISP/app/Console/cake Server (pullAll|pushAll|cacheFeed|fetchFeed) [0-9]+"
+    r" (full|all) >> misp-tasks\.log 2>&1"
 )
 ODD = st.one_of(
     st.none(),

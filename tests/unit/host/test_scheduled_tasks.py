@@ -212,6 +212,14 @@ def test_what_the_host_lacks_for_cron_is_named(
     assert scheduled_tasks.look(one).lacks == ["cron", "flock"]
 
 
+def test_a_web_user_whom_cron_cannot_name_does_not_end_the_look(one: TaskedMisp) -> None:
+    one.add("pull_all", LATER)
+    one.user = one.user._replace(name="CORP\\misp")
+    assert scheduled_tasks.look(one) == ScheduledTasks(1, [], "", [], [])
+    with pytest.raises(HostError, match="cannot name the user"):
+        scheduled_tasks.hand_over(one)
+
+
 def test_with_leave_nothing_is_looked_at_or_done(
     one: TaskedMisp, old: Backend, new: Backend, folder: Path
 ) -> None:
