@@ -17,6 +17,13 @@ def check(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     tasks, owner = seen.scheduled_tasks, target.scheduled_tasks
     if not (tasks.left or tasks.unfit):
         return
+    if tasks.odd:
+        yield f"{tasks.odd}: remove them from Redis, or {_LEAVE}"
+    if "EVAL" in seen.new_backend.refused or tasks.refuses_scripts:
+        yield (
+            "MISP's scheduled tasks move by a script, and Redis refuses EVAL to MISP's user: allow "
+            f"it (its ACL, or rename-command in redis.conf), or {_LEAVE}"
+        )
     if tasks.error:
         yield (
             f"MISP has scheduled tasks, and its table of them cannot be read: {tasks.error}. Mend "

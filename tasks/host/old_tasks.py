@@ -31,9 +31,20 @@ _NATIVE = {
     "fetch_feeds": ("Feed", "fetch"),
 }
 _UNKNOWN = "of an unknown type"
+# MISP has five types, and a record of some 200 bytes for each.
+_RECORD_BYTES = 1 << 16
+_MOST = 1000
+_TOO_MUCH = (
+    "the old backend's delayed jobs hold more than 1000 scheduled tasks, or one of more than 64 "
+    "KiB. They are not MISP's"
+)
 _ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
 _NATIVE_ROWS = "SELECT type, action, params FROM tasks WHERE enabled"
 _DIGITS = re.compile(r"[0-9]{1,12}\Z")
+
+
+class OddTasksError(WebUserError):
+    """Delayed jobs that look like scheduled tasks cannot be MISP's."""
 
 
 class Entry(NamedTuple):
@@ -63,13 +74,20 @@ class Found(NamedTuple):
 
 
 def entries(old: Backend) -> List[Entry]:
-    """The delayed jobs that are scheduled tasks."""
-    return [
-        _entry(name, record)
-        for name, _ in old_backend.delayed_lists(old)
-        for record in records(old.redis, old.key(name))
-        if old_backend.is_scheduled_task(record)
-    ]
+    """The delayed jobs that are scheduled tasks.
+
+    Raises:
+        OddTasksError: they are longer or more than MISP's can be.
+    """
+    found: List[Entry] = []
+    for name, _ in old_backend.delayed_lists(old):
+        for record in records(old.redis, old.key(name)):
+            if not old_backend.is_scheduled_task(record):
+                continue
+            found.append(_entry(name, record))
+            if len(record) > _RECORD_BYTES or len(found) > _MOST:
+                raise OddTasksError(_TOO_MUCH)
+    return found
 
 
 def _entry(name: str, record: bytes) -> Entry:

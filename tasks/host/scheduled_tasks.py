@@ -18,7 +18,7 @@ from tasks.host.cron import Task
 from tasks.host.errors import HostError
 from tasks.host.jobs import OldJob, compact, new_id
 from tasks.host.misp import Misp
-from tasks.host.new_backend import Lock, truth
+from tasks.host.new_backend import Lock, takes_scripts, truth
 from tasks.host.old_backend import DELAYED, delayed_until
 from tasks.host.parts import ScheduledTasks
 from tasks.host.queues import Backend
@@ -62,21 +62,28 @@ def look(one: Misp) -> ScheduledTasks:
     try:
         old = one.old()
         delayed = [] if old is None else old_tasks.entries(old)
+        refuses_scripts = old is not None and bool(delayed) and not takes_scripts(old)
+    except old_tasks.OddTasksError as error:
+        return nothing._replace(left=1, odd=str(error))
     except HostError:
         return nothing  # the look at the old backend says why
     kept = _kept(one.site)
     if kept.is_done and not delayed:
         return nothing
+    unfinished = 0 if kept.is_done else 1
     try:
         found = old_tasks.find(one, delayed)
         tasks = _with_new(one, kept, found.tasks, Clock().epoch())
     except HostError as error:
-        return nothing._replace(left=len(delayed), error=str(error))
+        return nothing._replace(left=len(delayed) + unfinished, error=str(error))
     names = one.user.name, one.site.misp_root
     lines = cron.lines(tasks.values(), *names) if cron.can_name(*names) else []
     lines += [_told(task) for task in tasks.values() if task.job or task.is_native]
-    left = len(found.entries) + (0 if kept.is_done else 1)
-    return ScheduledTasks(left, lines, "", found.unfit, _lacks(tasks))
+    left = len(found.entries) + unfinished
+    lacks = _lacks(tasks)
+    return ScheduledTasks(
+        left, lines, "", found.unfit, lacks, refuses_scripts=bool(left) and refuses_scripts
+    )
 
 
 def _lacks(tasks: Dict[str, Task]) -> List[str]:

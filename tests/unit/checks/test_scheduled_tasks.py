@@ -49,6 +49,8 @@ def test_tasks_that_have_an_owner_are_no_problem(version: tuple[int, int, int]) 
     ("version", "tasks", "data", "words"),
     [
         (OLD, {"error": "no PDO"}, {}, "its table of them cannot be read: no PDO. Mend what"),
+        (OLD, {"refuses_scripts": True}, {}, "Redis refuses EVAL to MISP's user: allow it (its"),
+        (OLD, {"odd": "They are odd"}, {}, "They are odd: remove them from Redis, or set sched"),
         (OLD, {"lacks": ["cron", "flock"]}, {}, "this host lacks cron and flock: install"),
         (OLD, {"unfit": ["cache_exports"] * 2}, {}, "task cache_exports is on, and cron cannot"),
         (NEW, {"unfit": ["pull_all"]}, {}, "own scheduler has none that does the same: add it"),
@@ -64,6 +66,18 @@ def test_what_keeps_them_from_their_new_owner_is_said_with_a_remedy(
     (problem,) = problems(version, {"left": 1, **tasks}, **data)
     assert words in problem
     assert problems(version, {**tasks, "left": 0, "unfit": []}, **data) == []
+
+
+def test_tasks_do_not_wait_for_a_hand_over_that_the_new_redis_refuses_each_time() -> None:
+    """The old workers would be ended first, in every run."""
+    found = migrating(
+        scheduled_tasks={"left": 1}, tree={"version": OLD}, new_backend={"refused": ("EVAL",)}
+    )
+    seen = hosts.seen(SeenToMigrate, found)
+    target = with_answers(hosts.target(), seen)
+    assert target.settings.on_leftover_jobs != "convert"  # which the check of Redis is about
+    (problem,) = scheduled_tasks.check(target, seen)
+    assert "MISP's scheduled tasks move by a script" in problem
 
 
 def test_a_web_user_whom_cron_cannot_name_is_named() -> None:

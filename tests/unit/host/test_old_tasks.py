@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tasks.host import cron, old_tasks
 from tasks.host.errors import WebUserError
 from tasks.host.misp import Misp
-from tests.unit.host.tasks_table import ACTIONS, Table, task_record
+from tasks.host.queues import Backend
+from tests.unit.host.tasks_table import ACTIONS, Table, delay, task_record
 
 LINE = re.compile(
     r"# (pull_all|push_all|cache_feeds|fetch_feeds) of user [0-9]+: (every [0-9]+ h|once) from"
@@ -62,6 +63,29 @@ def test_a_crontab_has_lines_of_one_form_alone(
     text = cron.crontab(tasks, "www-data", "/var/www/MISP").removeprefix(cron._HEADER)
     assert text == "" or LINE.fullmatch(text.removesuffix("\n"))
     assert len(found.tasks) + len(found.unfit) <= 1
+
+
+def padded(size: int) -> str:
+    """A scheduled task of so many bytes."""
+    record = task_record("pull_all", 9)
+    return record[:-1] + f', "x": "{"y" * (size - len(record) - 9)}"}}'
+
+
+def test_records_of_any_size_and_number_are_not_kept(old: Backend) -> None:
+    """Lists of other jobs may be big; these are kept as a whole, and are few."""
+    delay(old, padded(1 << 16), 9)
+    old.redis.command("RPUSH", old.key("_schdlr_:9"), "x" * 200_000)
+    assert [len(one.record) for one in old_tasks.entries(old)] == [1 << 16]
+    delay(old, padded((1 << 16) + 1), 10)
+    with pytest.raises(WebUserError, match="more than 64 KiB"):
+        old_tasks.entries(old)
+    old.redis.command("DEL", old.key("_schdlr_:10"))
+    record = task_record("pull_all", 11)
+    old.redis.command("RPUSH", old.key("_schdlr_:10"), *[record] * 999)
+    assert len(old_tasks.entries(old)) == 1000
+    old.redis.command("RPUSH", old.key("_schdlr_:10"), record)
+    with pytest.raises(WebUserError, match="more than 1000 scheduled tasks"):
+        old_tasks.entries(old)
 
 
 def test_a_task_is_made_of_its_row_and_its_job() -> None:

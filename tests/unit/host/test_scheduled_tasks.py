@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tasks.host.errors import HostError, WebUserError
 from tasks.host.parts import ScheduledTasks, Unit
 from tasks.host.queues import LOCK, Backend
 from tests.unit.host.cuts import Cut, each_cut
-from tests.unit.host.fakes import FakeClock
+from tests.unit.host.fakes import FakeClock, Refusing
 from tests.unit.host.records import jobs_in
 from tests.unit.host.tasks_table import NOW, TaskedMisp, delay, delayed, task_record
 
@@ -48,6 +48,13 @@ def one(
     cron_unit = Unit("cron.service", "active", "enabled", 9, True)
     monkeypatch.setattr(systemd, "show", lambda _: [cron_unit])
     yield TaskedMisp(old, new, folder, "cron")
+
+
+def failing(words: str) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise WebUserError(words)
+
+    return fail
 
 
 def crontab() -> list[str]:
@@ -191,16 +198,48 @@ def test_the_look_shows_the_lines_that_the_hand_over_writes(one: TaskedMisp) -> 
 def test_a_table_that_cannot_be_read_is_an_error_only_where_there_are_tasks(
     one: TaskedMisp, old: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def sql(*_: Any) -> Any:
-        raise WebUserError("no database")
-
-    monkeypatch.setattr(one.table, "sql", sql)
+    monkeypatch.setattr(one.table, "sql", failing("no database"))
     assert scheduled_tasks.look(one).error == ""
     assert scheduled_tasks.hand_over(one) == []
     delay(old, task_record("pull_all", LATER), LATER)
     assert scheduled_tasks.look(one) == ScheduledTasks(1, [], "no database", [], [])
     with pytest.raises(WebUserError):
         scheduled_tasks.hand_over(one)
+
+
+def test_a_redis_that_refuses_scripts_is_seen_where_there_are_tasks(
+    one: TaskedMisp, old: Backend, new: Backend
+) -> None:
+    one.through(old._replace(redis=Refusing(old.redis, "EVAL")), new)
+    assert not scheduled_tasks.look(one).refuses_scripts
+    delay(old, task_record("pull_all", LATER), LATER)  # of which MISP takes no notice
+    assert not scheduled_tasks.look(one).refuses_scripts
+    one.add("pull_all", LATER)
+    assert scheduled_tasks.look(one).refuses_scripts
+    one.through(old, new)
+    assert not scheduled_tasks.look(one).refuses_scripts
+
+
+def test_delayed_jobs_that_cannot_be_misps_are_seen(one: TaskedMisp, old: Backend) -> None:
+    """Or the old workers would be ended for a hand-over that fails."""
+    record = task_record("pull_all", LATER)
+    delay(old, record[:-1] + f', "x": "{"y" * (1 << 16)}"}}', LATER)
+    seen = scheduled_tasks.look(one)
+    assert seen.left == 1
+    assert "more than 64 KiB" in seen.odd
+
+
+def test_a_hand_over_that_was_cut_off_is_seen_without_misps_table(
+    one: TaskedMisp, old: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its delayed jobs may have gone, and the step is to go on with it."""
+    one.add("pull_all", LATER)
+    scheduled_tasks.hand_over(one)
+    kept = scheduled_tasks._kept(one.site)
+    scheduled_tasks._keep(one.site, kept._replace(is_done=False))
+    monkeypatch.setattr(one.table, "sql", failing("no database"))
+    seen = scheduled_tasks.look(one)
+    assert (seen.left, seen.error) == (1, "no database")
 
 
 def test_what_the_host_lacks_for_cron_is_named(
