@@ -5,14 +5,16 @@ of `cron`; no text goes further.
 """
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from tasks.host import cron, old_backend
 from tasks.host.cron import Task
 from tasks.host.errors import WebUserError
+from tasks.host.jobs import compact
 from tasks.host.misp import Misp
-from tasks.host.queues import Backend
-from tasks.host.replies import records
+from tasks.host.new_backend import truth
+from tasks.host.queues import HELD_TASKS, Backend
+from tasks.host.replies import parsed, records
 from tasks.host.site import CRON
 
 ACTIONS = {
@@ -40,6 +42,32 @@ _TOO_MUCH = (
 )
 _ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
 _NATIVE_ROWS = "SELECT type, action, params FROM tasks WHERE enabled"
+# KEYS: the list, the times of delayed jobs, the held ones. ARGV: the record, its time, the held
+# entry. 0: somebody else has taken it. What may fail comes before the first change.
+_HOLD = """
+redis.call("ZCARD", KEYS[2])
+redis.call("LLEN", KEYS[3])
+if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+if redis.call("LLEN", KEYS[1]) == 0 then redis.call("ZREM", KEYS[2], ARGV[2]) end
+redis.call("RPUSH", KEYS[3], ARGV[3])
+return 1
+"""
+# The way back of that.
+_RELEASE = """
+redis.call("LLEN", KEYS[1])
+redis.call("ZCARD", KEYS[2])
+if redis.call("LREM", KEYS[3], 1, ARGV[3]) == 0 then return 0 end
+redis.call("ZADD", KEYS[2], ARGV[2], ARGV[2])
+redis.call("RPUSH", KEYS[1], ARGV[1])
+return 1
+"""
+# KEYS: the list, the times of delayed jobs. ARGV: the record, its time.
+_ADD = """
+redis.call("LREM", KEYS[1], 0, ARGV[1])
+redis.call("ZADD", KEYS[2], ARGV[2], ARGV[2])
+redis.call("RPUSH", KEYS[1], ARGV[1])
+return 1
+"""
 _DIGITS = re.compile(r"[0-9]{1,12}\Z")
 
 
@@ -77,17 +105,64 @@ def entries(old: Backend) -> List[Entry]:
     """The delayed jobs that are scheduled tasks.
 
     Raises:
-        OddTasksError: they are longer or more than MISP's can be.
+        OddTasksError: they are more or longer than MISP's can be.
     """
+    return _entries(
+        (name, record)
+        for name, _ in old_backend.delayed_lists(old)
+        for record in records(old.redis, old.key(name))
+    )
+
+
+def held(old: Backend, token: str) -> List[Entry]:
+    """Those that a hand-over which is not done yet has taken out of their lists."""
+    values = [parsed(entry) for entry in records(old.redis, old.key(HELD_TASKS + token))]
+    return _entries(
+        (value["list"], value["record"].encode("utf-8", "surrogatepass"))
+        for value in values
+        if isinstance(value, dict)
+        and isinstance(value.get("list"), str)
+        and isinstance(value.get("record"), str)
+    )
+
+
+def _entries(jobs: Iterable[Tuple[str, bytes]]) -> List[Entry]:
     found: List[Entry] = []
-    for name, _ in old_backend.delayed_lists(old):
-        for record in records(old.redis, old.key(name)):
-            if not old_backend.is_scheduled_task(record):
-                continue
-            found.append(_entry(name, record))
-            if len(record) > _RECORD_BYTES or len(found) > _MOST:
-                raise OddTasksError(_TOO_MUCH)
+    for name, record in jobs:
+        if not old_backend.is_scheduled_task(record):
+            continue
+        found.append(_entry(name, record))
+        if len(record) > _RECORD_BYTES or len(found) > _MOST:
+            raise OddTasksError(_TOO_MUCH)
     return found
+
+
+def hold(old: Backend, entry: Entry, token: str) -> None:
+    """Take a job out of its list, if it is there, and keep it in that of the hand-over."""
+    _move(old, _HOLD, entry, token)
+
+
+def release(old: Backend, entry: Entry, token: str) -> None:
+    """Undo `hold`."""
+    _move(old, _RELEASE, entry, token)
+
+
+def _move(old: Backend, script: str, entry: Entry, token: str) -> None:
+    keys = (old.key(entry.name), old.key(old_backend.DELAYED), old.key(HELD_TASKS + token))
+    text = compact({"list": entry.name, "record": entry.record.decode("utf-8", "surrogatepass")})
+    words = (entry.record, old_backend.delayed_until(entry.name), text)
+    truth(old.redis.command("EVAL", script, 3, *keys, *words), "a scheduled task")
+
+
+def add(old: Backend, due: int, record: str) -> None:
+    """Have a job delayed until then, once however often it is called."""
+    keys = (old.key("%s:%d" % (old_backend.DELAYED, due)), old.key(old_backend.DELAYED))
+    truth(old.redis.command("EVAL", _ADD, 2, *keys, record, due), "a scheduled task")
+
+
+def forget_held(old: Backend, token: str) -> None:
+    """Remove what a hand-over that is done has held."""
+    old.redis.command("DEL", old.key(HELD_TASKS + token))
 
 
 def _entry(name: str, record: bytes) -> Entry:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import cron, files, programs, scheduled_tasks, systemd
+from tasks.host import cron, files, handed_over, programs, scheduled_tasks, systemd
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.parts import ScheduledTasks, Unit
 from tasks.host.queues import LOCK, Backend
@@ -235,8 +235,7 @@ def test_a_hand_over_that_was_cut_off_is_seen_without_misps_table(
     """Its delayed jobs may have gone, and the step is to go on with it."""
     one.add("pull_all", LATER)
     scheduled_tasks.hand_over(one)
-    kept = scheduled_tasks._kept(one.site)
-    scheduled_tasks._keep(one.site, kept._replace(is_done=False))
+    handed_over.keep(one.site, handed_over.load(one.site)._replace(is_done=False))
     monkeypatch.setattr(one.table, "sql", failing("no database"))
     seen = scheduled_tasks.look(one)
     assert (seen.left, seen.error) == (1, "no database")
@@ -370,7 +369,7 @@ class World:
     def begin(self) -> None:
         self.old.redis.command("FLUSHALL")
         files.remove(cron.FILE)
-        files.remove(scheduled_tasks._file(self.one.site))
+        handed_over.forget(self.one.site)
         self.one.table.rows.clear()
         self.one.add("pull_all", LATER)
         self.one.add("fetch_feeds", SOON)
