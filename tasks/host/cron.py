@@ -11,7 +11,7 @@ from typing import Iterable, List, NamedTuple
 from tasks.host.errors import HostError
 
 FILE = "/etc/cron.d/misp-scheduled-tasks"  # no dot: cron skips names with one
-# THE words of a line by the task's type in MISP's table (Task.php), as MISP documents its CLI.
+# The words of a line by the task's type in MISP's table (Task.php), as MISP documents its CLI.
 COMMANDS = {
     "pull_all": ("pullAll", "full"),
     "push_all": ("pushAll", "full"),
