@@ -105,7 +105,7 @@ def _pytest(session: nox.Session, folder: str, *options: str) -> None:
 
 
 def _need_programs(session: nox.Session, options: argparse.Namespace) -> None:
-    """Have a Redis and PHP, which unit tests and the simulation run."""
+    """Have a Redis and PHP with its extensions, which unit tests and the simulation run."""
     session.run("python", "-m", "lab.programs", *["--install-engine"] * options.install_engine)
 
 

@@ -1,4 +1,4 @@
-"""Programs that tests without containers run: a Redis, and MISP's PHP with its Redis extension.
+"""Programs that tests without containers run: a Redis, and MISP's PHP with its extensions.
 
 python -m lab.programs [--install-engine]     # install what is missing, or say how
 """
@@ -15,22 +15,20 @@ from lab.console import say
 from lab.engine import INSTALL_VARIABLE, apt_install
 from lab.errors import LabError
 
-PACKAGES = {"redis-server": ("redis-server",), "php": ("php-cli", "php-redis")}
+PROGRAMS = {"redis-server": "redis-server", "php": "php-cli"}  # and their packages
+EXTENSIONS = {"redis": "php-redis", "pdo_mysql": "php-mysql"}
 
 
 def missing() -> list[str]:
     """Packages of Debian's that are missing here."""
-    found = [
-        name for program, names in PACKAGES.items() if not shutil.which(program) for name in names
-    ]
-    if not found and not _has_redis_extension():
-        found = ["php-redis"]
-    return found
+    found = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
+    present = _extensions() if shutil.which("php") else []
+    return found + [package for name, package in EXTENSIONS.items() if name not in present]
 
 
-def _has_redis_extension() -> bool:
+def _extensions() -> list[str]:
     done = subprocess.run(["php", "-m"], capture_output=True, text=True, check=False)
-    return "redis" in done.stdout.split()
+    return done.stdout.split()
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter
 from pyinfra.api import FactBase
@@ -59,7 +59,15 @@ done
 sed 's/^/os-release\t/' /etc/os-release"""
 
 
-_remembered: dict[str, dict[type, tuple[float, Any]]] = {}  # by host, by kind of part
+class Known(NamedTuple):
+    """An answer that is remembered."""
+
+    asked: float  # seconds since some moment
+    answered: float
+    answer: Any
+
+
+_remembered: dict[str, dict[type, Known]] = {}  # by host, by kind of part
 
 
 def ask(target: Target, kind: type[Part], *, fresh: bool = False) -> Part:
@@ -68,9 +76,9 @@ def ask(target: Target, kind: type[Part], *, fresh: bool = False) -> Part:
     A round trip is saved where an earlier look (the first is preflight's, at everything) is still
     true: seconds ago, and this run has changed nothing since that it is about.
     """
-    if fresh or age(kind) >= REMEMBERED_SECONDS:
+    if fresh or _is_old(kind):
         see(target, kind)
-    part: Part = _remembered[host.name][kind][1]
+    part: Part = _remembered[host.name][kind].answer
     return part
 
 
@@ -96,7 +104,8 @@ def see(target: Target, *kinds: type) -> None:
     for kind in kinds:
         if kind.__name__ not in found:
             raise remote.AnswerError(f"the host's answer lacks {kind.__name__}")
-        seen[kind] = at, remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
+        part: Any = remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
+        seen[kind] = Known(at, time.monotonic(), part)
 
 
 def get(target: Target, call: Call[Part], *subjects: str) -> Part:
@@ -112,16 +121,30 @@ def get(target: Target, call: Call[Part], *subjects: str) -> Part:
 
 def age(kind: type) -> float:
     """Seconds since the host was last asked about this part; endless where nobody remembers."""
-    known = _remembered.get(host.name, {}).get(kind)
-    return time.monotonic() - known[0] if known else math.inf
+    known = _known(kind)
+    return time.monotonic() - known.asked if known else math.inf
+
+
+def _is_old(kind: type) -> bool:
+    """Whether it is to be asked again. A host that answers slowly is not asked for that alone.
+
+    Else each part of its first look would be asked again, and be as slow again.
+    """
+    known = _known(kind)
+    return known is None or time.monotonic() - known.answered >= REMEMBERED_SECONDS
+
+
+def _known(kind: type) -> Known | None:
+    return _remembered.get(host.name, {}).get(kind)
 
 
 def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
     """What MISP's web tier says of its workers, remembered for as long as a look."""
-    if fresh or age(misp_rest.View) >= REMEMBERED_SECONDS:
-        at = time.monotonic()
-        _remembered.setdefault(host.name, {})[misp_rest.View] = at, misp_rest.view(target)
-    view: misp_rest.View | None = _remembered[host.name][misp_rest.View][1]
+    if fresh or _is_old(misp_rest.View):
+        at, seen = time.monotonic(), misp_rest.view(target)
+        known = Known(at, time.monotonic(), seen)
+        _remembered.setdefault(host.name, {})[misp_rest.View] = known
+    view: misp_rest.View | None = _remembered[host.name][misp_rest.View].answer
     return view
 
 

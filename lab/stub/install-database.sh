@@ -11,6 +11,7 @@ DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends ma
 systemd-run --quiet --unit=lab-mariadb -p User=nobody -p RuntimeDirectory=mysqld -p StateDirectory=lab-mariadb \
     /usr/sbin/mariadbd --no-defaults --skip-grant-tables --skip-networking --datadir=/var/lib/lab-mariadb \
     --socket=/run/mysqld/mysqld.sock
+# shellcheck disable=SC2016 # these are PHP's variables
 php -r '
 for ($end = time() + 60; ; usleep(100000)) {
     try {

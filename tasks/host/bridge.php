@@ -168,8 +168,12 @@ function database($root)
         if (strpos($at["datasource"], $name) !== false) {
             $socket = empty($at["unix_socket"]) ? "" : ";unix_socket={$at['unix_socket']}";
             $port = empty($at["port"]) ? "" : ";port={$at['port']}";
+            $options = array(PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION, PDO::ATTR_TIMEOUT => 5) + block_of($at, "flags");
+            foreach ($driver === "mysql" ? array("ssl_key", "ssl_cert", "ssl_ca") : array() as $file) { // as CakePHP does
+                $options += empty($at[$file]) ? array() : array(constant("PDO::MYSQL_ATTR_" . strtoupper($file)) => $at[$file]);
+            }
             return $database = new PDO("$driver:host={$at['host']}$port$socket;dbname={$at['database']}", $at["login"],
-                $at["password"], array(PDO::ATTR_ERRMODE => PDO::ERRMODE_EXCEPTION, PDO::ATTR_TIMEOUT => 5));
+                $at["password"], $options);
         }
     }
     throw new Exception("datasource {$at['datasource']} is neither MySQL nor PostgreSQL");

@@ -38,6 +38,7 @@ CLASSES = (
 )
 CODE = ""  # bridge.php; tasks/remote.py fills it in where it sends this module
 _LIMIT = 64 << 20  # bytes of one answer: a thousand jobs of a list
+_SMALL_LIMIT = 1 << 20  # bytes of one that holds no jobs: settings, rows of numbers
 _SECONDS = 60.0
 _ONCE_SECONDS = 20.0  # for a file of settings, which a FIFO or a sleep() in it makes endless
 _DEPTH = 12
@@ -93,15 +94,15 @@ class Bridge:
             for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
                 os.set_blocking(stream.fileno(), False)
 
-    def ask(self, do: str, seconds: float = _SECONDS, **what: Any) -> Any:
-        """PHP's answer to a question.
+    def ask(self, do: str, seconds: float = _SECONDS, limit: int = _LIMIT, **what: Any) -> Any:
+        """PHP's answer to a question, of at most `limit` bytes.
 
         Raises:
             WebUserError: an error of PHP's own, or no answer, or an odd one.
         """
         self.start()
         question = json.dumps(dict(what, do=do, root=self.root)).encode("ascii") + b"\n"
-        line = self._exchange(question, time.monotonic() + seconds)
+        line = self._exchange(question, time.monotonic() + seconds, limit)
         try:
             answer = strict(line.decode("utf-8"))
         except (ValueError, RecursionError):
@@ -123,13 +124,13 @@ class Bridge:
             raise SlowError(_SLOW)
         if do not in self._answers:
             try:
-                self._answers[do] = self.ask(do, _ONCE_SECONDS)
+                self._answers[do] = self.ask(do, _ONCE_SECONDS, _SMALL_LIMIT)
             except SlowError:
                 self._unanswered.add(do)
                 raise
         return self._answers[do]
 
-    def _exchange(self, question: bytes, deadline: float) -> bytes:
+    def _exchange(self, question: bytes, deadline: float, limit: int) -> bytes:
         process = self._process
         left = memoryview(question)
         said = b""
@@ -156,9 +157,9 @@ class Bridge:
             if process.stdout in can_read:
                 chunk = os.read(process.stdout.fileno(), 1 << 18)
                 self._buffer += chunk
-                if not chunk or len(self._buffer) > _LIMIT:
+                if not chunk or len(self._buffer) > limit:
                     self.close()
-                    raise WebUserError(_no_answer(chunk, said))
+                    raise WebUserError(_no_answer(chunk, said, limit))
         end = self._buffer.index(b"\n")
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
@@ -201,7 +202,7 @@ class Bridge:
         Raises:
             WebUserError: the database cannot be used, or these are no rows.
         """
-        rows = self.ask("sql", seconds=300.0, sql=statement, values=list(values))
+        rows = self.ask("sql", 300.0, _SMALL_LIMIT, sql=statement, values=list(values))
         if not isinstance(rows, list) or not all(isinstance(row, list) for row in rows):
             raise WebUserError("MISP's database gives no rows")
         return rows
@@ -229,9 +230,9 @@ def listed(value: Any) -> List[str]:
     return [one.strip() for one in text.split(",") if one.strip()]
 
 
-def _no_answer(chunk: bytes, said: bytes) -> str:
+def _no_answer(chunk: bytes, said: bytes, limit: int) -> str:
     if chunk:
-        return "MISP's PHP answers more than %d MiB" % (_LIMIT >> 20)
+        return "MISP's PHP answers more than %d MiB" % (limit >> 20)
     words = " ".join(said.decode("utf-8", "replace").split())[-300:]
     return "MISP's PHP ended without an answer: %s" % (words or "no word")
 

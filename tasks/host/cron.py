@@ -11,7 +11,7 @@ from typing import Iterable, List, NamedTuple
 from tasks.host.errors import HostError
 
 FILE = "/etc/cron.d/misp-scheduled-tasks"  # no dot: cron skips names with one
-# THE words of a line by the task's type in MISP's table (Task.php), as MISP documents its CLI.
+# The words of a line by the task's type in MISP's table (Task.php), as MISP documents its CLI.
 COMMANDS = {
     "pull_all": ("pullAll", "full"),
     "push_all": ("pushAll", "full"),
@@ -21,7 +21,8 @@ COMMANDS = {
 HIGHEST_ID = 2**31 - 1
 HIGHEST_TIME = 2**33
 MOST_HOURS = 87600  # ten years
-_USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,31}\Z")
+# Cron takes a name up to the next blank, and gives it to no shell.
+_USER_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\Z")
 _ROOT = re.compile(r"(/[A-Za-z0-9._+-]+)+\Z")  # as settings.py takes it
 _HEADER = """\
 # MISP's scheduled tasks, since its migration to SimpleBackgroundJobs. Yours to edit: the deploy
@@ -29,12 +30,13 @@ _HEADER = """\
 SHELL=/bin/sh
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 """
-# A % ends a command in a crontab unless it is escaped.
+# A % ends a command in a crontab unless it is escaped. `cake` has its whole path, since the folder
+# of logs may be a link to anywhere.
 _LINE = (
     "{minute:d} * * * * {web_user} s=$(( $(date +\\%s) - {start:d} ));"
     ' [ "$s" -ge 0 ] && [ $(( s / 3600{every} )) -eq 0 ] && cd {root}/app/tmp/logs'
-    " && exec flock -n misp-task-{kind}.lock ../../Console/cake Server {command} {user:d} {scope}"
-    " >> misp-tasks.log 2>&1"
+    " && exec flock -n misp-task-{kind}.lock {root}/app/Console/cake"
+    " Server {command} {user:d} {scope} >> misp-tasks.log 2>&1"
 )
 
 
@@ -46,7 +48,7 @@ class Task(NamedTuple):
     hours: int  # from one run to the next; 0: it runs once
     was: int  # when it was due as the old backend had it
     row: int  # its row's id
-    is_own: bool = False  # MISP's own scheduler has it
+    is_native: bool = False  # MISP's own scheduler has it
     due: int = 0  # when cron has to run it first; 0: never
     job: str = ""  # id of the new backend's job that does the run that was due at the hand-over
 
@@ -73,10 +75,15 @@ def crontab(tasks: Iterable[Task], web_user: str, root: str) -> str:
     return _HEADER + "".join(line + "\n" for line in lines(tasks, web_user, root))
 
 
+def can_name(web_user: str, root: str) -> bool:
+    """Whether a line can name this user and MISP's folder, and mean nothing else by it."""
+    return bool(_USER_NAME.match(web_user) and _ROOT.match(root))
+
+
 def lines(tasks: Iterable[Task], web_user: str, root: str) -> List[str]:
     """A comment and a line for each task that cron has to run; see `crontab`."""
     due = [task for task in sorted(tasks) if task.due]
-    if due and not (_USER_NAME.match(web_user) and _ROOT.match(root)):
+    if due and not can_name(web_user, root):
         raise HostError("a crontab cannot name the user %r and the folder %r" % (web_user, root))
     return [line for task in due for line in (_comment(task), _line(task, web_user, root))]
 

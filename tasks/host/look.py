@@ -5,16 +5,14 @@ its workers, which boots all of MISP, is fetched last.
 """
 
 import contextlib
-import os
 import time
 from functools import lru_cache
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional
 
-from tasks.host import files, gate, lock, machine, programs, systemd, tree, web_user
+from tasks.host import files, gate, lock, machine, programs, systemd, tree_look
 from tasks.host.errors import HostError, WebUserError
-from tasks.host.misp import Misp, first_json, misp_version
+from tasks.host.misp import Misp, first_json
 from tasks.host.parts import (
-    Access,
     Job,
     NewBackend,
     OldBackend,
@@ -29,7 +27,6 @@ from tasks.host.processes import Table
 from tasks.host.site import Desired, Site
 
 _CAKE_SECONDS = 60.0  # for MISP's view and a job, which run side by side
-_UNKNOWN = Access("unknown", "", "")
 
 
 def take(site: Site, desired: Desired, kinds: List[str], rpc_text: str) -> Dict[str, Any]:
@@ -101,16 +98,7 @@ class _Looker:
         return machine.look()
 
     def tree(self) -> Tree:
-        site, misp = self.site, self.misp
-        exists = os.path.isdir(site.misp_root)
-        unknown = Tree("", exists, "", "", "", (0, 0, 0), "", -1, False, _UNKNOWN, False, "", -1)
-        if misp is None:
-            return unknown._replace(error=self.problem)
-        try:
-            return _tree(site, misp, gate.ask(misp.user, tree.look, site.misp_root))
-        except WebUserError as error:
-            problem = "%s cannot look at MISP's files: %s" % (misp.user.name, error)
-            return unknown._replace(error=problem)
+        return tree_look.look(self.site, self.misp, self.problem)
 
     def php(self) -> Php:
         from tasks.host import php
@@ -312,40 +300,3 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "Job": _Looker.job,
     "Libraries": _Looker.libraries,  # last: a class file with a fatal error ends PHP
 }
-
-
-def _tree(site: Site, misp: Misp, found: Any) -> Tree:
-    if not isinstance(found, dict):
-        raise WebUserError("MISP's files cannot be looked at")
-    config: Any = found.get("config")
-    is_whole = isinstance(config, list) and [type(one) for one in config] == [int, int]
-    text = str(found.get("version", ""))[:200]
-    return Tree(
-        "",
-        True,
-        misp.user.name,
-        misp.user.group,
-        text[:80],
-        misp_version(text),
-        web_user.name_of(config[0]) if is_whole else "",
-        config[1] & 0o7777 if is_whole else -1,
-        found.get("savable") is True,
-        _access(found.get("cake")),
-        found.get("cake_php") is True,
-        "php composer.phar" if found.get("phar") is True else programs.find("composer", gate.PATH),
-        found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
-        _known(found.get("links")),
-        _known(found.get("mounts")),
-        found.get("tmp") is True,
-    )
-
-
-def _access(found: Any) -> Access:
-    if not isinstance(found, list) or len(found) != 3:
-        return _UNKNOWN
-    fault, place, rights = (str(one)[:300] for one in found)
-    return Access(fault, place, rights)
-
-
-def _known(names: Any) -> Tuple[str, ...]:
-    return tuple(name for name in tree.COMPOSERS if isinstance(names, list) and name in names)

@@ -84,7 +84,8 @@ def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:
     if not only_held:
         _keep_copy(one.site, old, lists)
     messages: List[str] = []
-    postpones = one.site.scheduled_tasks != LEAVE
+    # A hand-over comes only where CakeResque is.
+    postpones = one.site.scheduled_tasks != LEAVE and one.old_place() is not None
     rename = _rename(one, messages)
     done = conversion.convert(old, new, lists, rename, Clock(), postpones=postpones)
     converted = "%d job(s) of the old backend became jobs of the new one" % done.moved

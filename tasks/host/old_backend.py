@@ -7,10 +7,12 @@ PIDs, and the web user can write any number there.
 import re
 from typing import Any, Callable, Container, Dict, List, Set, Tuple
 
+from tasks.host.errors import WebUserError
 from tasks.host.new_backend import Client, clients
 from tasks.host.queues import HELD, QUEUES, Backend, OldBackend
 from tasks.host.redis import RedisError
 from tasks.host.replies import (
+    LIST_BYTES,
     counter,
     escaped,
     matching,
@@ -30,12 +32,17 @@ _WORKER_KEYS = 10000
 _SCHEDULED = re.compile("enqueue[A-Z]")
 
 
+def any_client(found: List[Client]) -> bool:
+    """Take every one of Redis's clients for another host's."""
+    return bool(found)
+
+
 def look(
     old: Backend,
     living: Container[int],
     host: str,
     epoch: int,
-    has_others: Callable[[List[Client]], bool] = bool,
+    has_others: Callable[[List[Client]], bool] = any_client,
     *,
     with_scheduled: bool = True,
 ) -> OldBackend:
@@ -56,7 +63,7 @@ def look(
     workers = _workers(old)
     stale = _stale(old, workers, living, host)
     entered = _elsewhere(workers, host)
-    may_live = not entered or _may_live(old, has_others)
+    may_live = not entered or _may_live(old, workers, host, has_others)
     found = OldBackend(
         waiting=waiting,
         elsewhere=entered if may_live else {},
@@ -180,10 +187,24 @@ def left_behind(found: OldBackend) -> OldBackend:
     return found._replace(delayed=0, scheduled=0, overdue=0) if found.elsewhere else found
 
 
-def _may_live(old: Backend, has_others: Callable[[List[Client]], bool]) -> bool:
-    """Whether another host's old workers may live: a living one is connected to Redis all along."""
+def _may_live(
+    old: Backend, workers: List[bytes], host: str, has_others: Callable[[List[Client]], bool]
+) -> bool:
+    """Whether another host's old workers may live: connected to Redis, or at work on a job.
+
+    php-resque closes its connection before it forks, and the parent waits for the job without one.
+    A worker may begin or end a job between two questions, so its job is asked for twice.
+    """
+    elsewhere = [one for one in workers if host_and_pid(one)[0] not in ("", host)]
+    keys = [old.key("worker:").encode() + one for one in elsewhere]
+
+    def have_jobs() -> bool:
+        return number(old.redis.command("EXISTS", *keys), "the jobs of workers") > 0
+
+    if have_jobs():
+        return True
     found = clients(old)
-    return found is None or has_others(found)
+    return found is None or has_others(found) or have_jobs()
 
 
 def _elsewhere(workers: List[bytes], host: str) -> Dict[str, List[str]]:
@@ -281,8 +302,20 @@ def _page_entries(old: Backend) -> Dict[str, List[bytes]]:
 
 
 def old_lists(old: Backend) -> Dict[str, List[bytes]]:
-    """Return all lists that hold jobs, by name without prefix, as their records stand there."""
+    """Return all lists that hold jobs, by name without prefix, as their records stand there.
+
+    Raises:
+        WebUserError: together they are too big to be jobs of MISP's.
+    """
     names = ["queue:" + queue for queue in queues(old)]
     names += [name for name, _ in delayed_lists(old)]
-    lists = {name: records(old.redis, old.key(name)) for name in names}
-    return {name: jobs for name, jobs in lists.items() if jobs}
+    lists = {}
+    size = 0
+    for name in names:
+        jobs = records(old.redis, old.key(name))
+        size += sum(map(len, jobs)) + 64 * len(jobs)
+        if size > LIST_BYTES:
+            raise WebUserError("the old backend's lists in Redis hold more than half a gigabyte")
+        if jobs:
+            lists[name] = jobs
+    return lists

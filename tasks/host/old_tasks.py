@@ -5,14 +5,16 @@ of `cron`; no text goes further.
 """
 
 import re
-from typing import Any, Dict, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
 
 from tasks.host import cron, old_backend
 from tasks.host.cron import Task
 from tasks.host.errors import WebUserError
+from tasks.host.jobs import compact
 from tasks.host.misp import Misp
-from tasks.host.queues import Backend
-from tasks.host.replies import records
+from tasks.host.new_backend import truth
+from tasks.host.queues import HELD_TASKS, Backend
+from tasks.host.replies import parsed, records
 from tasks.host.site import CRON
 
 ACTIONS = {
@@ -22,17 +24,55 @@ ACTIONS = {
     "enqueueFeedFetch": "fetch_feeds",
     "enqueueCaching": "cache_exports",  # MISP's CLI has no command for it
 }
-# Type and action of the row that MISP's own scheduler has (SchedulerWorkerShell.php, 2.5.18).
-_OWN = {
+# Type and action of the row that MISP's own scheduler has (SchedulerWorkerShell.php, 2.5.18). Its
+# params begin with the number of one server or feed, or with "all".
+_NATIVE = {
     "pull_all": ("Server", "pull"),
     "push_all": ("Server", "push"),
     "cache_feeds": ("Feed", "cache"),
     "fetch_feeds": ("Feed", "fetch"),
 }
 _UNKNOWN = "of an unknown type"
+# MISP has five types, and a record of some 200 bytes for each.
+_RECORD_BYTES = 1 << 16
+_MOST = 1000
+_TOO_MUCH = (
+    "the old backend's delayed jobs hold more than 1000 scheduled tasks, or one of more than 64 "
+    "KiB. They are not MISP's"
+)
 _ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
-_OWN_ROWS = "SELECT type, action FROM tasks WHERE enabled"
+_NATIVE_ROWS = "SELECT type, action, params FROM tasks WHERE enabled"
+# KEYS: the list, the times of delayed jobs, the held ones. ARGV: the record, its time, the held
+# entry. 0: somebody else has taken it. What may fail comes before the first change.
+_HOLD = """
+redis.call("ZCARD", KEYS[2])
+redis.call("LLEN", KEYS[3])
+if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
+if redis.call("LLEN", KEYS[1]) == 0 then redis.call("ZREM", KEYS[2], ARGV[2]) end
+redis.call("RPUSH", KEYS[3], ARGV[3])
+return 1
+"""
+# The way back of that.
+_RELEASE = """
+redis.call("LLEN", KEYS[1])
+redis.call("ZCARD", KEYS[2])
+if redis.call("LREM", KEYS[3], 1, ARGV[3]) == 0 then return 0 end
+redis.call("ZADD", KEYS[2], ARGV[2], ARGV[2])
+redis.call("RPUSH", KEYS[1], ARGV[1])
+return 1
+"""
+# KEYS: the list, the times of delayed jobs. ARGV: the record, its time.
+_ADD = """
+redis.call("LREM", KEYS[1], 0, ARGV[1])
+redis.call("ZADD", KEYS[2], ARGV[2], ARGV[2])
+redis.call("RPUSH", KEYS[1], ARGV[1])
+return 1
+"""
 _DIGITS = re.compile(r"[0-9]{1,12}\Z")
+
+
+class OddTasksError(WebUserError):
+    """Delayed jobs that look like scheduled tasks cannot be MISP's."""
 
 
 class Entry(NamedTuple):
@@ -62,13 +102,67 @@ class Found(NamedTuple):
 
 
 def entries(old: Backend) -> List[Entry]:
-    """The delayed jobs that are scheduled tasks."""
-    return [
-        _entry(name, record)
+    """The delayed jobs that are scheduled tasks.
+
+    Raises:
+        OddTasksError: they are more or longer than MISP's can be.
+    """
+    return _entries(
+        (name, record)
         for name, _ in old_backend.delayed_lists(old)
         for record in records(old.redis, old.key(name))
-        if old_backend.is_scheduled_task(record)
-    ]
+    )
+
+
+def held(old: Backend, token: str) -> List[Entry]:
+    """Those that a hand-over which is not done yet has taken out of their lists."""
+    values = [parsed(entry) for entry in records(old.redis, old.key(HELD_TASKS + token))]
+    return _entries(
+        (value["list"], value["record"].encode("utf-8", "surrogatepass"))
+        for value in values
+        if isinstance(value, dict)
+        and isinstance(value.get("list"), str)
+        and isinstance(value.get("record"), str)
+    )
+
+
+def _entries(jobs: Iterable[Tuple[str, bytes]]) -> List[Entry]:
+    found: List[Entry] = []
+    for name, record in jobs:
+        if not old_backend.is_scheduled_task(record):
+            continue
+        found.append(_entry(name, record))
+        if len(record) > _RECORD_BYTES or len(found) > _MOST:
+            raise OddTasksError(_TOO_MUCH)
+    return found
+
+
+def hold(old: Backend, entry: Entry, token: str) -> None:
+    """Take a job out of its list, if it is there, and keep it in that of the hand-over."""
+    _move(old, _HOLD, entry, token)
+
+
+def release(old: Backend, entry: Entry, token: str) -> None:
+    """Undo `hold`."""
+    _move(old, _RELEASE, entry, token)
+
+
+def _move(old: Backend, script: str, entry: Entry, token: str) -> None:
+    keys = (old.key(entry.name), old.key(old_backend.DELAYED), old.key(HELD_TASKS + token))
+    text = compact({"list": entry.name, "record": entry.record.decode("utf-8", "surrogatepass")})
+    words = (entry.record, old_backend.delayed_until(entry.name), text)
+    truth(old.redis.command("EVAL", script, 3, *keys, *words), "a scheduled task")
+
+
+def add(old: Backend, due: int, record: str) -> None:
+    """Have a job delayed until then, once however often it is called."""
+    keys = (old.key("%s:%d" % (old_backend.DELAYED, due)), old.key(old_backend.DELAYED))
+    truth(old.redis.command("EVAL", _ADD, 2, *keys, record, due), "a scheduled task")
+
+
+def forget_held(old: Backend, token: str) -> None:
+    """Remove what a hand-over that is done has held."""
+    old.redis.command("DEL", old.key(HELD_TASKS + token))
 
 
 def _entry(name: str, record: bytes) -> Entry:
@@ -86,13 +180,13 @@ def find(one: Misp, delayed: List[Entry]) -> Found:
     """
     is_cron = one.tasks_owner == CRON
     by_kind = rows(one) if is_cron else {}
-    own = set() if is_cron else _own_rows(one)
+    native = set() if is_cron else _native_rows(one)
     found = Found([], {}, [])
     for entry in delayed:
         row = by_kind.get(entry.kind)
         if is_cron and entry.kind != _UNKNOWN and (row is None or row.time != entry.time):
             continue  # MISP takes no notice of it
-        task = _task(entry, row) if is_cron else _own_task(entry, own)
+        task = _task(entry, row) if is_cron else _native_task(entry, native)
         if task is None:
             found.unfit.append(entry.kind)
         else:
@@ -111,17 +205,22 @@ def _task(entry: Entry, row: Optional[Row]) -> Optional[Task]:
     return Task(entry.kind, user, row.hours, entry.time, row.id)
 
 
-def _own_task(entry: Entry, own: Set[Tuple[str, str]]) -> Optional[Task]:
+def _native_task(entry: Entry, native: Set[Tuple[str, str]]) -> Optional[Task]:
     first, second = entry.numbers
     user, row = (second, first) if entry.kind == "push_all" else (first, second)
-    if _OWN.get(entry.kind) not in own or min(user, entry.time, row) < 1:
+    if _NATIVE.get(entry.kind) not in native or min(user, entry.time, row) < 1:
         return None
-    return Task(entry.kind, user, 0, entry.time, row, is_own=True)
+    return Task(entry.kind, user, 0, entry.time, row, is_native=True)
 
 
-def _own_rows(one: Misp) -> Set[Tuple[str, str]]:
-    """Type and action of the tasks that are on in MISP's own scheduler."""
-    return {(str(row[0]), str(row[1])) for row in one.bridge.sql(_OWN_ROWS) if len(row) == 2}
+def _native_rows(one: Misp) -> Set[Tuple[str, str]]:
+    """Type and action of the tasks for all servers or feeds that MISP's own scheduler has on."""
+    rows = [row for row in one.bridge.sql(_NATIVE_ROWS) if len(row) == 3]
+    return {
+        (str(type_), str(action))
+        for type_, action, params in rows
+        if str(params).split(",")[0] == "all"
+    }
 
 
 def rows(one: Misp) -> Dict[str, Row]:

@@ -175,6 +175,8 @@ class ScheduledTasks(NamedTuple):
     error: str  # why MISP's table of them cannot be read
     unfit: List[str]  # types that nothing can take over
     lacks: List[str]  # programs that cron's lines need and that are missing
+    odd: str = ""  # why the delayed jobs cannot be MISP's
+    refuses_scripts: bool = False  # the old backend's Redis refuses EVAL
 
 
 class Packages(NamedTuple):

@@ -22,6 +22,7 @@ SHELLS = {
 
 # Keys of ours. A host may be half-way with an older version of the tool, so they stay as they are.
 HELD = "misp-workers-held"  # old side, list: jobs on their way to the new backend
+HELD_TASKS = "misp-workers-tasks:"  # old side, lists: scheduled tasks on their way to cron
 ASIDE = "misp-workers-aside:"  # new side, lists: jobs that no worker shall take for a moment
 MOVED = "misp-workers-moved:"  # both sides: marks of jobs that have arrived there
 MOVING = "misp-workers-moving:"  # new side, lists: jobs on their way back to the old backend

@@ -56,9 +56,8 @@ def retire(site: Site, desired: Desired) -> List[str]:
             Clock(),
         )
         try:
-            messages = scheduled_tasks.hand_over(one)
+            messages = scheduled_tasks.hand_over(one, workers_return=True)
         except HostError:
-            scheduled_tasks.revoke(site)
             workers.start_again()  # else nobody would run them
             raise
         workers.stop_units()

@@ -4,54 +4,39 @@ Before 2.5.18 such a task is a row in MISP's table `tasks` and a delayed job, wh
 next one when it runs. The job counts only while it names the time that the row has (ServerShell's
 enqueuePull and so on): row and job together say what would run, and when.
 
-Nothing runs twice or is left out: the hand-over is made when the old workers have gone and nobody
-touches the delayed jobs. A run that is due by then, or before cron can have read its file, becomes
-a job of the new backend, once, also when the hand-over is cut off and repeated.
+Nothing runs twice or is left out, but for what docs/limits.md names: the hand-over is made when the
+old workers have gone and nobody touches the delayed jobs. A run that is due by then, or before cron
+can have read its file, becomes a job of the new backend, once.
+
+Root's record is on disk first. Then cron gets its file, and each delayed job goes in one step to a
+list of held ones. Until all are there a hand-over that fails can be undone, and from there on it
+can be finished.
 """
 
 import hashlib
-import json
-from typing import Dict, List, NamedTuple, Optional
+from contextlib import suppress
+from typing import Dict, List, Optional
 
-from tasks.host import conversion, cron, files, old_tasks, originals, programs, systemd
+from tasks.host import conversion, cron, files, handed_over, old_tasks, originals, programs, systemd
 from tasks.host.cron import Task
 from tasks.host.errors import HostError
+from tasks.host.handed_over import Kept
 from tasks.host.jobs import OldJob, compact, new_id
 from tasks.host.misp import Misp
-from tasks.host.new_backend import Lock, truth
-from tasks.host.old_backend import DELAYED, delayed_until
+from tasks.host.new_backend import Lock, takes_scripts
 from tasks.host.parts import ScheduledTasks
 from tasks.host.queues import Backend
 from tasks.host.site import LEAVE, Desired, Site
 from tasks.host.waiting import Clock
 
 SOON = 120  # seconds: cron looks for changed files once a minute
+_NOBODYS = "Scheduled tasks are nobody's until the next run: run again, or rollback.py"
 _JUST_BEGUN = 5  # seconds of a minute in which cron may be about to start what is due in it
 _RETURN_ROW = "UPDATE tasks SET next_execution_time = ?, process_id = ? WHERE id = ?"
-# KEYS: the list, the times of delayed jobs. ARGV: the record, its time.
-_REMOVE = """
-redis.call("ZCARD", KEYS[2])
-if redis.call("LREM", KEYS[1], 1, ARGV[1]) == 0 then return 0 end
-if redis.call("LLEN", KEYS[1]) == 0 then redis.call("ZREM", KEYS[2], ARGV[2]) end
-return 1
-"""
-_RETURN = """
-redis.call("LREM", KEYS[1], 0, ARGV[1])
-redis.call("ZADD", KEYS[2], ARGV[2], ARGV[2])
-redis.call("RPUSH", KEYS[1], ARGV[1])
-return 1
-"""
 
 
 class TaskError(HostError):
-    """A scheduled task cannot be handed over; it stays where it is."""
-
-
-class _Kept(NamedTuple):
-    """What was handed over, in a file of root's."""
-
-    tasks: Dict[str, Task]  # by kind
-    is_done: bool  # False: it was cut off
+    """A scheduled task cannot be handed over."""
 
 
 def look(one: Misp) -> ScheduledTasks:
@@ -59,28 +44,37 @@ def look(one: Misp) -> ScheduledTasks:
     nothing = ScheduledTasks(0, [], "", [], [])
     if one.site.scheduled_tasks == LEAVE:
         return nothing
+    kept = handed_over.load(one.site)
     try:
         old = one.old()
         delayed = [] if old is None else old_tasks.entries(old)
+        if old is None or (kept.is_done and not delayed):
+            return nothing
+        moving = _moving(old, kept)
+        refuses_scripts = bool(delayed) and not takes_scripts(old)
+    except old_tasks.OddTasksError as error:
+        return nothing._replace(left=1, odd=str(error))
     except HostError:
         return nothing  # the look at the old backend says why
-    kept = _kept(one.site)
-    if kept.is_done and not delayed:
-        return nothing
+    unfinished = 0 if kept.is_done else 1
     try:
         found = old_tasks.find(one, delayed)
-        tasks = _with_new(one, kept, found.tasks, Clock().epoch())
     except HostError as error:
-        return nothing._replace(left=len(delayed), error=str(error))
-    lines = cron.lines(tasks.values(), one.user.name, one.site.misp_root)
-    lines += [_told(task) for task in tasks.values() if task.job or task.is_own]
-    left = len(found.entries) + (0 if kept.is_done else 1)
-    return ScheduledTasks(left, lines, "", found.unfit, _lacks(tasks))
+        return nothing._replace(left=len(delayed) + unfinished, error=str(error))
+    tasks = _with_new(kept, moving, found.tasks, Clock().epoch())
+    names = one.user.name, one.site.misp_root
+    lines = cron.lines(tasks.values(), *names) if cron.can_name(*names) else []
+    lines += [_told(task) for task in tasks.values() if task.job or task.is_native]
+    left = len(found.entries) + unfinished
+    lacks = _lacks(tasks)
+    return ScheduledTasks(
+        left, lines, "", found.unfit, lacks, refuses_scripts=bool(left) and refuses_scripts
+    )
 
 
 def _lacks(tasks: Dict[str, Task]) -> List[str]:
     """What cron's lines need and this host does not have."""
-    if all(task.is_own for task in tasks.values()):
+    if all(task.is_native for task in tasks.values()):
         return []
     units = systemd.show(["cron.service", "crond.service"])
     runs = any(unit.active == "active" for unit in units)
@@ -90,63 +84,172 @@ def _lacks(tasks: Dict[str, Task]) -> List[str]:
 def hand_over_tasks(site: Site, desired: Desired) -> List[str]:
     """As `hand_over`, where a run was cut off before it, or no old worker lives."""
     with Misp(site, desired) as one:
-        return hand_over(one)
+        try:
+            return hand_over(one)
+        except HostError as error:
+            if _is_crons(site):
+                raise
+            raise TaskError("%s. %s" % (error, _NOBODYS)) from None
 
 
-def hand_over(one: Misp) -> List[str]:
+def hand_over(one: Misp, *, workers_return: bool = False) -> List[str]:
     """Have cron, or MISP's own scheduler, run the scheduled tasks, and the old backend not.
 
     To be called while no old worker lives.
 
+    Args:
+        workers_return: they start again if this fails, and then the old backend keeps its tasks.
+
     Raises:
-        TaskError: nothing can take over a task; all stay as they are.
+        HostError: nothing can take over a task, or the hand-over failed.
     """
     old = one.old()
     if one.site.scheduled_tasks == LEAVE or old is None:
         return []
-    if _kept(one.site).is_done and not old_tasks.entries(old):
+    if handed_over.load(one.site).is_done and not old_tasks.entries(old):
         return []
     new, clock = one.new(), Clock()
     with Lock(new, clock):  # another host may share the Redis: the first one gets a task
-        found = old_tasks.find(one, old_tasks.entries(old))
-        if found.unfit:
-            raise TaskError("nothing can take over MISP's scheduled task " + found.unfit[0])
-        tasks = _with_new(one, _kept(one.site), found.tasks, clock.epoch())
-        _keep(one.site, _Kept(tasks, is_done=False))
-        _write_crontab(one, tasks)
-        for task in tasks.values():
-            if task.job:
-                conversion.arrive(new, _job(task), task.job, clock)
-        for entry in found.entries:
-            keys = (old.key(entry.name), old.key(DELAYED))
-            words = (entry.record, delayed_until(entry.name))
-            truth(old.redis.command("EVAL", _REMOVE, 2, *keys, *words), "a scheduled task")
-        _keep(one.site, _Kept(tasks, is_done=True))
+        try:
+            return _hand_over(one, old, new, clock)
+        except HostError as error:
+            if not workers_return or _undo(one, old, new, clock):
+                raise
+            raise TaskError("%s. %s" % (error, _NOBODYS)) from None
+
+
+def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]:
+    kept = handed_over.load(one.site)
+    if not kept.is_done and kept.is_removed:
+        kept = _finish(one, old, new, clock, [])
+    found = old_tasks.find(one, old_tasks.entries(old))
+    if found.unfit:
+        raise TaskError("nothing can take over MISP's scheduled task " + found.unfit[0])
+    if kept.is_done and not found.entries:
+        return []
+    tasks = _with_new(kept, _moving(old, kept), found.tasks, clock.epoch())
+    if kept.is_done:
+        kept = Kept({}, False, kept.tasks, files.read(cron.FILE), new_id(), False)
+    kept = kept._replace(tasks=tasks)
+    handed_over.keep(one.site, kept)
+    _write_crontab(one, kept)
+    _finish(one, old, new, clock, found.entries)
     return [_told(tasks[kind]) for kind in found.tasks]
 
 
+def _moving(old: Backend, kept: Kept) -> Dict[str, Task]:
+    """What a hand-over that was cut off is still to hand over.
+
+    The old backend may have worked since. What is neither delayed nor held any more it has run.
+    """
+    if kept.is_removed:
+        return kept.moving
+    entries = [*old_tasks.entries(old), *old_tasks.held(old, kept.token)]
+    there = {(entry.kind, entry.time) for entry in entries}
+    return {kind: task for kind, task in kept.moving.items() if (kind, task.was) in there}
+
+
+def _finish(
+    one: Misp, old: Backend, new: Backend, clock: Clock, entries: List[old_tasks.Entry]
+) -> Kept:
+    """Remove the delayed jobs; when all have gone, do the runs that are due. It may be repeated."""
+    kept = handed_over.load(one.site)
+    for entry in entries:
+        old_tasks.hold(old, entry, kept.token)
+    handed_over.keep(one.site, kept._replace(is_removed=True))
+    for task in kept.tasks.values():
+        if task.job:
+            conversion.arrive(new, _job(task), task.job, clock)
+    done = handed_over.done(kept.tasks)
+    handed_over.keep(one.site, done)
+    with suppress(HostError):
+        old_tasks.forget_held(old, kept.token)
+    return done
+
+
+def _undo(one: Misp, old: Backend, new: Backend, clock: Clock) -> bool:
+    """Have the old backend keep the tasks of a hand-over that failed; False: they are nobody's.
+
+    Where it is too late for that, all of them are handed over.
+    """
+    kept = handed_over.load(one.site)
+    if kept.is_done:
+        return True
+    try:
+        if kept.is_removed or _has_cron_run(kept, clock.epoch()):
+            moving = {(kind, task.was) for kind, task in kept.moving.items()}
+            delayed = old_tasks.entries(old)
+            entries = [entry for entry in delayed if (entry.kind, entry.time) in moving]
+            _finish(one, old, new, clock, entries)
+            return True
+        _restore_crontab(one.site, kept)
+        for entry in old_tasks.held(old, kept.token):
+            old_tasks.release(old, entry, kept.token)
+        if kept.earlier:
+            handed_over.keep(one.site, handed_over.done(kept.earlier))
+        else:
+            handed_over.forget(one.site)
+    except HostError:
+        return False
+    return True
+
+
+def _has_cron_run(kept: Kept, now: int) -> bool:
+    """Whether the time of one of cron's lines has come since they were written."""
+    text = _crontab()
+    return any(0 < task.due <= now and cron.has(text, task) for task in kept.moving.values())
+
+
+def _is_crons(site: Site) -> bool:
+    """Whether cron has all that a hand-over that failed is about, and nothing of it was due."""
+    kept, text = handed_over.load(site), _crontab()
+    return not kept.is_done and all(
+        not task.job and (task.is_native or cron.has(text, task)) for task in kept.moving.values()
+    )
+
+
+def _crontab() -> str:
+    return (files.read(cron.FILE) or b"").decode("ascii", "replace")
+
+
+def _restore_crontab(site: Site, kept: Kept) -> None:
+    """Have cron's file as it was before the hand-over."""
+    if files.read(cron.FILE) == kept.crontab:
+        return
+    if kept.crontab is None:
+        files.remove(files.real_path(cron.FILE))
+        return
+    original = originals.kept(site, cron.FILE)
+    mode = original.mode if original is not None and original.existed else 0o644
+    files.write(cron.FILE, kept.crontab, mode)
+
+
 def _told(task: Task) -> str:
-    if task.is_own:
+    if task.is_native:
         return "MISP's scheduled task %s: MISP's own scheduler has it" % task.kind
     due = ["is due, and a job of the new backend does it"] if task.job else []
     later = ["is cron's (%s)" % cron.FILE] if task.due else []
     return "MISP's scheduled task %s %s" % (task.kind, "; then it ".join(due + later))
 
 
-def _with_new(one: Misp, kept: _Kept, found: Dict[str, Task], now: int) -> Dict[str, Task]:
-    """What was handed over, with what is now.
+def _with_new(
+    kept: Kept, moving: Dict[str, Task], found: Dict[str, Task], now: int
+) -> Dict[str, Task]:
+    """Merge the tasks handed over earlier with those found now.
 
     Of a hand-over that was cut off, cron has done what it had a line for. A job keeps its id, so
     it comes once.
     """
-    crontab = (files.read(cron.FILE) or b"").decode("ascii", "replace")
-    tasks = dict(kept.tasks)
-    for kind, task in {**({} if kept.is_done else kept.tasks), **found}.items():
+    crontab = _crontab()
+    tasks = dict(kept.tasks if kept.is_done else kept.earlier)
+    for kind, task in {**moving, **found}.items():
         known = kept.tasks.get(kind, task)
         is_known = kind in kept.tasks and known.as_handed_over == task.as_handed_over
-        if task.is_own:
+        if task.is_native:
             tasks[kind] = task
-        elif not (is_known and cron.has(crontab, known)):
+        elif is_known and cron.has(crontab, known):
+            tasks[kind] = known
+        else:
             job = known.job if is_known else ""
             if task.was <= now + SOON:
                 job = job or new_id()
@@ -155,11 +258,13 @@ def _with_new(one: Misp, kept: _Kept, found: Dict[str, Task], now: int) -> Dict[
     return tasks
 
 
-def _write_crontab(one: Misp, tasks: Dict[str, Task]) -> None:
-    if any(task.due for task in tasks.values()):
-        text = cron.crontab(tasks.values(), one.user.name, one.site.misp_root)
-        originals.keep(one.site, cron.FILE)
-        files.write(cron.FILE, text.encode("ascii"), 0o644)
+def _write_crontab(one: Misp, kept: Kept) -> None:
+    if not any(task.due for task in kept.tasks.values()):
+        _restore_crontab(one.site, kept)
+        return
+    text = cron.crontab(kept.tasks.values(), one.user.name, one.site.misp_root)
+    originals.keep(one.site, cron.FILE)
+    files.write(cron.FILE, text.encode("ascii"), 0o644)
 
 
 def _job(task: Task) -> OldJob:
@@ -168,7 +273,7 @@ def _job(task: Task) -> OldJob:
 
 
 def revoke(site: Site) -> None:
-    """Have cron run nothing, as the old workers do so again."""
+    """Have cron's file as it was before the migration."""
     if originals.is_kept(site, cron.FILE):
         originals.restore(site, cron.FILE)
 
@@ -176,37 +281,50 @@ def revoke(site: Site) -> None:
 def give_back(one: Misp) -> List[str]:
     """Have the old backend run the tasks again, at their next times, and cron not.
 
-    A time that has passed was cron's. A task that was changed in MISP since has a delayed job of
-    its own there.
+    Cron has run the task at times that have passed. A task that was changed in MISP since has a
+    delayed job of its own there.
     """
     site, clock, old = one.site, Clock(), one.old()
-    tasks = _kept(site).tasks
-    if not tasks or old is None:
+    kept = handed_over.load(site)
+    if not kept.tasks or old is None:
         return []
+    # All that may fail to be read comes first, or cron would run nothing meanwhile.
+    is_cron = not all(task.is_native for task in kept.tasks.values())
+    rows = old_tasks.rows(one) if is_cron else {}
+    tasks = kept.tasks if kept.is_done else {**kept.earlier, **_moving(old, kept)}
+    there = {(entry.kind, entry.time) for entry in old_tasks.entries(old)}
+    overdue = _overdue(one, kept)
     second = clock.epoch() % 60
     if second < _JUST_BEGUN:
         clock.sleep(_JUST_BEGUN - second)
     revoke(site)
-    rows = {} if all(task.is_own for task in tasks.values()) else old_tasks.rows(one)
-    given = [
-        task
-        for task in tasks.values()
-        if _give_back(one, old, task, rows.get(task.kind), clock.epoch())
-    ]
-    files.remove(_file(site))
-    return ["MISP's scheduled task %s is the old backend's again" % task.kind for task in given]
+    given = []
+    for kind, task in tasks.items():
+        start = task.was if task.is_native else task.due
+        due = task.was if kind in overdue else cron.next_due(task, start, clock.epoch())
+        row = rows.get(kind)
+        is_there = (kind, due) in there and (row is None or row.time == due)
+        if due and not is_there and (task.is_native or _is_unchanged(task, row)):
+            _give_back(one, old, task, due)
+            given.append(kind)
+    handed_over.forget(site)
+    with suppress(HostError):
+        old_tasks.forget_held(old, kept.token)
+    return ["MISP's scheduled task %s is the old backend's again" % kind for kind in given]
 
 
-def _give_back(one: Misp, old: Backend, task: Task, row: Optional[old_tasks.Row], now: int) -> bool:
-    due = cron.next_due(task, task.was if task.is_own else task.due, now)
-    if not due or not (task.is_own or _is_unchanged(task, row)):
-        return False
+def _overdue(one: Misp, kept: Kept) -> List[str]:
+    """Tasks that were due, and whose job a hand-over that was cut off has not brought."""
+    due = [] if kept.is_done else [task for task in kept.tasks.values() if task.job]
+    new = one.new() if due else None
+    return [task.kind for task in due if new and not conversion.has_arrived(new, task.job)]
+
+
+def _give_back(one: Misp, old: Backend, task: Task, due: int) -> None:
     id_ = hashlib.md5(("%s %d" % (task.kind, due)).encode()).hexdigest()  # noqa: S324
-    if not task.is_own:
+    if not task.is_native:
         one.bridge.sql(_RETURN_ROW, due, id_, task.row)
-    keys = (old.key("%s:%d" % (DELAYED, due)), old.key(DELAYED))
-    reply = old.redis.command("EVAL", _RETURN, 2, *keys, _record(task, due, id_), due)
-    return truth(reply, "a scheduled task")
+    old_tasks.add(old, due, _record(task, due, id_))
 
 
 def _is_unchanged(task: Task, row: Optional[old_tasks.Row]) -> bool:
@@ -223,21 +341,3 @@ def _record(task: Task, due: int, id_: str) -> str:
     words = dict(zip("0123", [action, due, *numbers]))
     arguments = dict(words, id=id_, s_time=due)
     return compact({"class": "ServerShell", "args": [arguments], "queue": "default", "track": True})
-
-
-def _file(site: Site) -> str:
-    return site.state_dir + "/scheduled-tasks"
-
-
-def _kept(site: Site) -> _Kept:
-    data = files.read(_file(site))
-    if data is None:
-        return _Kept({}, is_done=True)
-    kept = json.loads(data.decode())
-    return _Kept({one[0]: Task(*one) for one in kept["tasks"]}, kept["is_done"])
-
-
-def _keep(site: Site, kept: _Kept) -> None:
-    originals.begin(site)
-    text = json.dumps({"tasks": list(kept.tasks.values()), "is_done": kept.is_done})
-    files.write(_file(site), text.encode())

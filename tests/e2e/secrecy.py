@@ -13,6 +13,7 @@ from pathlib import Path
 
 from docker.errors import DockerException
 
+from lab import misp
 from lab.errors import LabError
 from lab.hosts import LabHost
 from lab.lab import Lab
@@ -129,8 +130,13 @@ def _lines_with(secrets: Iterable[str], lines: Iterable[str]) -> list[str]:
 
 
 def _may_hold(host: LabHost, found: str) -> bool:
-    """MISP's own configuration, and its copy in the directory that only root can enter."""
+    """MISP's own configuration, and its copy in the directory that only root can enter.
+
+    Also the stub's, in which a test turns a switch.
+    """
     path, mode, owner = found.rsplit(" ", 2)
+    if path == misp.STUB_CONFIG:
+        return (mode, owner) == ("640", "root")
     if path == f"{host.spec.misp_root}/app/Config/config.php":
         return (mode, owner) == ("660", host.spec.web_user)
     directory = host.exec(["stat", "-c", "%a %U", observe.MIGRATION_STATE], check=False).stdout

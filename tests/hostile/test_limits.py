@@ -22,7 +22,7 @@ from tests.hostile.attacks import APP, CAKE, CONFIG, VERSION, WEB
 
 SPECS = tuple(attacks.spec(f"slow-{number}") for number in range(3))
 
-LOOK_LIMIT = 150.0  # a look waits 60 s for MISP's own view, and this machine is busy
+LOOK_LIMIT = 120.0  # a look waits 60 s for MISP's own view, and this machine is busy
 MEMORY_MB = 400
 RESQUE = f"{APP}/Plugin/CakeResque/Config/config.php"
 READ = {
@@ -107,8 +107,8 @@ def look(lab: Lab, host: LabHost, name: str) -> operate.Seen:
             misp.replace(host, INDEX, WEB_TIER[name])
             misp.reload_php(host)
         elif name in CRONTABS:
-            make = f"({DOUBLING}) >{BOMB_SCRIPT}; cd {FILES} && seq 500 | xargs touch"
-            host.exec(make, user=WEB)
+            scripts = f"mkdir -p {FILES}; cd {FILES}; seq 500 | xargs touch"
+            host.exec(f"{scripts}; ({DOUBLING}) >{BOMB_SCRIPT}", user=WEB)
             host.exec(
                 f"mkdir -p {CRONTABS_FOLDER}; install -m 0600 -o {WEB} /dev/null {CRONTAB};"
                 f' python3 -c "{CRONTABS[name]}" >{CRONTAB}'

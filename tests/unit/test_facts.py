@@ -59,6 +59,24 @@ def test_an_answer_is_as_old_as_its_question(run: Run, clock: list[float]) -> No
     assert facts.age(parts.Workers) == 20
 
 
+def test_a_host_that_answers_slowly_is_asked_once(run: Run, clock: list[float]) -> None:
+    asked = []
+
+    def slow(_fact: type, **_arguments: object) -> list[str]:
+        asked.append(clock[0])
+        clock[0] += 2 * facts.REMEMBERED_SECONDS
+        return LOOK
+
+    run.host.get_fact = slow
+    facts.see(TARGET, parts.Workers, parts.Settings)
+    facts.ask(TARGET, parts.Workers)
+    facts.ask(TARGET, parts.Settings)
+    assert len(asked) == 1
+    clock[0] += facts.REMEMBERED_SECONDS
+    facts.ask(TARGET, parts.Settings)
+    assert len(asked) == 2
+
+
 def test_hosts_are_not_taken_for_each_other(run: Run) -> None:
     run.host.answers = [LOOK, hosts.look(hosts.migrating())]
     first = facts.ask(TARGET, parts.Workers)

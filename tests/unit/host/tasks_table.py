@@ -26,7 +26,7 @@ class Table:
 
     def __init__(self, rows: list[list[Any]]) -> None:
         self.rows = rows  # id, type, timer, next_execution_time
-        self.own: list[list[Any]] = []
+        self.native: list[list[Any]] = []
         self.process_ids: dict[int, str] = {}
 
     def sql(self, statement: str, *values: Any) -> list[list[Any]]:
@@ -37,7 +37,7 @@ class Table:
                 if row[0] == id_:
                     row[3] = time
             return []
-        return self.own if "enabled" in statement else [list(row) for row in self.rows]
+        return self.native if "enabled" in statement else [list(row) for row in self.rows]
 
 
 class TaskedMisp(Misp):

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +100,7 @@ GOOD = '$config = array("MISP" => array());'
         ('ob_end_clean(); echo "printed\n";' + GOOD, "cannot be read"),
         ('fwrite(STDOUT, "\\xff\\xfe\n");' + GOOD, "cannot be read"),
         ('fwrite(STDOUT, str_repeat("[", 100000) . "\n");' + GOOD, "cannot be read"),
-        ('$a = str_repeat("x", 1 << 20); while (true) { fwrite(STDOUT, $a); }', "more than 64 MiB"),
+        ('$a = str_repeat("x", 1 << 20); while (true) { fwrite(STDOUT, $a); }', "more than 1 MiB"),
         # On a busy machine its time is over before its memory is.
         (
             'ini_set("memory_limit", -1); $a = array(); while (true) { $a[] = $a; }',
@@ -270,6 +273,28 @@ def test_a_line_that_is_no_bounded_answer_is_an_error(
     lying(misp, answer)
     with pytest.raises(WebUserError, match=r"cannot be read|an odd answer"):
         php.ask("config")
+
+
+ENDLESS = '<?php $a = str_repeat("x", 1 << 18); while (true) { fwrite(STDOUT, $a); }'
+
+
+@pytest.mark.parametrize(
+    ("path", "ask"),
+    [
+        ("Config/config.php", lambda php: php.once("config")),
+        ("Config/database.php", lambda php: php.sql("SELECT 1")),
+        ("Plugin/CakeResque/Config/config.php", lambda php: php.once("resque")),
+    ],
+)
+def test_an_answer_that_holds_no_jobs_is_small(
+    misp: FakeMisp, php: Bridge, path: str, ask: Callable[[Bridge], Any]
+) -> None:
+    """Each is kept as a whole, and parsed by root."""
+    (misp.app / path).parent.mkdir(parents=True, exist_ok=True)
+    (misp.app / path).write_text(ENDLESS)
+    misp.own()
+    with pytest.raises(WebUserError, match="answers more than 1 MiB"):
+        ask(php)
 
 
 def test_an_error_of_the_web_users_is_short(misp: FakeMisp, php: Bridge) -> None:
@@ -512,6 +537,52 @@ def test_renaming_jobs_without_a_database_says_why(misp: FakeMisp, php: Bridge) 
         '<?php class DATABASE_CONFIG { public $default = array("datasource" => "Odd/Sqlite"); }'
     )
     assert "neither MySQL nor PostgreSQL" in php.rename({"a": "b"})
+
+
+@contextmanager
+def mysql_that_demands_tls() -> Iterator[tuple[int, list[bytes]]]:
+    """Greets a client as MariaDB does, and keeps what it says then; its port."""
+    rest = b"\0\xff\xff\x2d\x02\0\xff\xc1\x15" + bytes(10) + b"b" * 12 + b"\0"
+    greeting = b"\x0a10.11.6\0" + bytes(4) + b"a" * 8 + rest + b"mysql_native_password\0"
+    said: list[bytes] = []
+
+    def serve() -> None:
+        client, _ = listener.accept()
+        with client:
+            client.sendall(len(greeting).to_bytes(3, "little") + b"\0" + greeting)
+            said.append(client.recv(4096))
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[1], said
+        thread.join(10)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_tls"),
+    [
+        ('"ssl_ca" => "/nowhere.pem"', True),
+        ('"ssl_key" => "/k.pem", "ssl_cert" => "/c.pem", "ssl_ca" => ""', True),
+        ('"flags" => array(PDO::MYSQL_ATTR_SSL_CA => "/nowhere.pem")', True),
+        ('"flags" => array(PDO::MYSQL_ATTR_FOUND_ROWS => true)', False),
+        ('"ssl_ca" => "", "flags" => "text"', False),
+    ],
+)
+def test_a_database_is_reached_by_tls_where_misp_does_so(
+    misp: FakeMisp, php: Bridge, given: str, is_tls: bool
+) -> None:
+    with mysql_that_demands_tls() as (port, said):
+        at = f'"host" => "127.0.0.1", "port" => {port}, "login" => "l", "password" => "p"'
+        (misp.app / "Config/database.php").write_text(
+            "<?php class DATABASE_CONFIG { public $default = array("
+            f'"datasource" => "Database/Mysql", "database" => "d", {at}, {given}); }}'
+        )
+        with pytest.raises(WebUserError):
+            php.sql("SELECT 1")
+    capabilities = int.from_bytes(said[0][4:8], "little")
+    assert (capabilities & 0x800 != 0) is is_tls
+    assert (capabilities & 0x2 != 0) is ("FOUND_ROWS" in given)
 
 
 def test_jobs_are_renamed_where_the_table_has_them(

@@ -82,6 +82,19 @@ def test_a_line_runs_its_task_at_its_times_alone(
     assert (log.read_text() if log.exists() else "") == "done\n" * len(wanted)
 
 
+@pytest.mark.parametrize("linked", ["app/tmp/logs", "app/tmp"])
+def test_a_folder_of_logs_that_is_a_link_keeps_no_task_from_running(
+    root: Path, linked: str
+) -> None:
+    """From there `..` leads to where the link goes to."""
+    elsewhere = root / "var/log/misp"
+    elsewhere.parent.mkdir(parents=True)
+    (root / linked).rename(elsewhere)
+    (root / linked).symlink_to(elsewhere)
+    assert len(calls(root, EVERY_SIX, DUE)) == 1
+    assert (root / "app/tmp/logs/misp-tasks.log").read_text() == "done\n"
+
+
 def test_a_task_that_still_runs_is_not_started_again(root: Path) -> None:
     lock = root / "app/tmp/logs/misp-task-fetch_feeds.lock"
     with subprocess.Popen(["flock", str(lock), "sh", "-c", "echo on; exec sleep 60"],
@@ -110,7 +123,14 @@ def test_the_file_has_a_comment_and_a_line_for_each_task_that_cron_runs() -> Non
     assert cron.has(text, EVERY_SIX) and not cron.has(text, EVERY_SIX._replace(due=DUE + 60))
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a\nroot", "a%", "www-data\n", "A;", "x" * 33])
+@pytest.mark.parametrize("name", ["www-data", "apache", "_www", "Svc-misp", "www.misp", "x" * 32])
+def test_a_name_that_useradd_takes_is_fine(name: str) -> None:
+    assert f" * * * * {name} s=$((" in cron.crontab([ONCE], name, "/var/www/MISP")
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "a\nroot", "a%", "www-data\n", "A;", "x" * 33, "A\\b", "-n", "a@b", "a$"]
+)
 def test_a_name_that_could_be_more_than_a_name_is_refused(name: str) -> None:
     with pytest.raises(HostError, match="cannot name the user"):
         cron.crontab([ONCE], name, "/var/www/MISP")

@@ -143,6 +143,20 @@ def test_jobs_that_cakeresque_left_behind_are_seen_and_converted(
     assert old.redis.command("KEYS", "resque:queue*") == []
 
 
+@pytest.mark.parametrize("is_there", [True, False])
+def test_a_scheduled_task_that_waits_is_postponed_only_for_a_hand_over_that_comes(
+    misp: FakeMisp, site: Site, redis: Path, old: Backend, new: Backend, *, is_there: bool
+) -> None:
+    """Without CakeResque nobody reads delayed jobs any more, and nothing is handed over."""
+    if not is_there:
+        remove_cakeresque(misp, redis)
+    enqueue(old, "queue:default", old_record(1, "enqueuePull", "1", "2", "3", class_="ServerShell"))
+    moves.convert(site._replace(scheduled_tasks="cron"), Desired())
+    assert len(jobs_in(new, "default")) == (0 if is_there else 1)
+    assert old.redis.command("ZCARD", old.key("_schdlr_")) == (1 if is_there else 0)
+    assert old.redis.command("LLEN", old.key("queue:default")) == 0
+
+
 def test_jobs_that_another_hosts_workers_serve_are_left_to_them(
     misp: FakeMisp, site: Site, redis: Path, old: Backend, new: Backend
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 
 import pytest
 
@@ -117,6 +118,27 @@ def test_entered_workers_of_another_host_are_dead_if_nobody_else_is_connected(
     assert redis.asked == 1
 
 
+@pytest.mark.parametrize("while_asked", [False, True])
+def test_a_worker_of_another_host_that_runs_a_job_lives_without_a_connection(
+    old: Backend, *, while_asked: bool
+) -> None:
+    """php-resque closes it before it forks."""
+    old.redis.command("SADD", "resque:workers", "there:7:prio", "there:8:cache")
+
+    def begin_a_job() -> None:
+        old.redis.command("SET", "resque:worker:there:8:cache", "{}")
+
+    redis = Clients(old.redis, b"")
+    if while_asked:  # it had a connection when it was asked for its job
+        redis.before = begin_a_job
+    else:
+        begin_a_job()
+    found = look(old._replace(redis=redis), 8)
+    assert (found.elsewhere, found.dead_hosts) == ({"there": ["cache", "prio"]}, ())
+    old.redis.command("DEL", "resque:worker:there:8:cache")
+    assert look(old._replace(redis=Clients(old.redis, b""))).dead_hosts == ("there",)
+
+
 def test_clients_are_asked_for_only_where_another_host_is_entered(old: Backend) -> None:
     old.redis.command("SADD", "resque:workers", "here:8:default")
     redis = Clients(old.redis, CLIENTS)
@@ -127,11 +149,13 @@ def test_clients_are_asked_for_only_where_another_host_is_entered(old: Backend) 
 class Clients(Redis):
     def __init__(self, redis: Redis, text: bytes | None) -> None:
         self._redis, self._text, self.asked = redis, text, 0
+        self.before: Callable[[], object] = int
 
     def command(self, *words: Word) -> Reply:
         if words[0] != "CLIENT":
             return self._redis.command(*words)
         self.asked += 1
+        self.before()
         if self._text is None:
             raise RedisError("NOPERM")
         return self._text
@@ -213,6 +237,19 @@ def test_a_redis_that_has_gone_away_is_no_answer(old: Backend) -> None:
 
     with pytest.raises(RedisGoneError):
         look(Backend(Gone(None), "resque:"))
+
+
+def test_lists_that_are_too_big_together_are_an_error(
+    old: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each may be as big as a list may be, and the web user makes as many as he likes."""
+    monkeypatch.setattr(old_backend, "LIST_BYTES", 3000)
+    for queue in ("prio", "cache"):
+        old.redis.command("RPUSH", f"resque:queue:{queue}", "x" * 1000)
+    assert len(old_backend.old_lists(old)) == 2
+    old.redis.command("RPUSH", "resque:queue:email", "x" * 1000)
+    with pytest.raises(WebUserError, match="lists in Redis hold more than half a gigabyte"):
+        old_backend.old_lists(old)
 
 
 def test_lists_are_those_with_jobs(old: Backend) -> None:

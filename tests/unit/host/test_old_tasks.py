@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tasks.host import cron, old_tasks
 from tasks.host.errors import WebUserError
 from tasks.host.misp import Misp
-from tests.unit.host.tasks_table import ACTIONS, Table
+from tasks.host.queues import Backend
+from tests.unit.host.tasks_table import ACTIONS, Table, delay, task_record
 
 LINE = re.compile(
     r"# (pull_all|push_all|cache_feeds|fetch_feeds) of user [0-9]+: (every [0-9]+ h|once) from"
@@ -22,8 +23,8 @@ LINE = re.compile(
     r"[0-9]+ \* \* \* \* www-data s=\$\(\( \$\(date \+\\%s\) - [0-9]+ \)\);"
     r' \[ "\$s" -ge 0 \] && \[ \$\(\( s / 3600( \\% [0-9]+)? \)\) -eq 0 \]'
     r" && cd /var/www/MISP/app/tmp/logs && exec flock -n misp-task-[a-z_]+\.lock"
-    r" \.\./\.\./Console/cake Server (pullAll|pushAll|cacheFeed|fetchFeed) [0-9]+ (full|all)"
-    r" >> misp-tasks\.log 2>&1"
+    r" /var/www/MISP/app/Console/cake Server (pullAll|pushAll|cacheFeed|fetchFeed) [0-9]+"
+    r" (full|all) >> misp-tasks\.log 2>&1"
 )
 ODD = st.one_of(
     st.none(),
@@ -64,12 +65,61 @@ def test_a_crontab_has_lines_of_one_form_alone(
     assert len(found.tasks) + len(found.unfit) <= 1
 
 
+def padded(size: int) -> str:
+    """A scheduled task of so many bytes."""
+    record = task_record("pull_all", 9)
+    return record[:-1] + f', "x": "{"y" * (size - len(record) - 9)}"}}'
+
+
+def test_records_of_any_size_and_number_are_not_kept(old: Backend) -> None:
+    """Lists of other jobs may be big; these are kept as a whole, and are few."""
+    delay(old, padded(1 << 16), 9)
+    old.redis.command("RPUSH", old.key("_schdlr_:9"), "x" * 200_000)
+    assert [len(one.record) for one in old_tasks.entries(old)] == [1 << 16]
+    delay(old, padded((1 << 16) + 1), 10)
+    with pytest.raises(WebUserError, match="more than 64 KiB"):
+        old_tasks.entries(old)
+    old.redis.command("DEL", old.key("_schdlr_:10"))
+    record = task_record("pull_all", 11)
+    old.redis.command("RPUSH", old.key("_schdlr_:10"), *[record] * 999)
+    assert len(old_tasks.entries(old)) == 1000
+    old.redis.command("RPUSH", old.key("_schdlr_:10"), record)
+    with pytest.raises(WebUserError, match="more than 1000 scheduled tasks"):
+        old_tasks.entries(old)
+
+
 def test_a_task_is_made_of_its_row_and_its_job() -> None:
     words = {"0": "enqueuePull", "1": "1900000000", "2": "7", "3": 2, "id": "x"}
     entry = old_tasks._entry("_schdlr_:1", json.dumps({"args": [words]}).encode())
     found = old_tasks.find(misp(["2", "pull_all", "24", "1900000000"]), [entry])
     assert found.tasks == {"pull_all": cron.Task("pull_all", 7, 24, 1_900_000_000, 2)}
     assert found.entries == [entry]
+
+
+@pytest.mark.parametrize(
+    ("kind", "row", "is_same"),
+    [
+        ("pull_all", ["Server", "pull", "all,full"], True),
+        ("pull_all", ["Server", "pull", "3,full"], False),
+        ("pull_all", ["Server", "push", "all,full"], False),
+        ("push_all", ["Server", "push", "all,full"], True),
+        ("cache_feeds", ["Feed", "cache", "all,all"], True),
+        ("cache_feeds", ["Feed", "cache", "12,all"], False),
+        ("fetch_feeds", ["Feed", "fetch", "all"], True),
+        ("fetch_feeds", ["Feed", "fetch", "5"], False),
+        ("fetch_feeds", ["Feed", "fetch", None], False),
+        ("fetch_feeds", ["Feed", "fetch"], False),
+    ],
+)
+def test_misps_own_scheduler_has_a_task_where_it_is_for_all_servers_or_feeds(
+    kind: str, row: list[Any], is_same: bool
+) -> None:
+    """One for a single server, beside it, does not do what the old backend's task does."""
+    native = misp(owner="native")
+    cast(Any, native.bridge).native = [row]
+    record = task_record(kind, 1_900_000_000, user=7, id_=2).encode()
+    found = old_tasks.find(native, [old_tasks._entry("_schdlr_:1", record)])
+    assert (list(found.tasks), found.unfit) == (([kind], []) if is_same else ([], [kind]))
 
 
 @pytest.mark.parametrize("row", [[], [1, "pull_all", 6], [1, None, 6, 9], [1, 2, 6, 9]])

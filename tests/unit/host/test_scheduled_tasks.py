@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tasks.host import cron, files, programs, scheduled_tasks, systemd
+from tasks.host import cron, files, handed_over, programs, scheduled_tasks, systemd
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.parts import ScheduledTasks, Unit
 from tasks.host.queues import LOCK, Backend
 from tests.unit.host.cuts import Cut, each_cut
-from tests.unit.host.fakes import FakeClock
+from tests.unit.host.fakes import FakeClock, Refusing
 from tests.unit.host.records import jobs_in
 from tests.unit.host.tasks_table import NOW, TaskedMisp, delay, delayed, task_record
 
@@ -48,6 +48,13 @@ def one(
     cron_unit = Unit("cron.service", "active", "enabled", 9, True)
     monkeypatch.setattr(systemd, "show", lambda _: [cron_unit])
     yield TaskedMisp(old, new, folder, "cron")
+
+
+def failing(words: str) -> Callable[..., Any]:
+    def fail(*_: Any) -> Any:
+        raise WebUserError(words)
+
+    return fail
 
 
 def crontab() -> list[str]:
@@ -191,16 +198,47 @@ def test_the_look_shows_the_lines_that_the_hand_over_writes(one: TaskedMisp) -> 
 def test_a_table_that_cannot_be_read_is_an_error_only_where_there_are_tasks(
     one: TaskedMisp, old: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def sql(*_: Any) -> Any:
-        raise WebUserError("no database")
-
-    monkeypatch.setattr(one.table, "sql", sql)
+    monkeypatch.setattr(one.table, "sql", failing("no database"))
     assert scheduled_tasks.look(one).error == ""
     assert scheduled_tasks.hand_over(one) == []
     delay(old, task_record("pull_all", LATER), LATER)
     assert scheduled_tasks.look(one) == ScheduledTasks(1, [], "no database", [], [])
     with pytest.raises(WebUserError):
         scheduled_tasks.hand_over(one)
+
+
+def test_a_redis_that_refuses_scripts_is_seen_where_there_are_tasks(
+    one: TaskedMisp, old: Backend, new: Backend
+) -> None:
+    one.through(old._replace(redis=Refusing(old.redis, "EVAL")), new)
+    assert not scheduled_tasks.look(one).refuses_scripts
+    delay(old, task_record("pull_all", LATER), LATER)  # of which MISP takes no notice
+    assert not scheduled_tasks.look(one).refuses_scripts
+    one.add("pull_all", LATER)
+    assert scheduled_tasks.look(one).refuses_scripts
+    one.through(old, new)
+    assert not scheduled_tasks.look(one).refuses_scripts
+
+
+def test_delayed_jobs_that_cannot_be_misps_are_seen(one: TaskedMisp, old: Backend) -> None:
+    """Or the old workers would be ended for a hand-over that fails."""
+    record = task_record("pull_all", LATER)
+    delay(old, record[:-1] + f', "x": "{"y" * (1 << 16)}"}}', LATER)
+    seen = scheduled_tasks.look(one)
+    assert seen.left == 1
+    assert "more than 64 KiB" in seen.odd
+
+
+def test_a_hand_over_that_was_cut_off_is_seen_without_misps_table(
+    one: TaskedMisp, old: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its delayed jobs may have gone, and the step is to go on with it."""
+    one.add("pull_all", LATER)
+    scheduled_tasks.hand_over(one)
+    handed_over.keep(one.site, handed_over.load(one.site)._replace(is_done=False))
+    monkeypatch.setattr(one.table, "sql", failing("no database"))
+    seen = scheduled_tasks.look(one)
+    assert (seen.left, seen.error) == (1, "no database")
 
 
 def test_what_the_host_lacks_for_cron_is_named(
@@ -210,6 +248,14 @@ def test_what_the_host_lacks_for_cron_is_named(
     monkeypatch.setattr(systemd, "show", lambda _: [])
     monkeypatch.setattr(programs, "find", lambda _: "")
     assert scheduled_tasks.look(one).lacks == ["cron", "flock"]
+
+
+def test_a_web_user_whom_cron_cannot_name_does_not_end_the_look(one: TaskedMisp) -> None:
+    one.add("pull_all", LATER)
+    one.user = one.user._replace(name="CORP\\misp")
+    assert scheduled_tasks.look(one) == ScheduledTasks(1, [], "", [], [])
+    with pytest.raises(HostError, match="cannot name the user"):
+        scheduled_tasks.hand_over(one)
 
 
 def test_with_leave_nothing_is_looked_at_or_done(
@@ -228,16 +274,20 @@ def test_with_leave_nothing_is_looked_at_or_done(
 def test_misps_own_scheduler_gets_what_its_table_has(
     old: Backend, new: Backend, folder: Path, one: TaskedMisp
 ) -> None:
-    own = TaskedMisp(old, new, folder, "native")
+    native = TaskedMisp(old, new, folder, "native")
     delay(old, task_record("pull_all", NOW - 5, user=7, id_=2), NOW - 5)
     delay(old, task_record("push_all", LATER, user=7, id_=3), LATER)
-    assert sorted(scheduled_tasks.look(own).unfit) == ["pull_all", "push_all"]
-    own.table.own = [["Server", "pull"], ["Server", "push"], ["Feed", None]]
-    assert scheduled_tasks.look(own).left == 2
-    told = scheduled_tasks.hand_over(own)
+    assert sorted(scheduled_tasks.look(native).unfit) == ["pull_all", "push_all"]
+    native.table.native = [
+        ["Server", "pull", "all,full"],
+        ["Server", "push", "all,full"],
+        ["Feed", None, None],
+    ]
+    assert scheduled_tasks.look(native).left == 2
+    told = scheduled_tasks.hand_over(native)
     assert [line.rpartition(": ")[2] for line in told] == ["MISP's own scheduler has it"] * 2
     assert (delayed(old), jobs(new), Path(cron.FILE).exists()) == ({}, [], False)
-    assert len(scheduled_tasks.give_back(own)) == 1
+    assert len(scheduled_tasks.give_back(native)) == 1
     assert delayed(old) == {LATER: [["enqueuePush", LATER, 3, 7]]}  # the other's time has come
 
 
@@ -319,7 +369,7 @@ class World:
     def begin(self) -> None:
         self.old.redis.command("FLUSHALL")
         files.remove(cron.FILE)
-        files.remove(scheduled_tasks._file(self.one.site))
+        handed_over.forget(self.one.site)
         self.one.table.rows.clear()
         self.one.add("pull_all", LATER)
         self.one.add("fetch_feeds", SOON)
