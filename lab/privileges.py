@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -41,9 +41,17 @@ class Privileges:
     tmpfs: tuple[str, ...] = ("/run", "/run/lock")
     suits: Callable[[Engine], bool] = lambda engine: True
 
-    def apply(self, container: DockerContainer, engine: Engine, **options: Any) -> DockerContainer:
-        """Give CONTAINER these privileges, together with other OPTIONS of the engine."""
+    def apply(
+        self,
+        container: DockerContainer,
+        engine: Engine,
+        capabilities: Sequence[str] = (),
+        **options: Any,
+    ) -> DockerContainer:
+        """Give CONTAINER these privileges, and more CAPABILITIES and OPTIONS of the engine."""
         merged = {**self.options, **options}
+        if capabilities and not merged.get("privileged"):
+            merged["cap_add"] = [*merged.get("cap_add", ()), *capabilities]
         if "security_opt" in merged and any("apparmor" in item for item in engine.security):
             merged["security_opt"] = [*merged["security_opt"], "apparmor=unconfined"]
         container.with_kwargs(**merged)
