@@ -23,6 +23,7 @@ OLD = ("php", "-r", "sleep(600);", "./bin/resque")
 IN_THE_TREE = f"cd {APP}/Vendor/kamisama/php-resque-ex"
 STRAY = "export SUPERVISOR_PROCESS_NAME=default_00 SUPERVISOR_GROUP_NAME=misp-workers"
 
+TMP = "/var/www/MISP/app/tmp"
 POOL = "/etc/php/8.2/fpm/pool.d/other.conf"
 OTHER_POOL = """\
 [other]
@@ -38,12 +39,12 @@ import glob, os
 evil = "<?php file_put_contents('{LOOT}/pool-' . posix_geteuid(), 'mine');"
 done = set()
 while True:
-    for path in glob.glob("{APP}/tmp/.misp-workers-asked-*.php"):
+    for path in glob.glob("{TMP}/.misp-workers-asked-*.php"):
         if path not in done:
             done.add(path)
-            with open("{APP}/tmp/evil", "w") as file:
+            with open("{TMP}/evil", "w") as file:
                 file.write(evil)
-            os.rename("{APP}/tmp/evil", path)
+            os.rename("{TMP}/evil", path)
 """
 
 
@@ -74,7 +75,7 @@ def runs(host: LabHost, pid_file: str) -> bool:
 
 def test_another_users_pool_runs_nothing_of_the_web_users(lab: Lab, host: LabHost) -> None:
     host.put(POOL, OTHER_POOL)
-    host.exec(f"chmod o+x {APP}/tmp; systemctl restart php8.2-fpm")
+    host.exec(f"chmod o+x {TMP}; systemctl restart php8.2-fpm")
     with attacks.running(host, WEB, "python3", "-c", SWAP_SCRIPTS):
         for _ in range(3):
             assert not operate.dry(lab).crashed
