@@ -11,10 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.host import cron, old_tasks
+from tasks.host import cron, old_backend, old_tasks
 from tasks.host.errors import WebUserError
 from tasks.host.misp import Misp
 from tasks.host.queues import Backend
+from tasks.host.replies import PAGE
 from tests.unit.host.tasks_table import ACTIONS, Table, delay, task_record
 
 LINE = re.compile(
@@ -85,6 +86,65 @@ def test_records_of_any_size_and_number_are_not_kept(old: Backend) -> None:
     assert len(old_tasks.entries(old)) == 1000
     old.redis.command("RPUSH", old.key("_schdlr_:10"), record)
     with pytest.raises(WebUserError, match="more than 1000 scheduled tasks"):
+        old_tasks.entries(old)
+
+
+def hold_all(old: Backend) -> list[old_tasks.Entry]:
+    """Hold what is delayed, for the hand-over "t"."""
+    found = old_tasks.entries(old)
+    for entry in found:
+        old_tasks.hold(old, entry, "t")
+    return found
+
+
+def no_parser(_: bytes) -> Any:
+    raise AssertionError("parsed")
+
+
+def test_what_is_held_is_read_again_whatever_its_json_takes(old: Backend) -> None:
+    begin = task_record("pull_all", 9)[:-1] + ', "x": "'
+    delay(old, begin + "\u00e9" * 32_000 + '"}', 9)
+    delay(old, begin + '\\"' * 32_000 + '"}', 10)
+    for number in range(700):
+        delay(old, begin + f'{number}"}}', 11)
+    found = hold_all(old)
+    assert len(found) == 702
+    assert old_tasks.held(old, "t") == found
+
+
+@pytest.mark.parametrize(
+    "junk", [["x" * ((1 << 18) + 1)], ["{}"] * 1001, ["{}"] * 499 + ["x" * (1 << 19)]]
+)
+def test_held_ones_of_somebody_elses_are_not_even_parsed(
+    old: Backend, monkeypatch: pytest.MonkeyPatch, junk: list[str]
+) -> None:
+    """Parsed at once they may take all memory, and then nothing would start the workers again."""
+    old.redis.command("RPUSH", old.key("misp-workers-tasks:t"), *junk)
+    if len(junk) < PAGE:
+        monkeypatch.setattr(old_tasks, "parsed", no_parser)
+    with pytest.raises(old_tasks.OddTasksError, match=r"256 KiB\. They are not a hand-over's"):
+        old_tasks.held(old, "t")
+
+
+@pytest.mark.parametrize("junk", ["{", "[]", '{"list": 1, "record": "x"}', '{"list": "x"}'])
+def test_what_nobody_held_is_passed_over(old: Backend, junk: str) -> None:
+    delay(old, task_record("pull_all", 9), 9)
+    found = hold_all(old)
+    old.redis.command("LPUSH", old.key("misp-workers-tasks:t"), junk)
+    assert old_tasks.held(old, "t") == found
+
+
+@pytest.mark.parametrize("action", ["enqueuePull", "\\u0065nqueuePull", "enqueue\\u0050ull"])
+def test_a_long_job_is_not_parsed_to_be_told_from_a_task(
+    old: Backend, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    record = padded(1 << 17).replace("enqueuePull", action)
+    assert old_backend.is_scheduled_task(record.encode())
+    monkeypatch.setattr(old_backend, "parsed", no_parser)
+    delay(old, padded(1 << 17).replace("enqueuePull", "publish"), 9)
+    assert old_tasks.entries(old) == []
+    delay(old, record, 9)
+    with pytest.raises(old_tasks.OddTasksError, match="more than 64 KiB"):
         old_tasks.entries(old)
 
 
