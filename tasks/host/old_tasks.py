@@ -5,7 +5,7 @@ of `cron`; no text goes further.
 """
 
 import re
-from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from tasks.host import cron, old_backend
 from tasks.host.cron import Task
@@ -43,6 +43,7 @@ _TOO_MUCH = (
     "the old backend's delayed jobs hold more than 1000 scheduled tasks, or one of more than 64 "
     "KiB. They are not MISP's"
 )
+_ANOTHER_TIME = " (none of them counts once the task has another time in MISP)"
 _TOO_MUCH_HELD = (
     "the old backend's list of scheduled tasks that a hand-over holds (misp-workers-tasks:...) has "
     "more than 1000 entries, or one of more than 256 KiB. They are not a hand-over's"
@@ -195,10 +196,14 @@ def _entry(name: str, record: bytes) -> Entry:
     return Entry(name, record, kind, number(time, cron.HIGHEST_TIME), (first, second))
 
 
-def find(one: Misp, delayed: List[Entry]) -> Found:
+def find(one: Misp, delayed: List[Entry], known: Mapping[str, Task]) -> Found:
     """What of these jobs counts, and for whom.
 
+    Args:
+        known: tasks by kind that have been handed over, at least in part.
+
     Raises:
+        OddTasksError: one of MISP's tasks is there for two users.
         WebUserError: MISP's table cannot be read.
     """
     is_cron = one.tasks_owner == CRON
@@ -213,9 +218,20 @@ def find(one: Misp, delayed: List[Entry]) -> Found:
         if task is None:
             found.unfit.append(entry.kind)
         else:
+            _refuse_two_users(found.tasks.get(entry.kind) or known.get(entry.kind), task)
             found.entries.append(entry)
             found.tasks[entry.kind] = task
     return found
+
+
+def _refuse_two_users(one: Optional[Task], other: Task) -> None:
+    """Leave it to the operator which of two users runs a task: a copy of a job may name another."""
+    if one is not None and one.was == other.was and one.user != other.user:
+        raise OddTasksError(
+            "the old backend's delayed jobs hold MISP's scheduled task %s at one time for two MISP "
+            "users, %d and %d, and MISP makes only one%s"
+            % (one.kind, one.user, other.user, "" if one.is_native else _ANOTHER_TIME)
+        )
 
 
 def _task(entry: Entry, row: Optional[Row]) -> Optional[Task]:

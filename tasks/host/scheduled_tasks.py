@@ -58,9 +58,11 @@ def look(one: Misp) -> ScheduledTasks:
         return nothing  # the look at the old backend says why
     unfinished = 0 if kept.is_done else 1
     try:
-        found = old_tasks.find(one, delayed)
+        found = old_tasks.find(one, delayed, kept.tasks)
     except HostError as error:
-        return nothing._replace(left=len(delayed) + unfinished, error=str(error))
+        seen = nothing._replace(left=len(delayed) + unfinished)
+        is_odd = isinstance(error, old_tasks.OddTasksError)
+        return seen._replace(odd=str(error)) if is_odd else seen._replace(error=str(error))
     tasks = _with_new(kept, moving, found.tasks, Clock().epoch())
     names = one.user.name, one.site.misp_root
     lines = cron.lines(tasks.values(), *names) if cron.can_name(*names) else []
@@ -122,7 +124,7 @@ def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]
     kept = handed_over.load(one.site)
     if not kept.is_done and kept.is_removed:
         kept = _finish(one, old, new, clock, [])
-    found = old_tasks.find(one, old_tasks.entries(old))
+    found = old_tasks.find(one, old_tasks.entries(old), kept.tasks)
     if found.unfit:
         raise TaskError("nothing can take over MISP's scheduled task " + found.unfit[0])
     if kept.is_done and not found.entries:

@@ -59,7 +59,7 @@ def test_a_crontab_has_lines_of_one_form_alone(
     arguments: Any = {str(at): one for at, one in enumerate(values)} if is_map else values
     record = json.dumps({"class": "ServerShell", "args": [arguments]}).encode()
     entry = old_tasks._entry("_schdlr_:9", record)
-    found = old_tasks.find(misp([row[0], kind, row[1], row[2]]), [entry])
+    found = old_tasks.find(misp([row[0], kind, row[1], row[2]]), [entry], {})
     tasks = [task._replace(due=task.was) for task in found.tasks.values()]
     text = cron.crontab(tasks, "www-data", "/var/www/MISP").removeprefix(cron._HEADER)
     assert text == "" or LINE.fullmatch(text.removesuffix("\n"))
@@ -151,9 +151,27 @@ def test_a_long_job_is_not_parsed_to_be_told_from_a_task(
 def test_a_task_is_made_of_its_row_and_its_job() -> None:
     words = {"0": "enqueuePull", "1": "1900000000", "2": "7", "3": 2, "id": "x"}
     entry = old_tasks._entry("_schdlr_:1", json.dumps({"args": [words]}).encode())
-    found = old_tasks.find(misp(["2", "pull_all", "24", "1900000000"]), [entry])
+    found = old_tasks.find(misp(["2", "pull_all", "24", "1900000000"]), [entry], {})
     assert found.tasks == {"pull_all": cron.Task("pull_all", 7, 24, 1_900_000_000, 2)}
     assert found.entries == [entry]
+
+
+@pytest.mark.parametrize("owner", ["cron", "native"])
+def test_a_task_of_one_time_for_two_users_is_nobodys(owner: str) -> None:
+    """Who can write to Redis could else have it run for ever as another user, by a copy."""
+    one = misp([2, "pull_all", 24, 1_900_000_000], owner=owner)
+    cast(Any, one.bridge).native = [["Server", "pull", "all,full"]]
+    mine, other = (
+        old_tasks._entry("x", task_record("pull_all", 1_900_000_000, user, 2).encode())
+        for user in (7, 9)
+    )
+    known = old_tasks.find(one, [mine, mine], {}).tasks
+    assert [task.user for task in known.values()] == [7]
+    for entries, handed_over in (([mine, other], {}), ([other, mine], {}), ([other], known)):
+        with pytest.raises(old_tasks.OddTasksError, match=r"pull_all at one time for two MISP us"):
+            old_tasks.find(one, entries, handed_over)
+    later = known["pull_all"]._replace(was=1_800_000_000)
+    assert old_tasks.find(one, [other], {"pull_all": later}).tasks["pull_all"].user == 9
 
 
 @pytest.mark.parametrize(
@@ -178,7 +196,7 @@ def test_misps_own_scheduler_has_a_task_where_it_is_for_all_servers_or_feeds(
     native = misp(owner="native")
     cast(Any, native.bridge).native = [row]
     record = task_record(kind, 1_900_000_000, user=7, id_=2).encode()
-    found = old_tasks.find(native, [old_tasks._entry("_schdlr_:1", record)])
+    found = old_tasks.find(native, [old_tasks._entry("_schdlr_:1", record)], {})
     assert (list(found.tasks), found.unfit) == (([kind], []) if is_same else ([], [kind]))
 
 
