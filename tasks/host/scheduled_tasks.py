@@ -114,10 +114,11 @@ def hand_over(one: Misp, *, workers_return: bool = False) -> List[str]:
     with Lock(new, clock):  # another host may share the Redis: the first one gets a task
         try:
             return _hand_over(one, old, new, clock)
-        except HostError as error:
+        except Exception as error:  # the old workers come back whatever it is
             if not workers_return or _undo(one, old, new, clock):
                 raise
-            raise TaskError("%s. %s" % (error, _NOBODYS)) from None
+            why = str(error) or type(error).__name__
+            raise TaskError("%s. %s" % (why, _NOBODYS)) from error
 
 
 def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]:
@@ -191,8 +192,8 @@ def _undo(one: Misp, old: Backend, new: Backend, clock: Clock) -> bool:
             handed_over.keep(one.site, handed_over.done(kept.earlier))
         else:
             handed_over.forget(one.site)
-    except HostError:
-        return False
+    except Exception:
+        return False  # the caller tells why the hand-over failed
     return True
 
 
