@@ -46,7 +46,15 @@ def programs(target: Target, seen: Seen) -> Iterator[str]:
             f"{_start_by_hand(target)}. If one stays there, end it by kill -QUIT ({_pids(seen)})"
         )
     for origin in old.origins:
-        if origin.supervisord and origin.unit != unit:
+        if not origin.supervisord or origin.unit == unit:
+            continue
+        if origin.supervisord_user:  # root runs nothing by the files of such a one
+            yield (
+                f"a supervisord of {origin.supervisord_user}'s ({origin.supervisord}) runs old "
+                f"workers, in {origin.words}: while no job runs, stop it as that user, and have "
+                f"nothing start it any more. {_start_by_hand(target)}"
+            )
+        else:
             yield (
                 f"another supervisord ({origin.supervisord}) runs old workers, in {origin.words}: "
                 "while no job runs, take their program out of its files and run `supervisorctl "

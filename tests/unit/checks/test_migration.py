@@ -261,6 +261,16 @@ OLD: list[tuple[CHANGES, str]] = [
     (
         {
             "old_workers": {
+                "started_in": ["other.service"],
+                "origins": [parts.Origin("other.service", "", "", "", "PID 8", "www-data")],
+            }
+        },
+        "a supervisord of www-data's (PID 8) runs old workers, in other.service: while no job "
+        "runs, stop it as that user, and have nothing start it any more. Then start them by",
+    ),
+    (
+        {
+            "old_workers": {
                 "started_in": [],
                 "origins": [parts.Origin("misp.service", "www-data", "", "", "")],
             }
