@@ -24,7 +24,7 @@ from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.parts import Pool
 from tasks.host.processes import PROC, Process, Table, tcp_rows
-from tasks.host.sockets import unix_rows
+from tasks.host.sockets import ambiguous, unix_rows
 from tasks.host.versions import version_of
 
 _SECONDS = 10.0  # for one pool
@@ -32,6 +32,7 @@ _ALL_SECONDS = 30.0
 _ANSWER = 1 << 16  # bytes; as JSON it takes six times as many at most
 _BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
 _NEW = ".misp-workers-asked-"
+_HIDDEN = "somebody has given another socket a name that hides it in /proc/net/unix"
 _CHILDLESS = "it has no process now that would say as whom it runs"
 _QUESTIONS = ("php", "config")  # of bridge.php
 _MOST = 20  # sockets that are asked
@@ -63,6 +64,8 @@ def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
             pools.append(_silent(_shown(at), _CHILDLESS, may_be_fit=True))
         elif uids == {one.user.uid}:
             pools.append(_asked(one, at, pids, until))
+    if ambiguous(proc) & {inode for master in masters for inode in master.sockets()}:
+        pools.append(_silent("a socket of its", _HIDDEN, may_be_fit=True))
     return pools
 
 

@@ -322,7 +322,10 @@ def test_the_names_of_others_sockets_change_nothing(misp: FakeMisp, server: Serv
     assert [pool.at for pool in look(misp, server)] == [server.path]
     with (server.proc.folder / "net/unix").open("a") as file:
         file.write(f"0000: 00000002 00000000 00010000 0001 01 {INODE} /evil\n")
-    assert look(misp, server) == []
+    (pool,) = look(misp, server)
+    assert (pool.at, pool.may_be_fit) == ("a socket of its", True)
+    assert "hides it in /proc/net/unix" in pool.error
+    assert len(server.scripts) == 1
 
 
 def test_odd_values_in_an_answer_are_none(misp: FakeMisp, server: Server) -> None:
