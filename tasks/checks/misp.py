@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks import parse
-from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
+from tasks.host.remedies import as_web_user, word
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)

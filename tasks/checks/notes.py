@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 from tasks.backlog import SCHEDULED, Look, elsewhere, left_behind, never_quiet, nobody_there
 from tasks.checks import web
-from tasks.checks.remedies import as_web_user
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
 from tasks.host.parts import OwnRpc
+from tasks.host.remedies import as_web_user
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"

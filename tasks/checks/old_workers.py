@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tasks.backlog import left_behind
-from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
+from tasks.host.remedies import as_web_user, word
 from tasks.target import Target
 
 _CONFIG = "app/Plugin/CakeResque/Config/config.php"

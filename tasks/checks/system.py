@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from tasks import parse
-from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.host.lock import IF_DEAD
 from tasks.host.parts import Php
+from tasks.host.remedies import as_web_user, word
 from tasks.host.site import STATE_DIR
 from tasks.host.versions import Version
 from tasks.target import Target

@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 
 from tasks import backlog
-from tasks.checks import remedies
-from tasks.host import parts
+from tasks.host import parts, remedies
 from tasks.host.queues import OldBackend
 from tests.hosts import migrating
 from tests.unit.checks.test_migration import no_cake, problems
