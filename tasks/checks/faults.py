@@ -130,7 +130,7 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if unit.active != "active" and lacking:
         yield (
             f"supervisord is {unit.active or 'absent'} and cannot start without "
-            f"{', '.join(lacking)}: run `mkdir -p` for each of these, then `systemctl start "
+            f"{', '.join(lacking)}: run {supervisor.makes(target, lacking)}, then `systemctl start "
             f"{name}`. After a run of deploy.py the unit makes supervisord's own and our workers'"
         )
     elif unit.active != "active":

@@ -53,6 +53,19 @@ def give_back(root: str, owner: str, *names: str, below: bool = False) -> str:
     )
 
 
+def make_folder(root: str, user: str, folder: str) -> str:
+    """The command that makes a folder; below MISP's, the web user may turn the path to any other.
+
+    Args:
+        root: MISP's folder.
+        user: the web user; empty: it is not known.
+    """
+    words = ["mkdir", "-p", folder]
+    if folder.startswith(root + "/"):
+        return as_web_user(user, *words)
+    return " ".join(map(word, words))
+
+
 def _pattern(path: str) -> str:
     """What find's -path takes for this path alone."""
     return re.sub(r"([][*?\\])", r"\\\1", path)

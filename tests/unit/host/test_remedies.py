@@ -80,3 +80,12 @@ def test_a_second_name_of_somebody_elses_file_is_left(root: Path, treasure: Path
     os.link(treasure / "app/tmp/shadow", root / "app/tmp/shadow")
     run(remedies.give_back(str(root), str(HIM), *NAMES, below=True))
     assert given(treasure) == set()
+
+
+def test_a_folder_below_misps_is_made_by_its_user() -> None:
+    assert remedies.make_folder("/srv/MISP", "www-data", "/srv/MISP2/logs") == (
+        "mkdir -p /srv/MISP2/logs"
+    )
+    assert remedies.make_folder("/srv/MISP", "www-data", "/srv/MISP/app/tmp/x") == (
+        "setsid -w runuser -u www-data -- mkdir -p /srv/MISP/app/tmp/x </dev/null 2>&1 | cat -v"
+    )
