@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.host.queues import QUEUES, OldBackend
+from tasks.host.remedies import as_web_user
 
 _LATE_SECONDS = 60  # the old scheduler looks every 5 s
-_START = "app/Console/cake CakeResque.CakeResque"
 
 OR_CONVERT = "or set on_leftover_jobs to convert, and run again"
 GONE = (
@@ -30,6 +30,8 @@ class Look(NamedTuple):
     workers: Sequence[Sequence[str]]  # the queues of each living old worker; "*": all of them
     can_return: bool  # old workers live, or something would start them
     at: float  # seconds since some moment
+    misp_root: str = "MISP_ROOT"  # for commands, as the next one; none: not known
+    web_user: str = ""
 
 
 def arrived(before: OldBackend, now: OldBackend) -> int:
@@ -131,16 +133,22 @@ def nobody_there(look: Look) -> str:
             f" (those entered for {dead} are dead: none is connected to Redis)" if dead else ""
         )
         return (
-            f"no old worker lives for {', '.join(queues)}{entered}: start one as the web user "
-            f"({_START} start --interval 5 --queue {known or 'QUEUE'}), {OR_CONVERT}"
+            f"no old worker lives for {', '.join(queues)}{entered}: start one by "
+            f"`{_resque(look, 'start', '--queue', known or 'QUEUE')}`, {OR_CONVERT}"
         )
     if look.old.overdue > _LATE_SECONDS:
         return (
             "nothing brings delayed jobs to their queues when they are due: start the old "
-            f"scheduler as the web user ({_START} startscheduler --interval 5; since MISP 2.5.0 "
-            f"it ends at once), {OR_CONVERT}"
+            f"scheduler by `{_resque(look, 'startscheduler')}` (since MISP 2.5.0 it ends at once), "
+            f"{OR_CONVERT}"
         )
     return ""
+
+
+def _resque(look: Look, *words: str) -> str:
+    cake = f"{look.misp_root}/app/Console/cake"
+    options = ("CakeResque.CakeResque", words[0], "--interval", "5", *words[1:])
+    return as_web_user(look.web_user, cake, *options, shows=False)
 
 
 def _span(seconds: int) -> str:

@@ -28,6 +28,16 @@ def as_web_user(user: str, *words: str, shows: bool = True) -> str:
     return "%s </dev/null %s" % (command, "2>&1 | cat -v" if shows else ">/dev/null 2>&1")
 
 
+def start_old_workers(root: str, user: str) -> str:
+    """The command that starts the old workers as MISP does; it first ends those that live.
+
+    Args:
+        root: MISP's folder.
+        user: the web user; empty: it is not known.
+    """
+    return as_web_user(user, "bash", root + "/app/Console/worker/start.sh", shows=False)
+
+
 def give_back(root: str, owner: str, *names: str, below: bool = False) -> str:
     """The command that gives files of MISP's to the web user, and no others.
 

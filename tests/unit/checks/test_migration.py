@@ -285,7 +285,7 @@ OLD: list[tuple[CHANGES, str]] = [
                 "origins": [parts.Origin("misp.service", "www-data", "", "", "")],
             }
         },
-        "systemctl --user disable --now misp.service`, and the same for a timer of its. Then",
+        '--user disable --now -- "$1"\' sh misp.service </dev/null 2>&1 | cat -v`, and the same',
     ),
     (  # supervisord's program, in the file and with the name of our own group
         {

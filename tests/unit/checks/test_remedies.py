@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 
 from tasks import backlog
+from tasks.checks import faults
+from tasks.checks.seen import SeenForStatus
+from tasks.drain import Drain, Stuck
 from tasks.host import parts, remedies
 from tasks.host.queues import OldBackend
-from tests.hosts import migrating
+from tasks.identity import with_answers
+from tests import hosts
+from tests.hosts import converged, migrating
 from tests.unit.checks.test_migration import no_cake, problems
 
 HOSTILE = "/srv/$(id); id -x --target-directory=/etc"
@@ -62,8 +67,46 @@ def test_nobody_is_told_to_follow_a_link_below_misps_folder(fault: str) -> None:
 def test_a_queue_is_named_in_a_command_only_if_it_is_one_of_misps() -> None:
     queues = {"$(id)": 1, "email": 2}
     said = backlog.nobody_there(backlog.Look(OldBackend(queues, {}), [], True, 0.0))
-    assert "--queue email)" in said
+    assert "--queue email <" in said
     assert "--queue $" not in said
+
+
+def test_a_users_unit_is_ended_away_from_the_operators_terminal() -> None:
+    origin = parts.Origin("-x.service", "a b", "", "", "")
+    (said,) = problems(migrating(old_workers={"started_in": [], "origins": [origin]}))
+    assert "`setsid -w runuser -u 'a b' -- sh -c " in said
+    assert (
+        commands(said)[0][-6:] == ["sh", "-x.service", "</dev/null", "2>&1", "|", "cat", "-v"][-6:]
+    )
+    assert "$(id" not in said.replace("'XDG_RUNTIME_DIR=/run/user/$(id -u) ", "")
+
+
+@pytest.mark.parametrize("changes", [{"old_backend": {"waiting": {"email": 1}}}])
+def test_misps_code_is_started_by_the_web_user_alone(changes: dict[str, Any]) -> None:
+    found = converged(**changes)
+    seen = hosts.seen(SeenForStatus, found)
+    said = " ".join(faults.of(with_answers(hosts.target(), seen), seen))
+    assert (
+        "`setsid -w runuser -u www-data -- bash /var/www/MISP/app/Console/worker/start.sh " in said
+    )
+
+
+def test_what_drains_says_who_starts_the_old_workers() -> None:
+    look = backlog.Look(OldBackend({"email": 1}, {}), [], True, 0.0, "/srv/MISP", "www")
+    (decision,) = [Drain("fail", 60).see(look)]
+    assert isinstance(decision, Stuck)
+    start = "`setsid -w runuser -u www -- bash /srv/MISP/app/Console/worker/start.sh </dev/null "
+    assert start in decision.reason
+    late = backlog.Look(OldBackend({}, {}, overdue=61), [], True, 0.0, "/srv/MISP", "www")
+    assert commands(backlog.nobody_there(late))[0][:7] == [
+        "setsid",
+        "-w",
+        "runuser",
+        "-u",
+        "www",
+        "--",
+        "/srv/MISP/app/Console/cake",
+    ]
 
 
 def test_a_program_of_the_web_users_has_no_terminal() -> None:
