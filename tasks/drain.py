@@ -179,7 +179,8 @@ def _not_jobs(left: Sequence[str]) -> str:
     return (
         f"the old backend has {len(left)} record(s) that are no jobs of MISP's, so they cannot be "
         f"converted; the first one is in {left[0]}. See what they are, remove them from Redis "
-        f"(LREM), and run again. {_BOTH_RUN}"
+        "(LREM, at redis-cli's prompt and never on a shell's line: the web user may have written "
+        f"them), and run again. {_BOTH_RUN}"
     )
 
 

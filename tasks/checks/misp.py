@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tasks import parse
 from tasks.checks.seen import Seen, SeenToMigrate
-from tasks.host.remedies import as_web_user, give_back, word
+from tasks.host.remedies import as_web_user, give_back, quoted, word
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)
@@ -27,7 +27,7 @@ def files(target: Target, seen: Seen) -> Iterator[str]:
     if not tree.version_text:
         yield f"{at}/VERSION.json is missing: set misp_root to where MISP is installed"
     elif tree.version == (0, 0, 0):
-        yield f"{at}/VERSION.json holds no version of MISP's, but: {tree.version_text[:80]}"
+        yield f"{at}/VERSION.json holds no version of MISP's, but: {quoted(tree.version_text, 80)}"
     elif tree.version < OLDEST_MISP:
         yield (
             f"MISP is {parse.dotted(tree.version)}, but SimpleBackgroundJobs came with "
@@ -51,7 +51,8 @@ def cake(target: Target, seen: Seen) -> str:
     access = seen.tree.cake
     if not access.fault:
         return ""
-    root_folder, user, at = target.settings.misp_root, seen.tree.web_user, access.place
+    root_folder, user = target.settings.misp_root, seen.tree.web_user
+    at, rights = quoted(access.place), quoted(access.rights, 80)
     path = f"{root_folder}/{_CAKE}"
     forbidden = f"{user} may not execute {path}"
     cannot_run = f"so workers and jobs cannot run {path}"
@@ -61,12 +62,11 @@ def cake(target: Target, seen: Seen) -> str:
             f"{forbidden}, and {at} is a link: have the web user, not root, put the real one in "
             "its place"
         ),
-        "closed": (
-            f"{user} may not enter {at} ({access.rights}), {cannot_run}: {_opened(target, seen)}"
-        ),
+        "closed": (f"{user} may not enter {at} ({rights}), {cannot_run}: {_opened(target, seen)}"),
         "noexec": (
-            f"{at} is mounted noexec, {cannot_run}: {_executable(root_folder, at)}, and take "
-            "noexec out of /etc/fstab or its mount unit"
+            f"{at} is mounted noexec, {cannot_run}: "
+            f"{_executable(root_folder, access.place)}, and take noexec out of /etc/fstab or its "
+            "mount unit"
         ),
         # He can have mounted it himself (FUSE), and a remount may take away its nosuid.
         "noexec-below": (
@@ -74,14 +74,14 @@ def cake(target: Target, seen: Seen) -> str:
             "mounted without noexec if it is yours"
         ),
         "mode": (
-            f"{forbidden} ({access.rights}), and workers and jobs run it as {user}: run "
+            f"{forbidden} ({rights}), and workers and jobs run it as {user}: run "
             f"`{give_back(root_folder, f'{user}:{seen.tree.web_group}', _CAKE)}`, then "
             f"`{as_web_user(user, 'chmod', '750', path)}`"
         ),
     }
     return sentences.get(
         access.fault,
-        f"{forbidden}, though its mode allows it ({access.rights or 'unknown'}): see its ACL "
+        f"{forbidden}, though its mode allows it ({rights or 'unknown'}): see its ACL "
         "(getfacl) and the log of SELinux or AppArmor (journalctl -k)",
     )
 

