@@ -190,7 +190,7 @@ def forget_held(old: Backend, token: str) -> None:
 
 
 def _entry(name: str, record: bytes) -> Entry:
-    action, time, *rest = [*old_backend.arguments(record), None, None, None][:4]
+    action, time, *rest = [*old_backend.arguments(record), *[None] * 4][:4]
     first, second = (number(value, cron.HIGHEST_ID) for value in rest)
     kind = ACTIONS.get(str(action), _UNKNOWN)
     return Entry(name, record, kind, number(time, cron.HIGHEST_TIME), (first, second))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tasks.host import cron, old_backend, old_tasks
@@ -44,6 +45,7 @@ def misp(*rows: list[Any], owner: str = "cron") -> Misp:
     return cast(Misp, SimpleNamespace(tasks_owner=owner, bridge=Table(list(rows))))
 
 
+@example(kind="pull_all", action="", time=math.inf, words=[], row=(0, 0, 0), is_map=False)
 @given(  # six kinds of values that the web user has in his hands
     kind=st.sampled_from(sorted(ACTIONS)),
     action=st.one_of(st.sampled_from(sorted(ACTIONS.values())), st.text(max_size=20)),
