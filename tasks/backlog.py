@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from tasks.host.queues import QUEUES, OldBackend
+from tasks.host.remedies import as_web_user, names, quoted
 
 _LATE_SECONDS = 60  # the old scheduler looks every 5 s
-_START = "app/Console/cake CakeResque.CakeResque"
 
 OR_CONVERT = "or set on_leftover_jobs to convert, and run again"
 GONE = (
@@ -30,6 +30,8 @@ class Look(NamedTuple):
     workers: Sequence[Sequence[str]]  # the queues of each living old worker; "*": all of them
     can_return: bool  # old workers live, or something would start them
     at: float  # seconds since some moment
+    misp_root: str = "MISP_ROOT"  # for commands, as the next one; none: not known
+    web_user: str = ""
 
 
 def arrived(before: OldBackend, now: OldBackend) -> int:
@@ -84,10 +86,10 @@ def left_behind(old: OldBackend) -> str:
     if old.error:
         return (
             f"this MISP has no CakeResque any more, and whether jobs stayed behind "
-            f"({old.at or 'in Redis'}) cannot be told: {old.error}"
+            f"({quoted(old.at) or 'in Redis'}) cannot be told: {quoted(old.error)}"
         )
     tasks = old._replace(scheduled=0)  # no scheduler reads them, and the new one has its own
-    return f"the old backend ({old.at}) has {tasks.backlog}, and {GONE}"
+    return f"the old backend ({quoted(old.at)}) has {tasks.backlog}, and {GONE}"
 
 
 def unserved(look: Look) -> dict[str, int]:
@@ -109,11 +111,12 @@ def elsewhere(look: Look) -> str:
     if not queues:
         return ""
     hosts = [host for host, served in look.old.elsewhere.items() if {*queues, "*"} & set(served)]
-    names = ", ".join(sorted(hosts))
+    at = names(sorted(hosts))
     return (
-        f"only workers of {names} are entered for {', '.join(queues)}, and whether these live "
-        f"cannot be seen from here. If {names} is a former name of this host or gone, start an old "
-        "worker here, and remove these entries from Redis (SREM of the set of workers), "
+        f"only workers of {at} are entered for {names(queues)}, and whether these live "
+        f"cannot be seen from here. If {at} is a former name of this host or gone, start an old "
+        "worker here, and remove these entries from Redis (SREM of the set of workers, "
+        "at redis-cli's prompt and never on a shell's line: who writes there chose these names), "
         f"{OR_CONVERT}"
     )
 
@@ -126,21 +129,27 @@ def nobody_there(look: Look) -> str:
     if queues:
         # The names are Redis's, where the web user may write what a shell would run.
         known = next((name for name in queues if name in QUEUES), "")
-        dead = ", ".join(look.old.dead_hosts)
+        dead = names(look.old.dead_hosts)
         entered = (
             f" (those entered for {dead} are dead: none is connected to Redis)" if dead else ""
         )
         return (
-            f"no old worker lives for {', '.join(queues)}{entered}: start one as the web user "
-            f"({_START} start --interval 5 --queue {known or 'QUEUE'}), {OR_CONVERT}"
+            f"no old worker lives for {names(queues)}{entered}: start one by "
+            f"`{_resque(look, 'start', '--queue', known or 'QUEUE')}`, {OR_CONVERT}"
         )
     if look.old.overdue > _LATE_SECONDS:
         return (
             "nothing brings delayed jobs to their queues when they are due: start the old "
-            f"scheduler as the web user ({_START} startscheduler --interval 5; since MISP 2.5.0 "
-            f"it ends at once), {OR_CONVERT}"
+            f"scheduler by `{_resque(look, 'startscheduler')}` (since MISP 2.5.0 it ends at once), "
+            f"{OR_CONVERT}"
         )
     return ""
+
+
+def _resque(look: Look, *words: str) -> str:
+    cake = f"{look.misp_root}/app/Console/cake"
+    options = ("CakeResque.CakeResque", words[0], "--interval", "5", *words[1:])
+    return as_web_user(look.web_user, cake, *options, shows=False)
 
 
 def _span(seconds: int) -> str:

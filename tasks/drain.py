@@ -20,6 +20,7 @@ from tasks.backlog import (
     worth_waiting,
 )
 from tasks.host.queues import OldBackend
+from tasks.host.remedies import start_old_workers
 
 # From one look to the next: more than a second, or what enqueues once a second would slip through.
 LOOK_SECONDS = 1.25
@@ -35,10 +36,6 @@ LONGEST_WAIT = 86_400  # seconds of on_leftover_jobs: wait, as no wait is withou
 CONVERSIONS = 100  # each takes all that waits; a running old job may enqueue more meanwhile
 
 _BOTH_RUN = "Both backends run, the old service is untouched and nothing is lost"
-_NO_WORKER = (
-    "no old worker lives to do them: start the old workers (their unit, or "
-    f"app/Console/worker/start.sh as the web user), {OR_CONVERT}"
-)
 _AT_THE_LIMIT = (
     "Run again later, raise drain_timeout, or (for waiting jobs) set on_leftover_jobs to convert"
 )
@@ -171,14 +168,19 @@ class Drain:
 def _undone(look: Look) -> str:
     if look.workers or not look.old.backlog:
         return ""
-    return f"the old backend has {look.old.backlog}, and {_NO_WORKER}"
+    return (
+        f"the old backend has {look.old.backlog}, and no old worker lives to do them: start the "
+        f"old workers (their unit, or `{start_old_workers(look.misp_root, look.web_user)}`), "
+        f"{OR_CONVERT}"
+    )
 
 
 def _not_jobs(left: Sequence[str]) -> str:
     return (
         f"the old backend has {len(left)} record(s) that are no jobs of MISP's, so they cannot be "
         f"converted; the first one is in {left[0]}. See what they are, remove them from Redis "
-        f"(LREM), and run again. {_BOTH_RUN}"
+        "(LREM, at redis-cli's prompt and never on a shell's line: the web user may have written "
+        f"them), and run again. {_BOTH_RUN}"
     )
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import parse
 from tasks.errors import MigrationError
 from tasks.host import parts
+from tasks.host.remedies import quoted
 from tasks.secret import Secret
 from tasks.target import Target
 from tasks.untrusted import from_json, printable
@@ -91,7 +92,7 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
     except (requests.RequestException, OSError) as error:  # OSError: no such CA bundle
         raise _NoViewError(_reason_of(error)) from None
     if response.status_code != requests.codes.ok:
-        reason = printable(_reason(body, response.reason))[:200]
+        reason = quoted(printable(_reason(body, response.reason)), 200)
         refusal = _NoViewError(f"answers {response.status_code}: {reason}")
         refusal.is_server_error = response.status_code >= requests.codes.server_error
         raise refusal
@@ -100,7 +101,7 @@ def _get(url: str, key: Secret, ca_bundle: str | None) -> dict[str, Any]:
     except ValueError:
         raise _NoViewError("does not answer with JSON") from None
     if not isinstance(view, dict):  # MISP.background_jobs off: a list with one sentence
-        raise _NoViewError(f"answers: {str(view)[:200]}")
+        raise _NoViewError(f"answers: {quoted(str(view), 200)}")
     return view
 
 
@@ -160,7 +161,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 def _words(error: BaseException) -> str:
     found = str(getattr(error, "verify_message", "") or getattr(error, "strerror", "") or error)
-    return printable(found.partition("\n")[0])[:200] or type(error).__name__
+    return quoted(printable(found.partition("\n")[0]), 200) or type(error).__name__
 
 
 def _reason(body: str, otherwise: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tasks.host.parts import Settings, View, Worker
+from tasks.host.remedies import quoted
 from tasks.host.site import GROUP
 from tasks.host.versions import Version
 
@@ -134,7 +135,9 @@ def _blind_spots(queues: Mapping[str, Any]) -> list[str]:
     if queues.get("proc_accessible") is False:
         return ["MISP's process sees no /proc: add it to PHP's open_basedir, or see SELinux's log"]
     workers = [one for queue in queues.values() for one in _listed(queue) if isinstance(one, dict)]
-    users = {str(one.get("user"))[:40] for one in workers if one.get("correct_user") is False}
+    users = {
+        quoted(str(one.get("user")), 40) for one in workers if one.get("correct_user") is False
+    }
     if not users:
         return []
     seen = ", ".join(f"'{user}'" for user in sorted(users)[:3])

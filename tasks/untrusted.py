@@ -10,7 +10,7 @@ MAX_DEPTH = 20
 # Controls, and what turns the direction of text: no host steers the operator's terminal. Halves of
 # a character (surrogates) are no Unicode, and one would make the whole answer unreadable.
 _UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]+"
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]+"
 )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from tasks import parse
-from tasks.backlog import Look, left_behind, nobody_there
+from tasks.backlog import left_behind, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
 from tasks.host.parts import Worker
@@ -130,7 +130,7 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if unit.active != "active" and lacking:
         yield (
             f"supervisord is {unit.active or 'absent'} and cannot start without "
-            f"{', '.join(lacking)}: run `mkdir -p` for each of these, then `systemctl start "
+            f"{', '.join(lacking)}: run {supervisor.makes(target, lacking)}, then `systemctl start "
             f"{name}`. After a run of deploy.py the unit makes supervisord's own and our workers'"
         )
     elif unit.active != "active":
@@ -261,7 +261,7 @@ def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> It
 def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     old, backend = seen.old_workers, seen.old_backend
     if not seen.settings.is_on:
-        yield from _old_backend_alone(seen)
+        yield from _old_backend_alone(target, seen)
         return
     programs = list(old_workers.programs(target, seen))
     yield from programs
@@ -276,24 +276,24 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
             how = f", in {where}"
             again = f". If they come back, look what starts them in {where} and take it out"
         yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
-        yield from _stuck(seen)
+        yield from _stuck(target, seen)
     if problem := left_behind(backend):
         yield problem
     elif not (back or alive) and (left := backend.convertible):
         yield (
             f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
-            "which takes the old workers back, or start them by app/Console/worker/start.sh and "
+            f"which takes the old workers back, or start them by {old_workers.starts(target)} and "
             "run deploy.py again"
         )
 
 
-def _old_backend_alone(seen: SeenForStatus) -> Iterator[str]:
+def _old_backend_alone(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if seen.tree.error or seen.tree.config_mode < 0 or seen.settings.error:
         return  # there is a sentence already: it is not known which backend MISP uses
     if not seen.old_workers.processes:
         yield (
             "MISP uses its old backend, but no old worker runs, so no job is done: start the old "
-            "workers, or run deploy.py"
+            f"workers (their unit, or {old_workers.starts(target)}), or run deploy.py"
         )
     elif seen.old_backend.error:
         yield (
@@ -301,13 +301,12 @@ def _old_backend_alone(seen: SeenForStatus) -> Iterator[str]:
             "correct app/Plugin/CakeResque/Config/config.php"
         )
     else:
-        yield from _stuck(seen)
+        yield from _stuck(target, seen)
 
 
-def _stuck(seen: SeenForStatus) -> Iterator[str]:
-    workers = seen.old_workers
-    look = Look(seen.old_backend, [one.queues for one in workers.processes], workers.live, 0.0)
-    if workers.processes and (problem := nobody_there(look)):
+def _stuck(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    look = old_workers.look(target, seen)
+    if look.workers and (problem := nobody_there(look)):
         yield f"the old backend has {seen.old_backend.backlog}, and {problem}"
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tasks import parse
-from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
+from tasks.host.remedies import as_web_user, give_back, quoted, word
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)
 OLDEST_NATIVE_SCHEDULER = (2, 5, 18)
+_CAKE = "app/Console/cake"
 
 
 def root(target: Target, seen: Seen) -> str:
@@ -26,7 +27,7 @@ def files(target: Target, seen: Seen) -> Iterator[str]:
     if not tree.version_text:
         yield f"{at}/VERSION.json is missing: set misp_root to where MISP is installed"
     elif tree.version == (0, 0, 0):
-        yield f"{at}/VERSION.json holds no version of MISP's, but: {tree.version_text[:80]}"
+        yield f"{at}/VERSION.json holds no version of MISP's, but: {quoted(tree.version_text, 80)}"
     elif tree.version < OLDEST_MISP:
         yield (
             f"MISP is {parse.dotted(tree.version)}, but SimpleBackgroundJobs came with "
@@ -50,11 +51,9 @@ def cake(target: Target, seen: Seen) -> str:
     access = seen.tree.cake
     if not access.fault:
         return ""
-    path, user, at = (
-        f"{target.settings.misp_root}/app/Console/cake",
-        seen.tree.web_user,
-        access.place,
-    )
+    root_folder, user = target.settings.misp_root, seen.tree.web_user
+    at, rights = quoted(access.place), quoted(access.rights, 80)
+    path = f"{root_folder}/{_CAKE}"
     forbidden = f"{user} may not execute {path}"
     cannot_run = f"so workers and jobs cannot run {path}"
     sentences = {
@@ -63,13 +62,11 @@ def cake(target: Target, seen: Seen) -> str:
             f"{forbidden}, and {at} is a link: have the web user, not root, put the real one in "
             "its place"
         ),
-        "closed": (
-            f"{user} may not enter {at} ({access.rights}), {cannot_run}: run `chown -h {user} "
-            f"{word(at)}`"
-        ),
+        "closed": (f"{user} may not enter {at} ({rights}), {cannot_run}: {_opened(target, seen)}"),
         "noexec": (
-            f"{at} is mounted noexec, {cannot_run}: run `mount -o remount,exec {word(at)}`, and "
-            "take noexec out of /etc/fstab or its mount unit"
+            f"{at} is mounted noexec, {cannot_run}: "
+            f"{_executable(root_folder, access.place)}, and take noexec out of /etc/fstab or its "
+            "mount unit"
         ),
         # He can have mounted it himself (FUSE), and a remount may take away its nosuid.
         "noexec-below": (
@@ -77,21 +74,44 @@ def cake(target: Target, seen: Seen) -> str:
             "mounted without noexec if it is yours"
         ),
         "mode": (
-            f"{forbidden} ({access.rights}), and workers and jobs run it as {user}: run `chown -h "
-            f"{user}:{seen.tree.web_group} {path}`, then "
+            f"{forbidden} ({rights}), and workers and jobs run it as {user}: run "
+            f"`{give_back(root_folder, f'{user}:{seen.tree.web_group}', _CAKE)}`, then "
             f"`{as_web_user(user, 'chmod', '750', path)}`"
         ),
     }
     return sentences.get(
         access.fault,
-        f"{forbidden}, though its mode allows it ({access.rights or 'unknown'}): see its ACL "
+        f"{forbidden}, though its mode allows it ({rights or 'unknown'}): see its ACL "
         "(getfacl) and the log of SELinux or AppArmor (journalctl -k)",
     )
 
 
+def _is_above(folder: str, root: str) -> bool:
+    """Whether it is MISP's folder or one above it. The web user's answer may name any other."""
+    return f"{root}/".startswith(f"{folder.rstrip('/')}/")
+
+
+def _executable(root: str, mount: str) -> str:
+    if _is_above(mount, root):
+        return f"run `mount -o remount,exec {word(mount)}`"
+    return f"if {root} is a link that leads there, mount it again with exec"
+
+
+def _opened(target: Target, seen: Seen) -> str:
+    """Return how to have the web user enter a folder on the way to `cake`."""
+    at, folder, user = target.settings.misp_root, seen.tree.cake.place, seen.tree.web_user
+    if folder.startswith(f"{at}/"):
+        given = give_back(at, user, folder.removeprefix(f"{at}/"))
+        return f"run `{given}`, then `{as_web_user(user, 'chmod', 'u+rwx', folder)}`"
+    if _is_above(folder, at):
+        # What is above MISP's folder must not become the web user's.
+        return f"run `chmod o+x {word(folder)}`, or `setfacl -m u:{word(user)}:x {word(folder)}`"
+    return f"see the modes on the way (namei -l {at})"
+
+
 def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     """Check that MISP's files, its web tier and the operator's data agree on the web user."""
-    tree = seen.tree
+    at, tree = target.settings.misp_root, seen.tree
     if not tree.web_user:
         wanted = target.settings.misp_web_user or tree.config_owner
         if wanted:
@@ -102,7 +122,8 @@ def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     if tree.config_owner and tree.config_owner != tree.web_user:
         yield (
             f"config.php belongs to {tree.config_owner}, not to {tree.web_user}, so MISP cannot "
-            "save its settings: chown -h it, or correct misp_web_user"
+            f"save its settings: run `{give_back(at, tree.web_user, 'app/Config/config.php')}`, or "
+            "correct misp_web_user"
         )
     serving = set(seen.web.users) - {"root"}
     if serving and tree.web_user not in serving and not target.settings.misp_web_user:

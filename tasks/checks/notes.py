@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tasks.backlog import SCHEDULED, Look, elsewhere, left_behind, never_quiet, nobody_there
-from tasks.checks import web
-from tasks.checks.remedies import as_web_user
+from tasks.backlog import SCHEDULED, elsewhere, left_behind, never_quiet, nobody_there
+from tasks.checks import old_workers, web
 from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
 from tasks.host.parts import OwnRpc
+from tasks.host.remedies import NOBODY_KNOWN, as_web_user
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"
@@ -64,7 +64,7 @@ def of(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             "start PHP-FPM, or the web server that has PHP as a module, if this host has one"
         )
     yield from _web(target, seen)
-    yield from _launchers(seen)
+    yield from _launchers(target, seen)
     yield from _old_jobs(target, seen)
 
 
@@ -95,7 +95,7 @@ def _web(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         )
 
 
-def _launchers(seen: SeenToMigrate) -> Iterator[str]:
+def _launchers(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     old = seen.old_workers
     for launcher in old.launchers:
         by = f", by {launcher.via}" if launcher.via else ""
@@ -114,12 +114,12 @@ def _launchers(seen: SeenToMigrate) -> Iterator[str]:
         yield (
             f"old workers were started in {' and '.join(starters)}, by nothing that this deploy "
             "reads: look what has started them there and take it out, so that they do not come "
-            "back. After a rollback app/Console/worker/start.sh starts them"
+            f"back. After a rollback {old_workers.starts(target)} starts them"
         )
     elif not any(unit.is_there for unit in old.units):
         yield (
             "as far as this deploy sees, nothing starts the old workers at boot, so somebody "
-            "started them by hand: after a rollback app/Console/worker/start.sh starts them"
+            f"started them by hand: after a rollback {old_workers.starts(target)} starts them"
         )
 
 
@@ -130,7 +130,7 @@ def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     is_refused = (choice != "convert" and left_behind(old)) or (old.error and workers.processes)
     if old.backlog and not is_refused:
         yield f"the old backend has {old.backlog}"
-    look = Look(old, [one.queues for one in workers.processes], workers.live, 0.0)
+    look = old_workers.look(target, seen)
     if problem := elsewhere(look):
         yield f"the old backend has {old.backlog}, and {problem}"
     # Else nothing is left to drain.
@@ -143,6 +143,8 @@ def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
     if choice == "convert" and old.scheduled and old.is_installed:
         yield (
             f"{old.scheduled} task(s) of MISP's scheduler (pulls, pushes, feeds, caches) stay "
-            "behind in the old backend, where nothing calls them any more: move them to cron "
-            "(app/Console/cake Server pullAll USER_ID, and so on)"
+            "behind in the old backend, where nothing calls them any more: move them to "
+            f"{target.web_user or 'the web user'}'s crontab, not root's (`crontab -u "
+            f"{target.web_user or NOBODY_KNOWN} -e`; {target.settings.misp_root}/app/Console/cake "
+            "Server pullAll USER_ID, and so on)"
         )

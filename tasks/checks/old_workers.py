@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from tasks.backlog import left_behind
-from tasks.checks.remedies import as_web_user, word
+from tasks.backlog import Look, left_behind
 from tasks.checks.seen import Seen, SeenToMigrate
+from tasks.host.parts import Origin
+from tasks.host.remedies import as_web_user, start_old_workers
 from tasks.target import Target
 
 _CONFIG = "app/Plugin/CakeResque/Config/config.php"
@@ -46,7 +47,15 @@ def programs(target: Target, seen: Seen) -> Iterator[str]:
             f"{_start_by_hand(target)}. If one stays there, end it by kill -QUIT ({_pids(seen)})"
         )
     for origin in old.origins:
-        if origin.supervisord and origin.unit != unit:
+        if not origin.supervisord or origin.unit == unit:
+            continue
+        if origin.supervisord_user:  # root runs nothing by the files of such a one
+            yield (
+                f"a supervisord of {origin.supervisord_user}'s ({origin.supervisord}) runs old "
+                f"workers, in {origin.words}: while no job runs, stop it as that user, and have "
+                f"nothing start it any more. {_start_by_hand(target)}"
+            )
+        else:
             yield (
                 f"another supervisord ({origin.supervisord}) runs old workers, in {origin.words}: "
                 "while no job runs, take their program out of its files and run `supervisorctl "
@@ -55,12 +64,23 @@ def programs(target: Target, seen: Seen) -> Iterator[str]:
 
 
 def _start_by_hand(target: Target) -> str:
-    script = f"{target.settings.misp_root}/app/Console/worker/start.sh"
-    command = as_web_user(target.web_user or "the web user", "bash", script, shows=False)
     return (
-        f"Then start them by `{command}`, which first has those that live on end after their jobs, "
-        "and run again"
+        f"Then start them by {starts(target)}, which first has those that live on end after their "
+        "jobs, and run again"
     )
+
+
+def starts(target: Target) -> str:
+    """Return the command that starts the old workers."""
+    return f"`{start_old_workers(target.settings.misp_root, target.web_user)}`"
+
+
+def look(target: Target, seen: Seen) -> Look:
+    """Return the old backend with what its sentences need."""
+    workers = seen.old_workers
+    queues = [one.queues for one in workers.processes]
+    root, user = target.settings.misp_root, target.web_user
+    return Look(seen.old_backend, queues, workers.live, 0.0, root, user)
 
 
 def _pids(seen: Seen) -> str:
@@ -160,10 +180,15 @@ def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         if origin.user and origin.unit.endswith(".service"):
             yield (
                 f"old workers run in {origin.words}, which this deploy leaves alone: while no job "
-                f"runs, run `runuser -u {origin.user} -- env XDG_RUNTIME_DIR=/run/user/$(id -u "
-                f"{origin.user}) systemctl --user disable --now {word(origin.unit)}`, and the same "
-                f"for a timer of its. {_start_by_hand(target)}"
+                f"runs, run `{_user_systemctl(origin)}`, and the same for a timer of its. "
+                f" {_start_by_hand(target)}"
             )
+
+
+def _user_systemctl(origin: Origin) -> str:
+    """Return the command that ends a unit of a user's own systemd, which is not the host's."""
+    script = 'XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user disable --now -- "$1"'
+    return as_web_user(origin.user, "sh", "-c", script, "sh", origin.unit)
 
 
 def _unknown_units(target: Target, seen: SeenToMigrate) -> list[str]:

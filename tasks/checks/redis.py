@@ -8,6 +8,7 @@ from tasks import parse
 from tasks.checks.seen import Seen
 from tasks.host.parts import Place, Settings
 from tasks.host.redis import REFUSES
+from tasks.host.remedies import quoted
 from tasks.target import Target
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -61,7 +62,8 @@ def check(target: Target, seen: Seen) -> Iterator[str]:
 def place(redis: Place) -> str:
     """Return where the queues are, in words."""
     at = redis.host if redis.host.startswith("/") else f"{redis.host}:{redis.port}"
-    return f"Redis at {at}, database {redis.database}, namespace {redis.namespace}"
+    names = f"database {redis.database}, namespace {quoted(redis.namespace, 80)}"
+    return f"Redis at {quoted(at, 200)}, {names}"
 
 
 def moves(stored: Settings) -> Iterator[str]:
@@ -77,7 +79,7 @@ def moves(stored: Settings) -> Iterator[str]:
         return
     differing = {key: value for key, value in _wanted(stored) if not _is_same(stored, key, value)}
     if differing:
-        has = " and ".join(f"{key} {str(stored.block.get(key))[:100]}" for key in differing)
+        has = " and ".join(f"{key} {quoted(str(stored.block.get(key)), 100)}" for key in differing)
         gets = " and ".join(f"misp_{key} {value}" for key, value in differing.items())
         yield (
             f"the queues of this migrated MISP are at {has}, but the inventory says {gets}, and "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from tasks import parse
 from tasks.checks.seen import Seen
 from tasks.host.parts import Supervisor
+from tasks.host.remedies import make_folder
 from tasks.host.site import GROUP
 from tasks.host.supervisor_files import is_included
 from tasks.host.versions import version_of
@@ -70,8 +71,16 @@ def _service(target: Target, seen: Seen) -> Iterator[str]:
     if supervisor.missing_folders:
         yield (
             f"supervisord would not start again, since {', '.join(supervisor.missing_folders)} "
-            f"{parse.are(supervisor.missing_folders)} missing: make that (mkdir -p)"
+            f"{parse.are(supervisor.missing_folders)} missing: run "
+            f"{makes(target, supervisor.missing_folders)}"
         )
+
+
+def makes(target: Target, folders: Sequence[str]) -> str:
+    """Return the commands that make these; each is followed by the section that names it."""
+    root, user = target.settings.misp_root, target.web_user
+    paths = dict.fromkeys(folder.partition(" (")[0] for folder in folders)
+    return " and ".join(f"`{make_folder(root, user, path)}`" for path in paths)
 
 
 def speaks_rpc(supervisor: Supervisor) -> bool:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 
 from tasks import parse
-from tasks.checks.remedies import as_web_user, word
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.host.lock import IF_DEAD
 from tasks.host.parts import Php
+from tasks.host.remedies import as_web_user, quoted, word
 from tasks.host.site import STATE_DIR
 from tasks.host.versions import Version
 from tasks.target import Target
@@ -98,7 +98,7 @@ def php(target: Target, seen: Seen) -> Iterator[str]:
     elif found.version == (0, 0, 0):
         command = as_web_user(seen.tree.web_user or "the web user", found.path, "-v")
         yield (
-            f"{found.path} does not tell its version ({found.error or 'no answer'}): run "
+            f"{found.path} does not tell its version ({quoted(found.error) or 'no answer'}): run "
             f"`{command}` to see why. Jobs look for php in {places} only"
         )
     else:
@@ -114,14 +114,14 @@ def _fitness(target: Target, found: Php) -> Iterator[str]:
     if found.version < oldest:
         another = f", or `{_link(found)}` if that is newer" if found.elsewhere else ""
         yield (
-            f"{found.path} is PHP {found.version_text}, but MISP {parse.dotted(target.version)} "
-            f"needs {oldest[0]}.{oldest[1]} to run a job: install a newer PHP, or link it "
-            f"there{another}"
+            f"{found.path} is PHP {quoted(found.version_text, 80)}, but MISP "
+            f"{parse.dotted(target.version)} needs {oldest[0]}.{oldest[1]} to run a job: "
+            f"install a newer PHP, or link it there{another}"
         )
     if found.open_basedir and not found.sees_proc:
         yield (
             "PHP's command line may not look at /proc, where MISP looks at its workers: add /proc "
-            f"to its open_basedir ({found.open_basedir})"
+            f"to its open_basedir ({quoted(found.open_basedir)})"
         )
     present = {name.lower() for name in found.extensions}
     if missing := [name for name in EXTENSIONS if name not in present]:
@@ -133,7 +133,7 @@ def _fitness(target: Target, found: Php) -> Iterator[str]:
     if disabled := [name for name in FUNCTIONS if name in found.disabled]:
         yield (
             f"PHP's command line may not call {', '.join(disabled)}, which MISP starts jobs with: "
-            f"take it out of disable_functions in {found.disabled_in or inis}"
+            f"take it out of disable_functions in {quoted(found.disabled_in) or inis}"
         )
 
 

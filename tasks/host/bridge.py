@@ -15,6 +15,7 @@ from typing import Any, Dict, List, NamedTuple, Set, Union
 from tasks.host import gate
 from tasks.host.errors import WebUserError
 from tasks.host.redis import Redis, RedisGoneError, Reply, Word, refusal
+from tasks.host.remedies import quoted
 from tasks.host.web_user import WebUser
 
 PHP = (
@@ -112,7 +113,7 @@ class Bridge:
             self.close()
             raise WebUserError("MISP's PHP gives an odd answer (%s)" % do)
         if "error" in answer:
-            raise WebUserError(str(answer["error"])[:400])
+            raise WebUserError(quoted(str(answer["error"])))
         return answer["value"]
 
     def once(self, do: str) -> Any:
@@ -194,7 +195,10 @@ class Bridge:
             raise WebUserError("MISP's command line gave no status")
         if done["status"] == 0:
             return ""
-        return "exit status %d: %s" % (done["status"], str(done.get("errors", ""))[:600].strip())
+        return "exit status %d: %s" % (
+            done["status"],
+            quoted(str(done.get("errors", "")).strip(), 600),
+        )
 
     def sql(self, statement: str, *values: Union[str, int]) -> List[List[Any]]:
         """Run a statement in MISP's database; its rows, whose fields are numbers, texts or null.
@@ -234,7 +238,7 @@ def _no_answer(chunk: bytes, said: bytes, limit: int) -> str:
     if chunk:
         return "MISP's PHP answers more than %d MiB" % (limit >> 20)
     words = " ".join(said.decode("utf-8", "replace").split())[-300:]
-    return "MISP's PHP ended without an answer: %s" % (words or "no word")
+    return "MISP's PHP ended without an answer: %s" % (quoted(words) or "no word")
 
 
 def _no_constant(name: str) -> Any:
@@ -296,7 +300,7 @@ class BridgeRedis(Redis):
         except WebUserError as error:
             raise RedisGoneError(_unreachable(str(error))) from None
         if isinstance(answer, dict) and isinstance(answer.get("refused"), str):
-            raise refusal(texts[0].decode("ascii", "replace"), answer["refused"][:400])
+            raise refusal(texts[0].decode("ascii", "replace"), quoted(answer["refused"]))
         if not isinstance(answer, dict) or "reply" not in answer:
             raise WebUserError("MISP's PHP gives no reply of Redis's")
         return _reply(answer["reply"])

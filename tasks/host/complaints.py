@@ -4,6 +4,7 @@ import os
 import re
 from typing import Dict, List, Sequence
 
+from tasks.host.remedies import quoted
 from tasks.host.site import Site
 
 _LOG_BYTES = 16384  # of a log's end: an exception and the calls that led to it
@@ -23,9 +24,8 @@ def telling(text: str) -> str:
     lines = [line.strip() for line in text.splitlines()]
     lines = [_without_calls(line) for line in lines if line and not _CALL.match(line)]
     best = [line for line in lines if _TELLS.search(line)] or lines
-    return "".join(letter if letter.isprintable() else "?" for letter in (best or [""])[-1])[
-        :_LONGEST
-    ]
+    last = (best or [""])[-1]
+    return quoted("".join(letter if letter.isprintable() else "?" for letter in last), _LONGEST)
 
 
 def _without_calls(line: str) -> str:

@@ -9,6 +9,7 @@ import contextlib
 import grp
 import hashlib
 import os
+import re
 import stat
 from typing import List, Optional
 
@@ -17,6 +18,10 @@ from tasks.host.errors import HostError
 LIMIT = 1 << 20  # bytes; configuration files are smaller
 PREFIX = ".misp-workers."  # no suffix that an include pattern takes for a file of its own
 _LINKS = 40  # as the kernel counts
+_SCRIPTS = 5  # one interprets the other, as the kernel counts
+_START = 4096  # bytes; a kernel takes 256 of the first line, but pip's second one has a whole path
+# How pip names an interpreter whose path is too long for a first line, or has a space.
+_LONG = re.compile(r"#!/bin/sh\n'''exec' (\"[^\"\n]*\"|\S+) ")
 
 
 class FileError(HostError):
@@ -60,9 +65,21 @@ def real_path(path: str) -> str:
 def program(path: str) -> str:
     """A program's path without links, for root to run: nobody else can change or exchange it.
 
+    The same goes for the interpreters that a script names, as that of a folder of pip's.
+
     Raises:
-        FileError: somebody else can, or it is no file.
+        FileError: somebody else can, or it is no file, or it cannot be told what interprets it.
     """
+    found = one = _program(path)
+    for _ in range(_SCRIPTS):
+        one = _interpreter(one)
+        if not one:
+            return found
+        one = _program(one)
+    raise FileError("%s is a script of scripts, so root does not run it" % path)
+
+
+def _program(path: str) -> str:
     real = real_path(path)
     try:
         found = os.lstat(real)
@@ -73,6 +90,29 @@ def program(path: str) -> str:
     if found.st_uid != 0 or _others_write(real, found):
         raise FileError("%s can be changed by others than root, so root does not run it" % path)
     return real
+
+
+def _interpreter(script: str) -> str:
+    """What a script's first line has it run by; empty: it is no script."""
+    from tasks.host import programs
+
+    try:
+        with open(script, "rb") as file:
+            start = os.fsdecode(file.read(_START))
+    except OSError as error:
+        raise FileError("%s cannot be run: %s" % (script, error.strerror)) from None
+    if not start.startswith("#!"):
+        return ""
+    long = _LONG.match(start)  # a shell that hands on to it
+    words = [long.group(1).strip('"')] if long else start[2:].partition("\n")[0].split()
+    if os.path.basename("".join(words[:1])) == "env":
+        _program(words[0])
+        words = words[2:] if words[1:2] == ["-S"] else words[1:]
+        name = "".join(words[:1])
+        words = [name if name.startswith("/") else programs.find(name)]
+    if not words or not words[0].startswith("/"):
+        raise FileError("%s does not say what interprets it, so root does not run it" % script)
+    return words[0]
 
 
 def _check_folder(folder: str, path: str) -> None:

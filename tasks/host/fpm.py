@@ -1,8 +1,9 @@
 """PHP-FPM, asked by a request of its own: what it may do is not what the command line may do.
 
 The request goes to the socket on which PHP-FPM's master listens, as the web server's do. Its script
-is bridge.php, which the web user puts into app/tmp for that moment, readable by himself alone: so
-only a pool that runs as he does can answer, and another site's pool cannot.
+is bridge.php, which the web user puts into app/tmp for that moment, and may exchange for another
+one. So only a pool that runs as he does is asked: another one would run his code as its own user.
+A pool's child has no other pool's listening socket, which tells whose a socket is.
 
 The folder of such a socket is the web user's on Debian, and he could turn its path to a socket that
 only root may use. So nothing is sent before the kernel has said that PHP-FPM's master listens.
@@ -23,7 +24,7 @@ from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.parts import Pool
 from tasks.host.processes import PROC, Process, Table, tcp_rows
-from tasks.host.sockets import unix_rows
+from tasks.host.sockets import ambiguous, unix_rows
 from tasks.host.versions import version_of
 
 _SECONDS = 10.0  # for one pool
@@ -31,9 +32,8 @@ _ALL_SECONDS = 30.0
 _ANSWER = 1 << 16  # bytes; as JSON it takes six times as many at most
 _BEGIN, _END, _PARAMETERS, _INPUT, _OUTPUT = 1, 3, 4, 5, 6  # types of FastCGI's records
 _NEW = ".misp-workers-asked-"
-_DENIED = "it may not run a PHP file there"
-# Without the right to enter MISP's folder there is no file for it.
-_NO_ACCESS = ("Access denied.", "File not found.")
+_HIDDEN = "somebody has given another socket a name that hides it in /proc/net/unix"
+_CHILDLESS = "it has no process now that would say as whom it runs"
 _QUESTIONS = ("php", "config")  # of bridge.php
 _MOST = 20  # sockets that are asked
 
@@ -47,35 +47,49 @@ class StrangerError(HostError):
 
 
 def look(one: Misp, table: Table, proc: str = PROC) -> List[Pool]:
-    """Every pool of PHP-FPM that may be MISP's; none where Apache itself runs PHP as the web user.
+    """Every pool of PHP-FPM that runs as the web user, or may do so.
 
-    A pool that cannot read the web user's file belongs to another user. If no pool can, and one
-    runs as the web user, all are returned with their error.
+    None where Apache itself runs PHP as the web user.
     """
     his = [process.name for process in table.web_tier() if process.uid == one.user.uid]
     if not all(map(_is_fpm, his)):
         return []
     until = time.monotonic() + _ALL_SECONDS
     masters = [process for process in table.web_tier() if _is_master(process, table)]
-    addresses = _addresses(masters, proc)[:_MOST]
     pids = {master.pid for master in masters}
-    pools = [_asked(one, at, pids, until) for at in addresses]
-    known = [pool for pool in pools if pool.error != _DENIED]
-    return known or (pools if his else [])
+    pools = []
+    for at, inode in _addresses(masters, proc)[:_MOST]:
+        uids = _uids(inode, masters, table)
+        if not uids:
+            pools.append(_silent(_shown(at), _CHILDLESS, may_be_fit=True))
+        elif uids == {one.user.uid}:
+            pools.append(_asked(one, at, pids, until))
+    if ambiguous(proc) & {inode for master in masters for inode in master.sockets()}:
+        pools.append(_silent("a socket of its", _HIDDEN, may_be_fit=True))
+    return pools
+
+
+def _uids(inode: int, masters: List[Process], table: Table) -> Set[int]:
+    """As whom the children run that take connections from a listening socket."""
+    children = [child for master in masters for child in table.children(master.pid)]
+    return {child.uid for child in children if inode in child.sockets()}
 
 
 def _is_fpm(name: str) -> bool:
     return name.startswith("php-fpm")
 
 
-def _addresses(masters: List[Process], proc: str) -> List[Address]:
+def _addresses(masters: List[Process], proc: str) -> List[Tuple[Address, int]]:
+    """Where these listen, each with its socket's inode."""
     inodes = {inode for one in masters for inode in one.sockets()}
     if not inodes:
         return []
     named = [row for row in unix_rows(proc) if row.is_listening and row.name]
-    found = [(row.name, 0) for row in named if row.inode in inodes]
+    found: List[Tuple[Address, int]] = [
+        ((row.name, 0), row.inode) for row in named if row.inode in inodes
+    ]
     rows = [row for row in tcp_rows(proc) if row.is_listening and row.inode in inodes]
-    return found + sorted({(_host(row.address), row.port) for row in rows})
+    return found + sorted({((_host(row.address), row.port), row.inode) for row in rows})
 
 
 def _host(address: str) -> str:
@@ -163,8 +177,6 @@ def _read(where: str, text: str) -> Pool:
     if len(found) == len(_QUESTIONS):
         php, config = found[0].get("value"), found[1].get("error", "")
         return _pool(where, php, config) if isinstance(php, dict) else _silent(where, "no answer")
-    if any(words in rest for words in _NO_ACCESS):
-        return _silent(where, _DENIED)
     said = " ".join((head + " " + rest).split())[:300]
     return _silent(where, said or "it closes the connection")
 

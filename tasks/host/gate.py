@@ -16,6 +16,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from tasks.host import programs
 from tasks.host.errors import WebUserError
 from tasks.host.programs import Finished, ProgramError
+from tasks.host.remedies import quoted
 from tasks.host.web_user import WebUser
 
 PATH = "/usr/local/bin:/usr/bin:/bin"  # bash's own default: a job of MISP's has no PATH
@@ -188,7 +189,7 @@ def _value(answer: bytes, user: WebUser, function: Callable[..., Any]) -> Any:
     except (ValueError, AttributeError, RecursionError):
         value, error = {}, "what %s does as %s came to no end" % (function.__name__, user.name)
     if error is not None or "value" not in value:
-        raise WebUserError(str(error)[:400])
+        raise WebUserError(quoted(str(error)))
     return value["value"]
 
 
@@ -218,7 +219,7 @@ def _forked(
         os.close(telling)
         _kill(pid)
     if complaint:
-        raise WebUserError(complaint.decode("utf-8", "replace")[:400])
+        raise WebUserError(quoted(complaint.decode("utf-8", "replace")))
     return answer
 
 

@@ -8,6 +8,7 @@ from typing import Any, Callable, Dict, List, NamedTuple, Optional, Tuple
 
 from tasks.host.old_backend import delayed_until
 from tasks.host.queues import NEW_QUEUES, SHELLS
+from tasks.host.remedies import MOST_OF_A_NAME, quoted
 from tasks.host.replies import parsed, plain
 
 # Gives rows of MISP's table `jobs` another `process_id`, by pairs of the present and the next one:
@@ -126,4 +127,4 @@ def compact(value: Any) -> str:
 
 def named(name: str, record: bytes, reason: str) -> str:
     """Return why a record stays in its list, for the operator."""
-    return f"{name}: {reason}: {plain(record)}"
+    return f"{quoted(name, MOST_OF_A_NAME)}: {reason}: {quoted(plain(record))}"

@@ -11,6 +11,7 @@ from typing import List, NamedTuple, Optional, Union
 from tasks.host.errors import HostError
 from tasks.host.queues import ASIDE, LOCK, MOVED, MOVING, NEW_QUEUES, Backend, NewBackend
 from tasks.host.redis import RedisError, Reply
+from tasks.host.remedies import MOST_OF_A_NAME, quoted
 from tasks.host.replies import escaped, matching, number, odd, plain, text
 from tasks.host.waiting import Clock
 
@@ -116,7 +117,7 @@ def foreign_keys(new: Backend) -> Optional[List[str]]:
     except RedisError:
         return None
     foreign = [key for key in found if not ours.match(key.decode("utf-8", "replace"))]
-    return [plain(key) for key in foreign[:_SHOWN]]
+    return [quoted(plain(key), MOST_OF_A_NAME) for key in foreign[:_SHOWN]]
 
 
 def clients(new: Backend) -> Optional[List[Client]]:

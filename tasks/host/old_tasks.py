@@ -5,7 +5,7 @@ of `cron`; no text goes further.
 """
 
 import re
-from typing import Any, Dict, Iterable, List, NamedTuple, Optional, Set, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, Mapping, NamedTuple, Optional, Set, Tuple
 
 from tasks.host import cron, old_backend
 from tasks.host.cron import Task
@@ -14,7 +14,7 @@ from tasks.host.jobs import compact
 from tasks.host.misp import Misp
 from tasks.host.new_backend import truth
 from tasks.host.queues import HELD_TASKS, Backend
-from tasks.host.replies import parsed, records
+from tasks.host.replies import PAGE, page, parsed, records
 from tasks.host.site import CRON
 
 ACTIONS = {
@@ -35,10 +35,18 @@ _NATIVE = {
 _UNKNOWN = "of an unknown type"
 # MISP has five types, and a record of some 200 bytes for each.
 _RECORD_BYTES = 1 << 16
+_HELD_BYTES = 4 * _RECORD_BYTES  # JSON in JSON takes up to three times as much, and has its list
 _MOST = 1000
+# A text that begins as a task's action does, also by escapes, which PHP has for no letter.
+_MAY_BE_TASK = re.compile(rb'"(?:enqueue[A-Z]|[enqu]{0,7}\\u00[4-7])')
 _TOO_MUCH = (
     "the old backend's delayed jobs hold more than 1000 scheduled tasks, or one of more than 64 "
     "KiB. They are not MISP's"
+)
+_ANOTHER_TIME = " (none of them counts once the task has another time in MISP)"
+_TOO_MUCH_HELD = (
+    "the old backend's list of scheduled tasks that a hand-over holds (misp-workers-tasks:...) has "
+    "more than 1000 entries, or one of more than 256 KiB. They are not a hand-over's"
 )
 _ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
 _NATIVE_ROWS = "SELECT type, action, params FROM tasks WHERE enabled"
@@ -115,24 +123,40 @@ def entries(old: Backend) -> List[Entry]:
 
 
 def held(old: Backend, token: str) -> List[Entry]:
-    """Those that a hand-over which is not done yet has taken out of their lists."""
-    values = [parsed(entry) for entry in records(old.redis, old.key(HELD_TASKS + token))]
-    return _entries(
-        (value["list"], value["record"].encode("utf-8", "surrogatepass"))
-        for value in values
-        if isinstance(value, dict)
-        and isinstance(value.get("list"), str)
-        and isinstance(value.get("record"), str)
-    )
+    """Those that a hand-over which is not done yet has taken out of their lists.
+
+    Raises:
+        OddTasksError: they are more or longer than a hand-over holds.
+    """
+    return _entries(_held(old, token))
+
+
+def _held(old: Backend, token: str) -> Iterator[Tuple[str, bytes]]:
+    """List and record of each, read little by little: the web user may have filled that list."""
+    key, count = old.key(HELD_TASKS + token), 0
+    while True:
+        some = page(old.redis, key, count)
+        count += len(some)
+        if count > _MOST or any(len(text) > _HELD_BYTES for text in some):
+            raise OddTasksError(_TOO_MUCH_HELD)
+        for value in map(parsed, some):
+            fields = value if isinstance(value, dict) else {}
+            name, record = fields.get("list"), fields.get("record")
+            if isinstance(name, str) and isinstance(record, str):
+                yield name, record.encode("utf-8", "surrogatepass")
+        if len(some) < PAGE:
+            return
 
 
 def _entries(jobs: Iterable[Tuple[str, bytes]]) -> List[Entry]:
     found: List[Entry] = []
     for name, record in jobs:
-        if not old_backend.is_scheduled_task(record):
-            continue
-        found.append(_entry(name, record))
-        if len(record) > _RECORD_BYTES or len(found) > _MOST:
+        if len(record) > _RECORD_BYTES:  # too long to be parsed only to be told from MISP's
+            if _MAY_BE_TASK.search(record):
+                raise OddTasksError(_TOO_MUCH)
+        elif old_backend.is_scheduled_task(record):
+            found.append(_entry(name, record))
+        if len(found) > _MOST:
             raise OddTasksError(_TOO_MUCH)
     return found
 
@@ -166,16 +190,20 @@ def forget_held(old: Backend, token: str) -> None:
 
 
 def _entry(name: str, record: bytes) -> Entry:
-    action, time, *rest = [*old_backend.arguments(record), None, None, None][:4]
+    action, time, *rest = [*old_backend.arguments(record), *[None] * 4][:4]
     first, second = (number(value, cron.HIGHEST_ID) for value in rest)
     kind = ACTIONS.get(str(action), _UNKNOWN)
     return Entry(name, record, kind, number(time, cron.HIGHEST_TIME), (first, second))
 
 
-def find(one: Misp, delayed: List[Entry]) -> Found:
+def find(one: Misp, delayed: List[Entry], known: Mapping[str, Task]) -> Found:
     """What of these jobs counts, and for whom.
 
+    Args:
+        known: tasks by kind that have been handed over, at least in part.
+
     Raises:
+        OddTasksError: one of MISP's tasks is there for two users.
         WebUserError: MISP's table cannot be read.
     """
     is_cron = one.tasks_owner == CRON
@@ -190,9 +218,20 @@ def find(one: Misp, delayed: List[Entry]) -> Found:
         if task is None:
             found.unfit.append(entry.kind)
         else:
+            _refuse_two_users(found.tasks.get(entry.kind) or known.get(entry.kind), task)
             found.entries.append(entry)
             found.tasks[entry.kind] = task
     return found
+
+
+def _refuse_two_users(one: Optional[Task], other: Task) -> None:
+    """Leave it to the operator which of two users runs a task: a copy of a job may name another."""
+    if one is not None and one.was == other.was and one.user != other.user:
+        raise OddTasksError(
+            "the old backend's delayed jobs hold MISP's scheduled task %s at one time for two MISP "
+            "users, %d and %d, and MISP makes only one%s"
+            % (one.kind, one.user, other.user, "" if one.is_native else _ANOTHER_TIME)
+        )
 
 
 def _task(entry: Entry, row: Optional[Row]) -> Optional[Task]:

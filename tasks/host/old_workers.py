@@ -113,7 +113,7 @@ def served(workers: Iterable[Process]) -> Set[str]:
 
 
 def _is_plain(character: str) -> bool:
-    return character.isprintable() and not character.isspace()
+    return character.isprintable() and not character.isspace() and character != "`"
 
 
 def jobs(workers: Iterable[Process]) -> Set[int]:

@@ -2,7 +2,7 @@
 
 from typing import List, Set
 
-from tasks.host import launchers, old_units, old_workers, originals, systemd
+from tasks.host import launchers, old_units, old_workers, originals, remedies, systemd
 from tasks.host.errors import HostError
 from tasks.host.retire import LINK, QUEUE, RUNS, OldWorkers, let_go, run_by_hand
 from tasks.host.site import Site
@@ -61,12 +61,13 @@ def _have_all_served(site: Site, user: WebUser, running: List[str]) -> None:
     lacks = ", ".join(missing())
     raise HostError(
         "%s was started twice, but %s after %d s: see journalctl -u %s and "
-        "app/tmp/logs/resque-worker-error.log, mend what they name or start the missing ones by "
-        "hand as the web user, and run again"
+        "app/tmp/logs/resque-worker-error.log, mend what they name or start them all anew by "
+        "`%s`, and run again"
         % (
             started,
             "no old worker lives" if lacks == old_workers.ANY else "no old worker serves " + lacks,
             _COMES_UP,
             started.split()[0],
+            remedies.start_old_workers(site.misp_root, user.name),
         )
     )

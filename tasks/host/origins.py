@@ -3,17 +3,20 @@
 import os
 import pwd
 import re
-from typing import Dict, List, Set, Tuple
+from typing import Dict, List, Optional, Set, Tuple
 
 from tasks.host import files
 from tasks.host.files import FileError
 from tasks.host.parts import Origin
 from tasks.host.processes import Process, Table
+from tasks.host.supervisor_access import PROGRAMS, conf_of
+from tasks.host.supervisor_identity import is_supervisord
 
 _SESSIONS = "/run/systemd/sessions/"  # of logind's, a file for each session
 _SESSION = re.compile(r"session-(\w+)\.scope\Z")
 _MANAGER = re.compile(r"user@(\d+)\.service\Z")
 _ODD = re.compile(r"[^\w.:@\\-]")
+_PLAIN = re.compile(r"/[A-Za-z0-9_./@+-]{1,200}\Z")  # a path that a shell takes as it is
 _DEPTH = 50
 
 
@@ -26,16 +29,16 @@ def of(workers: List[Process], table: Table) -> List[Origin]:
 def _origin(worker: Process, known: Set[int], table: Table) -> Origin:
     unit, user, service = _place(worker)
     above = _above(worker, known, table)
-    supervisord = next(filter(_is_supervisord, above), None)
+    supervisord = _supervisord_of(above)
     if supervisord is None and unit and not user:
-        inside = (one for one in table if _is_supervisord(one) and one.unit == unit)
-        supervisord = next(inside, None)
+        supervisord = _supervisord_of([one for one in table if one.unit == unit])
     return Origin(
         unit,
         user,
         service,
         _ODD.sub("?", above[0].name) if above and above[0].name != "systemd" else "",
         _described(supervisord) if supervisord else "",
+        _name(str(supervisord.uid)) if supervisord and supervisord.uid else "",
     )
 
 
@@ -81,12 +84,17 @@ def _above(worker: Process, known: Set[int], table: Table) -> List[Process]:
     return found
 
 
-def _is_supervisord(one: Process) -> bool:
-    return any(os.path.basename(word) == "supervisord" for word in one.argv[:3])
+def _supervisord_of(some: List[Process]) -> Optional[Process]:
+    """The first that is a supervisord, root's before anybody's who calls his process so."""
+    others = (one for one in some if one.uid != 0 and _is_called_so(one))
+    return next(filter(is_supervisord, some), None) or next(others, None)
+
+
+def _is_called_so(one: Process) -> bool:
+    return any(os.path.basename(word) in PROGRAMS for word in one.argv[:4])
 
 
 def _described(one: Process) -> str:
-    from tasks.host.supervisor_access import conf_of
-
-    path = "".join(filter(str.isprintable, conf_of(one)))[:200]
-    return "PID %d, with %s" % (one.pid, path) if path else "PID %d" % one.pid
+    """Its PID; of root's also the main file, which root is to run `supervisorctl` with."""
+    path = conf_of(one) if one.uid == 0 else ""
+    return "PID %d, with %s" % (one.pid, path) if _PLAIN.match(path) else "PID %d" % one.pid

@@ -123,6 +123,7 @@ class Origin(NamedTuple):
     service: str  # what opened that session, as in "sshd" or "crond"
     parent: str  # name of the process above them, empty: PID 1
     supervisord: str  # its PID and main file, if one runs in that unit or above them
+    supervisord_user: str = ""  # whose it is, and then no file is named; empty: root's
 
     @property
     def words(self) -> str:

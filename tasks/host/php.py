@@ -6,7 +6,7 @@ import os
 import re
 from typing import Any, List, Optional
 
-from tasks.host import complaints, gate, programs, tree
+from tasks.host import complaints, files, gate, programs, tree
 from tasks.host.bridge import listed
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
@@ -60,12 +60,16 @@ def look(one: Optional[Misp]) -> Php:
 
 
 def _elsewhere(here: str) -> str:
-    """Another php than `here`, the newest of the first folder that has one."""
+    """Another php than `here`, the newest of the first folder that has one.
+
+    Only root may be able to change it: the operator is told to link it into everybody's PATH.
+    """
     real = os.path.realpath(here) if here else ""
     for pattern in _ELSEWHERE:
         for at in sorted(glob.glob(pattern), reverse=True):
-            if os.path.realpath(at) != real and os.access(at, os.X_OK) and os.path.isfile(at):
-                return at
+            with contextlib.suppress(HostError):
+                if files.program(at) != real and os.access(at, os.X_OK):
+                    return at
     return ""
 
 

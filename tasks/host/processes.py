@@ -7,13 +7,16 @@ written by any local user, so sizes are bounded and no byte is an error.
 """
 
 import os
+import re
 import time
 from typing import Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Set
 
 from tasks.host.gate import signal_as
+from tasks.host.remedies import quoted
 from tasks.host.web_user import WebUser
 
 PROC = "/proc"
+_ODD = re.compile(r"[^\w.:@\\-]", re.ASCII)  # what no unit of systemd's has in its name
 _LIMIT = 1 << 18  # bytes of arguments, of environment
 _MAPS = 1 << 22  # bytes of a web server's memory map
 _CLOCK_BOOTTIME = 7  # time.CLOCK_BOOTTIME since Python 3.7
@@ -48,7 +51,7 @@ class Process:
         self.proc = proc
         self.pid = pid
         self.uid = uid  # effective: of /proc/PID itself, not of the files in it
-        self.name = _text(head.partition(b"(")[2])  # at most 15 bytes
+        self.name = quoted(_text(head.partition(b"(")[2]))  # at most 15 bytes, its own choice
         self.state = _text(fields[0]) if fields else ""
         if len(fields) < 20:
             raise ValueError("stat of %d" % pid)
@@ -102,7 +105,7 @@ class Process:
         for names in self.groups:
             units = [name for name in names if name.endswith(".service")]
             if units:
-                return "" if "user.slice" in names else units[-1]
+                return "" if "user.slice" in names else _ODD.sub("?", units[-1])
         return ""
 
     @property

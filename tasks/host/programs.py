@@ -11,6 +11,7 @@ import time
 from typing import Any, Dict, List, NamedTuple, Optional
 
 from tasks.host.errors import HostError
+from tasks.host.remedies import quoted
 
 # sudo's secure_path may lack the sbin folders, and "not found" must not read as "off".
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -43,7 +44,7 @@ class Finished(NamedTuple):
     def complaint(self) -> str:
         """The end of what it printed, for an error's text."""
         said = (self.err.strip() or self.out.strip()).decode("utf-8", "replace")
-        return " ".join(said[-400:].split())
+        return quoted(" ".join(said[-400:].split()))
 
 
 def find(name: str, places: str = PATH) -> str:

@@ -6,6 +6,7 @@ Here are values only; `old_backend` and `new_backend` ask Redis for them.
 from typing import Dict, List, NamedTuple, Tuple
 
 from tasks.host.redis import Redis
+from tasks.host.remedies import MOST_OF_A_NAME, quoted
 
 # THE list of queues. MISP's code has these names as constants (BackgroundJobsTool.php).
 QUEUES = ("default", "prio", "email", "cache", "update")
@@ -78,9 +79,11 @@ class OldBackend(NamedTuple):
     def backlog(self) -> str:
         """What is left to do, in words; empty when the backend is quiet."""
         if self.error:
-            return "a Redis that cannot be asked: " + self.error
+            return "a Redis that cannot be asked: " + quoted(self.error)
         waiting = [
-            f"{count} waiting in {name}" for name, count in sorted(self.waiting.items()) if count
+            f"{count} waiting in {quoted(name, MOST_OF_A_NAME)}"
+            for name, count in sorted(self.waiting.items())
+            if count
         ]
         kinds = (
             (self.running, "running"),

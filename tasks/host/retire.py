@@ -57,7 +57,7 @@ def retire(site: Site, desired: Desired) -> List[str]:
         )
         try:
             messages = scheduled_tasks.hand_over(one, workers_return=True)
-        except HostError:
+        except Exception:  # whatever the web user's answers bring about
             workers.start_again()  # else nobody would run them
             raise
         workers.stop_units()
@@ -84,7 +84,7 @@ class OldWorkers:
         try:
             self._hold_units()
             launchers.take_out(self.site, self.user)
-        except HostError:  # nothing was stopped, and then nothing is held
+        except Exception:  # nothing was stopped, and then nothing is held
             let_go(self._units)
             launchers.put_back(self.site)
             raise
@@ -113,7 +113,7 @@ class OldWorkers:
         self._hold_units()
         try:
             _wait_until_gone(self, self.site.drain_timeout, Clock())
-        except HostError:
+        except Exception:
             let_go(self._units)  # a restart would cut the job that still runs
             raise
         self.start_again()
@@ -172,21 +172,22 @@ def end_workers(
         _wait_until_gone(workers, limit, clock)
     except DrainLimitError:
         raise
-    except HostError as error:  # who was told to leave leaves, so the others are to come back
+    except Exception as error:  # who was told to leave leaves, so the others are to come back
         if workers.living():
             workers.give_back()
-            error.args = ("%s. %s" % (error, _LEAVING),)
+            if isinstance(error, HostError):
+                error.args = ("%s. %s" % (error, _LEAVING),)
         else:
             workers.start_again()
         raise
-    after = look()
-    if convert is not None and after.has_work(with_scheduled=False):
-        try:
-            convert()
-        except HostError:
-            workers.start_again()  # else nobody would do what still comes
-            raise
+    try:
         after = look()
+        if convert is not None and after.has_work(with_scheduled=False):
+            convert()
+            after = look()
+    except Exception:
+        workers.start_again()  # else nobody would do what still comes
+        raise
     if after.has_work(with_scheduled=with_scheduled):
         workers.start_again()
         raise DrainLimitError(

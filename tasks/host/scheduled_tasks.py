@@ -58,9 +58,11 @@ def look(one: Misp) -> ScheduledTasks:
         return nothing  # the look at the old backend says why
     unfinished = 0 if kept.is_done else 1
     try:
-        found = old_tasks.find(one, delayed)
+        found = old_tasks.find(one, delayed, kept.tasks)
     except HostError as error:
-        return nothing._replace(left=len(delayed) + unfinished, error=str(error))
+        seen = nothing._replace(left=len(delayed) + unfinished)
+        is_odd = isinstance(error, old_tasks.OddTasksError)
+        return seen._replace(odd=str(error)) if is_odd else seen._replace(error=str(error))
     tasks = _with_new(kept, moving, found.tasks, Clock().epoch())
     names = one.user.name, one.site.misp_root
     lines = cron.lines(tasks.values(), *names) if cron.can_name(*names) else []
@@ -112,17 +114,18 @@ def hand_over(one: Misp, *, workers_return: bool = False) -> List[str]:
     with Lock(new, clock):  # another host may share the Redis: the first one gets a task
         try:
             return _hand_over(one, old, new, clock)
-        except HostError as error:
+        except Exception as error:  # the old workers come back whatever it is
             if not workers_return or _undo(one, old, new, clock):
                 raise
-            raise TaskError("%s. %s" % (error, _NOBODYS)) from None
+            why = str(error) or type(error).__name__
+            raise TaskError("%s. %s" % (why, _NOBODYS)) from error
 
 
 def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]:
     kept = handed_over.load(one.site)
     if not kept.is_done and kept.is_removed:
         kept = _finish(one, old, new, clock, [])
-    found = old_tasks.find(one, old_tasks.entries(old))
+    found = old_tasks.find(one, old_tasks.entries(old), kept.tasks)
     if found.unfit:
         raise TaskError("nothing can take over MISP's scheduled task " + found.unfit[0])
     if kept.is_done and not found.entries:
@@ -189,8 +192,8 @@ def _undo(one: Misp, old: Backend, new: Backend, clock: Clock) -> bool:
             handed_over.keep(one.site, handed_over.done(kept.earlier))
         else:
             handed_over.forget(one.site)
-    except HostError:
-        return False
+    except Exception:
+        return False  # the caller tells why the hand-over failed
     return True
 
 

@@ -9,7 +9,7 @@ import shutil
 import stat
 from typing import List, Optional
 
-from tasks.host import files, gate, originals, programs, web_user
+from tasks.host import files, gate, originals, programs, remedies, web_user
 from tasks.host.errors import HostError
 from tasks.host.parts import Selinux
 from tasks.host.programs import Finished, ProgramError
@@ -160,8 +160,8 @@ def _load(site: Site, user: WebUser, package: str, done: List[str]) -> None:
     _relabel(site, user)
     if _label(site, user) != CAKE_TYPE:
         raise SelinuxError(
-            "%s did not get the label %s: run `restorecon -v %s` as its owner, see "
-            "what it says, and run again" % (_cake(site), CAKE_TYPE, _cake(site))
+            "%s did not get the label %s: run `%s`, see what it says, and run again"
+            % (_cake(site), CAKE_TYPE, _restorecon(_cake(site), user))
         )
     _change("setsebool", "-P", BOOLEAN, "on")
 
@@ -200,6 +200,13 @@ def _relabel(site: Site, user: WebUser) -> None:
         raise SelinuxError("restorecon is missing on this host: install policycoreutils")
     if gate.run(user, [tool, path]).status != 0 and _is_roots(path):
         _run(tool, path)
+
+
+def _restorecon(path: str, user: WebUser) -> str:
+    words = ["restorecon", "-v", path]
+    if _is_roots(path):
+        return " ".join(map(remedies.word, words))
+    return remedies.as_web_user(user.name, *words)
 
 
 def _is_roots(path: str) -> bool:

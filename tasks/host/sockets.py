@@ -6,7 +6,7 @@ user may give one. So no row is taken for true that may be such a name.
 
 import collections
 import os
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Set
 
 from tasks.host.processes import PROC, start_of
 
@@ -27,14 +27,32 @@ def unix_rows(proc: str = PROC) -> List[UnixRow]:
 
     A row that cannot be read is left out, and so is an inode that has two rows: one is forged.
     """
+    rows = _rows(proc)
+    forged = _doubles(rows)
+    return [row for row in rows if row.inode not in forged]
+
+
+def ambiguous(proc: str = PROC) -> Set[int]:
+    """The inodes that `unix_rows` leaves out for their two rows.
+
+    Somebody has named a socket so to hide these; nobody does that by accident. Whoever needs the
+    sockets of a process has to say that they are not known, and not that there are none.
+    """
+    return _doubles(_rows(proc))
+
+
+def _rows(proc: str) -> List[UnixRow]:
     try:
         data = start_of(proc + "/net/unix", _TABLE)
     except OSError:
         return []
     # Behind the last newline is nothing, or a row that was cut.
-    rows = [row for row in map(_row, data.split(b"\n")[1:-1]) if row is not None]
+    return [row for row in map(_row, data.split(b"\n")[1:-1]) if row is not None]
+
+
+def _doubles(rows: List[UnixRow]) -> Set[int]:
     counts = collections.Counter(row.inode for row in rows)
-    return [row for row in rows if counts[row.inode] == 1]
+    return {inode for inode, count in counts.items() if count > 1}
 
 
 def _row(line: bytes) -> Optional[UnixRow]:

@@ -8,6 +8,7 @@ from tasks.host.daemon import Daemon
 from tasks.host.errors import HostError
 from tasks.host.parts import Listener, Supervisor, Unit, Worker
 from tasks.host.processes import Process, Table
+from tasks.host.remedies import word
 from tasks.host.site import GROUP, Site
 from tasks.host.supervisor import Door, answers_as_misp
 from tasks.host.supervisor_access import conf_of, control, known_password, read_files
@@ -114,7 +115,7 @@ def _other_daemon(site: Site, unit: Unit, main: Optional[Process], table: Table)
             continue
         if one.unit == site.unit or one.is_in_a_container:
             continue  # it starts or stops just now, or is another system's
-        stop = "systemctl disable --now %s" % one.unit if one.unit else "kill %d" % one.pid
+        stop = "systemctl disable --now -- %s" % word(one.unit) if one.unit else "kill %d" % one.pid
         return (
             "a supervisord (PID %d, in %s) runs with %s outside of %s: stop it (`%s`), have "
             "nothing start it any more, and %s, then run again"

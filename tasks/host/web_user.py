@@ -10,6 +10,7 @@ import pwd
 import stat
 from typing import Any, List, NamedTuple, Tuple
 
+from tasks.host import remedies
 from tasks.host.errors import WebUserError
 from tasks.host.site import Site
 
@@ -32,6 +33,7 @@ PRIVILEGED = frozenset(
         "staff",
     )
 )
+CONFIG = "app/Config/config.php"
 NO_LOGIN = ("nologin", "false", "sync", "")
 
 
@@ -56,8 +58,8 @@ def identify(misp_root: str, wanted: str, login: str) -> WebUser:
     Raises:
         WebUserError: nobody is, or it is somebody whose rights MISP must not get.
     """
-    path = misp_root + "/app/Config/config.php"
-    parts = _components(os.path.realpath(misp_root), "app/Config/config.php")
+    path = misp_root + "/" + CONFIG
+    parts = _components(os.path.realpath(misp_root), CONFIG)
     owner = parts[-1][1].st_uid
     try:
         entry = pwd.getpwnam(wanted) if wanted else pwd.getpwuid(owner)
@@ -67,7 +69,7 @@ def identify(misp_root: str, wanted: str, login: str) -> WebUser:
             "the web user %s does not exist on this host: set misp_web_user" % who
         ) from None
     user = _web_user(entry)
-    _check_rights(user, entry.pw_shell, bool(wanted), login, path)
+    _check_rights(user, entry.pw_shell, bool(wanted), login, misp_root)
     for name, found in parts:
         if found.st_uid not in (0, user.uid) and (name != path or not wanted):
             raise WebUserError(
@@ -108,11 +110,12 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
         if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
             raise WebUserError(
                 "%s is a link or no plain %s: its owner cannot be trusted to be MISP's. Put the "
-                "real one in its place as the web user, not as root (%s)"
+                "real one in its place as the web user, not as root (%s, by `%s`)"
                 % (
                     path,
                     "file" if is_last else "folder",
                     "cp --remove-destination -p" if is_last else "rm, then mv",
+                    remedies.as_web_user("", "COMMAND"),
                 )
             )
         if is_last and status.st_nlink > 1:
@@ -122,10 +125,19 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
             )
         if not is_last and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
             raise WebUserError(
-                "every user may write in %s: take that right away (chmod o-w)" % path
+                "every user may write in %s: take that right away (`%s`)"
+                % (path, _no_writers(path, status.st_uid))
             )
         found.append((path, status))
     return found
+
+
+def _no_writers(path: str, owner: int) -> str:
+    """A folder's owner can put a link in its place, which chmod follows, so he runs it himself."""
+    words = ["chmod", "o-w", path]
+    if owner == 0:
+        return " ".join(map(remedies.word, words))
+    return remedies.as_web_user(name_of(owner), *words)
 
 
 def _web_user(entry: Any) -> WebUser:
@@ -137,12 +149,14 @@ def _web_user(entry: Any) -> WebUser:
     return WebUser(entry.pw_name, entry.pw_uid, entry.pw_gid, groups, entry.pw_dir, group)
 
 
-def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, path: str) -> None:
+def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, root: str) -> None:
+    path, nobody = root + "/" + CONFIG, remedies.NOBODY_KNOWN
     if user.uid == 0:
         raise WebUserError(
             "%s belongs to root, as after a cake command that root ran, or misp_web_user is root. "
-            "MISP runs as its web user alone: give app/Config and app/tmp back to that user (chown "
-            "-hR)" % path
+            "MISP runs as its web user alone: give app/Config and app/tmp back to that user "
+            "(`%s`, with its name)"
+            % (path, remedies.give_back(root, nobody, "app/Config", "app/tmp", below=True))
         )
     for gid in user.groups:
         try:
@@ -162,6 +176,6 @@ def _check_rights(user: WebUser, shell: str, is_named: bool, login: str, path: s
     if os.path.basename(shell) not in NO_LOGIN and not is_named:
         raise WebUserError(
             "%s belongs to %s, an account for people (its shell is %s): if MISP really runs as "
-            "this user set misp_web_user, else give the file back to the web user (chown -h)"
-            % (path, user.name, shell)
+            "this user set misp_web_user, else give the file back to the web user (`%s`, with its "
+            "name)" % (path, user.name, shell, remedies.give_back(root, nobody, CONFIG))
         )

@@ -62,7 +62,8 @@ def _drain(state: State, host: Host, target: Target) -> bool:
 def _look(target: Target) -> Look:
     old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
     queues = [one.queues for one in workers.processes]
-    return Look(old, queues, workers.live, time.monotonic())
+    at, root = time.monotonic(), target.settings.misp_root
+    return Look(old, queues, workers.live, at, root, target.web_user)
 
 
 def _wait(host: Host, decision: Wait) -> None:

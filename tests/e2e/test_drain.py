@@ -78,7 +78,7 @@ def test_a_queue_without_its_old_worker_ends_the_drain_and_not_the_conversion(la
     ended = run.apply(lab, "--limit", "lone", "--limit", "taken-over")
     assert time.monotonic() - began < 300
     assert ended.failed_hosts == ("lone",)
-    assert "note: no old worker lives for prio: start one as the web user" in ended.stderr
+    assert "note: no old worker lives for prio: start one by `setsid -w runuser -u " in ended.stderr
     reason = "the old backend has 3 waiting in prio, 1 delayed, and no old worker lives for prio"
     assert reason in ended.stderr
     assert observe.old_processes(lab["lone"])

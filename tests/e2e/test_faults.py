@@ -177,7 +177,8 @@ ON_DEBIAN = (
         f"chown root:root {CAKE} && chmod 750 {CAKE}",
         f"chown www-data:www-data {CAKE} && chmod 775 {CAKE}",
         f"www-data may not execute {CAKE} (root:root 750), and workers and jobs run it as www-data"
-        f": run `chown -h www-data:www-data {CAKE}`, then `setsid -w runuser -u www-data -- chmod",
+        f": run `find -H /var/www/MISP -xdev -path {CAKE} \\( -type d -o -links 1 \\) "
+        "-execdir chown -h www-data:www-data {} +`, then `setsid -w runuser -u www-data -- chmod",
     ),
     Fault(
         "noexec",

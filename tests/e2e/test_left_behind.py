@@ -41,7 +41,8 @@ def host(lab: Lab) -> LabHost:
             f"mv {CONFIG} {APP}/real.php && ln -s ../real.php {CONFIG}",
             f"rm {CONFIG} && mv {APP}/real.php {CONFIG}",
             f"{CONFIG} is a link or no plain file: its owner cannot be trusted to be MISP's. Put "
-            "the real one in its place as the web user, not as root (cp --remove-destination -p)",
+            "the real one in its place as the web user, not as root (cp --remove-destination -p, "
+            "by `setsid -w runuser -u WEB_USER -- COMMAND </dev/null",
         ),
         (
             f"mount --bind {CONFIG} {CONFIG}",

@@ -54,7 +54,7 @@ def runs(host: LabHost, program: str) -> bool:
 def test_one_that_was_started_outside_of_its_unit(lab: Lab, host: LabHost) -> None:
     start = "/usr/bin/supervisord -c /etc/supervisor/supervisord.conf"
     host.exec(f"systemd-run --quiet --unit=local-autostart --service-type=forking {start}")
-    check_refused(lab, host, "stop it (`systemctl disable --now local-autostart.service`)")
+    check_refused(lab, host, "stop it (`systemctl disable --now -- local-autostart.service`)")
     host.exec("systemctl stop local-autostart")
 
 

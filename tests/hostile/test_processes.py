@@ -23,6 +23,30 @@ OLD = ("php", "-r", "sleep(600);", "./bin/resque")
 IN_THE_TREE = f"cd {APP}/Vendor/iglocska/php-resque-ex"
 STRAY = "export SUPERVISOR_PROCESS_NAME=default_00 SUPERVISOR_GROUP_NAME=misp-workers"
 
+TMP = "/var/www/MISP/app/tmp"
+POOL = "/etc/php/8.2/fpm/pool.d/other.conf"
+OTHER_POOL = """\
+[other]
+user = games
+group = games
+listen = /run/php/other.sock
+listen.mode = 0600
+pm = static
+pm.max_children = 1
+"""
+SWAP_SCRIPTS = f"""
+import glob, os
+evil = "<?php file_put_contents('{LOOT}/pool-' . posix_geteuid(), 'mine');"
+done = set()
+while True:
+    for path in glob.glob("{TMP}/.misp-workers-asked-*.php"):
+        if path not in done:
+            done.add(path)
+            with open("{TMP}/evil", "w") as file:
+                file.write(evil)
+            os.rename("{TMP}/evil", path)
+"""
+
 
 @pytest.fixture(scope="module")
 def host(lab: Lab) -> LabHost:
@@ -47,6 +71,20 @@ def runs(host: LabHost, pid_file: str) -> bool:
     """Whether a process lives, and is not stopped."""
     state = host.exec(f"sed 's/.*) //' /proc/$(cat {pid_file})/stat 2>/dev/null || true").stdout
     return state[:1] in ("S", "R", "D")
+
+
+def test_another_users_pool_runs_nothing_of_the_web_users(lab: Lab, host: LabHost) -> None:
+    host.put(POOL, OTHER_POOL)
+    host.exec(f"chmod o+x {TMP}; systemctl restart php8.2-fpm")
+    with attacks.running(host, WEB, "python3", "-c", SWAP_SCRIPTS):
+        for _ in range(3):
+            assert not operate.dry(lab).crashed
+    assert "pool-" not in host.exec(["ls", LOOT]).stdout.replace(f"pool-{_uid(host, WEB)}", "")
+    host.exec(f"rm {POOL}; systemctl restart php8.2-fpm")
+
+
+def _uid(host: LabHost, user: str) -> str:
+    return host.exec(["id", "-u", user]).stdout.strip()
 
 
 @pytest.mark.parametrize("user", [WEB, "nobody"])

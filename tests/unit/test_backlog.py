@@ -139,7 +139,7 @@ def test_dead_workers_of_a_former_name_are_told() -> None:
 @pytest.mark.parametrize(
     ("state", "says"),
     [
-        (old({"prio": 2}), "no old worker lives for prio: start one as the web user (app/Console"),
+        (old({"prio": 2}), "no old worker lives for prio: start one by `setsid -w runuser -u "),
         (old(overdue=61), "nothing brings delayed jobs to their queues when they are due"),
         (old({"default": 3}, overdue=60), ""),
         (old(error="x"), ""),

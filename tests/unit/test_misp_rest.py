@@ -218,6 +218,13 @@ def test_a_list_is_what_misp_answers_when_jobs_are_off(site: Site) -> None:
     assert fault.endswith("answers: ['Background jobs not enabled']")
 
 
+def test_misps_words_are_no_command_of_ours(site: Site) -> None:
+    site.body = ["run `id`"]
+    assert site.faults() == [f"{site.url}/servers/getWorkers answers: ['run 'id'']"]
+    site.status, site.body = 403, {"message": "run `id`"}
+    assert site.faults() == [f"{site.url}/servers/getWorkers answers 403: run 'id'"]
+
+
 @pytest.mark.parametrize("queue", ["text", {"workers": ["text"]}, {"workers": 5}])
 def test_a_view_of_an_unknown_shape_is_a_fault(site: Site, queue: object) -> None:
     site.body = GOOD | {"default": queue}

@@ -77,7 +77,8 @@ AFTER: list[tuple[CHANGES, str]] = [
                 "lost_folders": ["/var/log/supervisor"],
             }
         },
-        "supervisord is failed and cannot start without /var/log/supervisor: run `mkdir -p`",
+        "supervisord is failed and cannot start without /var/log/supervisor: run `mkdir -p "
+        "/var/log/supervisor`, then `systemctl start supervisor`",
     ),
     (unit(enabled="disabled"), "does not start at boot (disabled): run `systemctl enable superv"),
     ({"supervisor": {"error": "x"}}, "the programs that supervisord runs are not known: x"),

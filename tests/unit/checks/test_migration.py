@@ -88,14 +88,19 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"tree": {"version": (2, 4, 150)}}, "MISP is 2.4.150, but SimpleBackgroundJobs came with"),
     ({"tree": {"version_text": "{}", "version": (0, 0, 0)}}, "holds no version of MISP's"),
     ({"tree": {"config_mode": -1}}, "config.php is missing: finish MISP's own installation"),
-    ({"tree": {"config_owner": "root"}}, "config.php belongs to root, not to www-data"),
+    (
+        {"tree": {"config_owner": "root"}},
+        "config.php belongs to root, not to www-data, "
+        "so MISP cannot save its settings: run `find -H /var/www/MISP -xdev -path ",
+    ),
     ({"tree": {"web_user": ""}}, "the web user www-data does not exist on this host"),
     ({"tree": {"web_user": "", "config_owner": ""}}, "MISP's web user is not known"),
     (no_cake("missing"), "app/Console/cake is missing: restore it"),
     (
         no_cake("mode", "/var/www/MISP/app/Console/cake", "root:root 750"),
         "www-data may not execute /var/www/MISP/app/Console/cake (root:root 750), and workers and "
-        "jobs run it as www-data: run `chown -h www-data:www-data /var/www/MISP/app/Console/cake`,",
+        "jobs run it as www-data: run `find -H /var/www/MISP -xdev -path "
+        "/var/www/MISP/app/Console/cake \\( -type d -o -links 1 \\) -execdir",
     ),
     (
         no_cake("noexec", "/var/www"),
@@ -104,8 +109,18 @@ MISP: list[tuple[CHANGES, str]] = [
     ),
     (
         no_cake("closed", "/var/www/MISP/app", "root:root 700"),
-        "www-data may not enter /var/www/MISP/app (root:root 700), so workers and jobs cannot run",
+        "www-data may not enter /var/www/MISP/app (root:root 700), so workers and jobs cannot run "
+        "/var/www/MISP/app/Console/cake: run `find -H /var/www/MISP -xdev -path /var/www/MISP/app",
     ),
+    (
+        no_cake("closed", "/var/www", "root:root 700"),
+        "run `chmod o+x /var/www`, or `setfacl -m u:www-data:x /var/www`",
+    ),
+    (
+        no_cake("closed", "/root", "root:root 700"),
+        "cake: see the modes on the way (namei -l /var/w",
+    ),
+    (no_cake("noexec", "/srv"), "if /var/www/MISP is a link that leads there, mount it again with"),
     (
         no_cake("noexec-below", "/var/www/MISP/app/Console"),
         "/var/www/MISP/app/Console, in MISP's own folder, is mounted noexec, so workers and jobs",
@@ -205,7 +220,12 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
     ),
     (
         {"supervisor": {"missing_folders": ["/var/log/app (stdout_logfile of [program:app])"]}},
-        "would not start again, since /var/log/app (stdout_logfile of [program:app]) is missing",
+        "would not start again, since /var/log/app (stdout_logfile of [program:app]) is missing: "
+        "run `mkdir -p /var/log/app`",
+    ),
+    (
+        {"supervisor": {"missing_folders": ["/var/www/MISP/app/tmp/x (logfile of [supervisord])"]}},
+        "is missing: run `setsid -w runuser -u www-data -- mkdir -p /var/www/MISP/app/tmp/x </dev",
     ),
     ({"supervisor": {"other_daemon": "another one runs"}}, "another one runs"),
     ({"packages": {"supervisor_version": "4.3.0"}}, "no systemd unit starts it: give it a unit"),
@@ -261,11 +281,21 @@ OLD: list[tuple[CHANGES, str]] = [
     (
         {
             "old_workers": {
+                "started_in": ["other.service"],
+                "origins": [parts.Origin("other.service", "", "", "", "PID 8", "www-data")],
+            }
+        },
+        "a supervisord of www-data's (PID 8) runs old workers, in other.service: while no job "
+        "runs, stop it as that user, and have nothing start it any more. Then start them by",
+    ),
+    (
+        {
+            "old_workers": {
                 "started_in": [],
                 "origins": [parts.Origin("misp.service", "www-data", "", "", "")],
             }
         },
-        "systemctl --user disable --now misp.service`, and the same for a timer of its. Then",
+        '--user disable --now -- "$1"\' sh misp.service </dev/null 2>&1 | cat -v`, and the same',
     ),
     (  # supervisord's program, in the file and with the name of our own group
         {

@@ -147,7 +147,8 @@ def test_a_drain_that_cannot_end_is_foretold(
 
 def test_scheduled_tasks_stay_behind_when_jobs_are_converted() -> None:
     found = migrating(old_backend={"scheduled": 3})
-    assert any("3 task(s)" in note for note in noted(found, on_leftover_jobs="convert"))
+    (said,) = [note for note in noted(found, on_leftover_jobs="convert") if "3 task(s)" in note]
+    assert "to www-data's crontab, not root's (`crontab -u www-data -e`; /var/www/MISP/app/" in said
 
 
 def test_a_password_of_the_operators_that_others_can_read_or_guess_is_noted() -> None:

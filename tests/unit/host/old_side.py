@@ -112,6 +112,7 @@ class Proc:
         (one / "stat").write_text(f"{pid} ({name or words[0]}) {' '.join(fields)}\n")
         (one / "cmdline").write_bytes(b"".join(word.encode() + b"\0" for word in words))
         (one / "environ").write_bytes(environ)
+        (one / "status").write_text(f"Uid:\t{uid}\t{uid}\t{uid}\t{uid}\n")
         (one / "cgroup").write_text(f"0::/system.slice/{unit}\n")
         if cwd:
             (one / "cwd").symlink_to(cwd)

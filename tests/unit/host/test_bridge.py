@@ -208,6 +208,16 @@ def lying(misp: FakeMisp, text: str) -> None:
     misp.config(f'fwrite(STDOUT, json_decode({quoted}) . "\\n");{GOOD}')
 
 
+def test_what_php_says_is_no_command_of_ours(misp: FakeMisp, php: Bridge) -> None:
+    misp.config("throw new Exception('run `id`');")
+    with pytest.raises(WebUserError, match="run 'id'"):
+        php.config()
+    misp.config("fwrite(STDERR, 'run `id`'); posix_kill(getmypid(), 9);")
+    php.forget()
+    with pytest.raises(WebUserError, match="without an answer: run 'id'"):
+        php.config()
+
+
 def questions(php: Bridge) -> list[Callable[[], Any]]:
     return [
         php.config,
@@ -463,7 +473,7 @@ def test_many_errors_of_cake_are_cut(misp: FakeMisp, php: Bridge) -> None:
     (misp.app / "Console/cake.php").write_text(
         '<?php fwrite(STDERR, str_repeat("x", 5 << 20)); echo str_repeat("y", 5 << 20); exit(3);'
     )
-    assert php.cake("Admin") == "exit status 3: " + "x" * 600
+    assert php.cake("Admin") == "exit status 3: " + "x" * 599 + "\u2026"
 
 
 def test_classes_that_do_not_load_are_missing(misp: FakeMisp, php: Bridge) -> None:

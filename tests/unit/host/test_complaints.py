@@ -30,7 +30,8 @@ Stack trace:
         ),
         ("Error: first\nError: last\nbye\n", "Error: last"),
         ("a\x1b[31mred error\n", "a?[31mred error"),
-        ("error " + "x" * 1000, "error " + "x" * 294),
+        ("error " + "x" * 1000, "error " + "x" * 293 + "\u2026"),
+        ("error: run `id`\n", "error: run 'id'"),
     ],
 )
 def test_the_last_line_that_names_an_error_is_told_without_its_calls(text: str, line: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.host import files
+from tasks.host import files, programs
 from tasks.host.files import FileError
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="these files are root's")
@@ -136,6 +136,81 @@ def test_roots_own_group_and_the_sticky_bit_are_let_pass(tmp_path: Path) -> None
     for name in ("group", "spool"):
         files.write(str(tmp_path / name / "file"), b"x")
         assert (tmp_path / name / "file").read_bytes() == b"x"
+
+
+# --- program -------------------------------------------------------------------------------------
+
+
+def script(path: Path, *lines: str) -> str:
+    """A script of root's."""
+    path.write_text("\n".join([*lines, "print(1)\n"]))
+    path.chmod(0o755)
+    return str(path)
+
+
+PIPS = "'''exec' {} \"$0\" \"$@\""  # below #!/bin/sh, where the path is long or has a space
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["#!{theirs}"],
+        ["#! \t{theirs} -E"],
+        ["#!/usr/bin/env {theirs}"],
+        ["#!/usr/bin/env -S {theirs} -E"],
+        ["#!/bin/sh", PIPS.format("{theirs}")],
+        ["#!/bin/sh", PIPS.format('"{theirs}"')],
+        ["#!{folder}/script of theirs"],
+        ["#!{folder}/theirs/env sh"],
+    ],
+)
+def test_a_script_is_run_by_what_root_alone_can_change(folder: Path, lines: list[str]) -> None:
+    theirs = folder / "theirs/python"
+    theirs.parent.mkdir()
+    own(theirs.parent, OTHER)
+    theirs.touch(0o755)
+    (folder / "theirs/env").touch(0o755)
+    script(folder / "script", f"#!{theirs}")
+    places = {"folder": folder, "theirs": theirs}
+    one = script(folder / "one", *(line.format(**places) for line in lines))
+    with pytest.raises(FileError, match="can be changed by others than root"):
+        files.program(one)
+    own(theirs.parent, 0)
+    assert files.program(one) == one
+
+
+def test_an_interpreter_by_name_is_that_of_roots_path(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interpreter = folder / "snake"
+    interpreter.touch(0o755)
+    monkeypatch.setattr(programs, "find", lambda name: str(interpreter) if name == "snake" else "")
+    one = script(folder / "one", "#!/usr/bin/env snake")
+    assert files.program(one) == one
+    own(interpreter, OTHER)
+    with pytest.raises(FileError, match="snake can be changed by others than root"):
+        files.program(one)
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["#!", "#!bin/python", "#!/usr/bin/env", "#!/usr/bin/env -u A /bin/sh", "#!/usr/bin/env no"],
+)
+def test_a_script_that_does_not_tell_its_interpreter_is_not_run(folder: Path, line: str) -> None:
+    with pytest.raises(FileError, match="does not say what interprets it"):
+        files.program(script(folder / "one", line))
+
+
+def test_scripts_that_interpret_each_other_are_not_run(folder: Path) -> None:
+    script(folder / "b", f"#!{folder}/a")
+    with pytest.raises(FileError, match="a script of scripts"):
+        files.program(script(folder / "a", f"#!{folder}/b"))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x7fELF", b"#", b"\xff\n#!x"])
+def test_what_is_no_script_needs_no_interpreter(folder: Path, content: bytes) -> None:
+    (folder / "one").write_bytes(content)
+    assert files.program(f"{folder}/one") == f"{folder}/one"
 
 
 # --- read ----------------------------------------------------------------------------------------
@@ -353,7 +428,7 @@ def test_a_limit_of_the_size_of_files_leaves_the_file_as_it_was(tmp_path: Path) 
 KILLED = """
 import os, sys
 sys.path.insert(0, sys.argv[1])
-from tasks.host import files
+from tasks.host import files, programs
 setattr(os, sys.argv[3], lambda *_: os.kill(os.getpid(), 9))
 files.write(sys.argv[2], b"after")
 """

@@ -30,10 +30,6 @@ CODE = (Path(bridge.__file__).with_suffix(".php")).read_text()
 OK = "Content-type: text/html\r\n\r\n"
 INODE = 4711
 MASTER = os.getpid()
-NO_ACCESS = (
-    "Status: 403 Forbidden\r\n\r\nAccess denied.\n",
-    "Status: 404 Not Found\r\n\r\nFile not found.\n",  # "Primary script unknown" in its log
-)
 
 
 class Server:
@@ -52,7 +48,7 @@ class Server:
         self._sockets[0].listen()
         threading.Thread(target=self._serve, args=self._sockets, daemon=True).start()
         self.master()
-        proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=MASTER, uid=33)
+        self.child(81, INODE)
         line = f"0000: 00000002 00000000 00010000 0001 01 {INODE} {self.path}\n"
         (proc.folder / "net/unix").write_text(f"heading\n{line}")
 
@@ -60,6 +56,11 @@ class Server:
         """Have the process that really listens, this one, be a master of PHP-FPM's."""
         given: dict[str, Any] = {"name": "php-fpm8.2", "sockets": (INODE,), **changes}
         self.proc.add(MASTER, "php-fpm: master process", **given)
+
+    def child(self, pid: int, *sockets: int, parent: int = MASTER, uid: int = 33) -> None:
+        """A process of a pool's, which has its own pool's listening socket alone."""
+        given: dict[str, Any] = {"name": "php-fpm8.2", "parent": parent, "uid": uid}
+        self.proc.add(pid, "php-fpm: pool www", sockets=sockets, **given)
 
     def close(self) -> None:
         for one in self._sockets:
@@ -73,8 +74,11 @@ class Server:
         threading.Thread(target=self._serve, args=(new,), daemon=True).start()
         port: int = new.getsockname()[1]
         address, table = ("0" * 24 + "01000000", "tcp6") if is_new else ("0100007F", "tcp")
-        self.proc.listen(port, INODE + 1, address, table)
-        self.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE + 1,))
+        inode = INODE + len(self._sockets)
+        self.proc.listen(port, inode, address, table)
+        pid = 88 + 2 * len(self._sockets)
+        self.proc.add(pid, "php-fpm: master", name="php-fpm8.1", sockets=(inode,))
+        self.child(pid + 1, inode, parent=pid)
         return port
 
     @contextmanager
@@ -184,6 +188,7 @@ def test_nothing_is_said_to_whoever_is_no_master_of_php_fpms(
     misp: FakeMisp, server: Server
 ) -> None:
     server.proc.add(90, "php-fpm: master", name="php-fpm8.1", sockets=(INODE,))
+    server.child(81, INODE, parent=90)
     server.master(name="nginx", sockets=())
     (pool,) = look(misp, server)
     assert pool.error == f"PID {MASTER} of user 0 listens there, not PHP-FPM's master"
@@ -247,7 +252,7 @@ def test_what_it_may_not_do_is_told(misp: FakeMisp, server: Server) -> None:
 @pytest.mark.parametrize(
     ("says", "error"),
     [
-        *((said, "it may not run a PHP file there") for said in NO_ACCESS),
+        ("Status: 403 Forbidden\r\n\r\nAccess denied.\n", "403 Forbidden Access denied."),
         ("Status: 404 Not Found\r\n\r\nNo input file specified.\n", "404 Not Found No input file"),
         ("", "it closes the connection"),
         (OK + "<html>", "<html>"),
@@ -264,18 +269,35 @@ def test_no_answer_is_an_error(misp: FakeMisp, server: Server, says: str, error:
     assert error in pool.error
 
 
-@pytest.mark.parametrize("says", NO_ACCESS)
-def test_a_pool_of_another_user_is_not_misps(misp: FakeMisp, server: Server, says: str) -> None:
-    server.says = says
-    server.proc.add(81, "php-fpm: pool www", name="php-fpm8.2", parent=MASTER, uid=65534)
+@pytest.mark.parametrize("uids", [(65534,), (0,), (33, 65534)])
+def test_nothing_is_said_to_a_pool_of_another_user(
+    misp: FakeMisp, server: Server, uids: tuple[int, ...]
+) -> None:
+    """It would run, as its own user, what the web user puts in the script's place."""
+    for pid, uid in enumerate(uids, 81):
+        server.child(pid, INODE, uid=uid)
     assert look(misp, server) == []
+    assert server.scripts == []
+
+
+def test_a_pool_without_a_process_may_be_fit_and_is_not_asked(
+    misp: FakeMisp, server: Server
+) -> None:
+    """As with `pm = ondemand`. A child of another pool's has not this one's socket."""
+    server.child(81, INODE + 9)
+    (pool,) = look(misp, server)
+    assert (pool.error, pool.may_be_fit) == (
+        "it has no process now that would say as whom it runs",
+        True,
+    )
+    assert server.scripts == []
 
 
 def test_where_apache_itself_runs_php_no_pool_beside_it_counts(
     misp: FakeMisp, server: Server
 ) -> None:
     server.proc.add(70, "apache2", name="apache2", maps="/usr/lib/libphp8.2.so")
-    assert [pool.at for pool in look(misp, server)] == [server.path]  # its children are others'
+    assert [pool.at for pool in look(misp, server)] == [server.path]  # Apache runs it as root
     server.proc.add(
         71, "apache2", name="apache2", parent=70, uid=misp.user.uid, maps="/usr/lib/libphp8.2.so"
     )
@@ -300,7 +322,10 @@ def test_the_names_of_others_sockets_change_nothing(misp: FakeMisp, server: Serv
     assert [pool.at for pool in look(misp, server)] == [server.path]
     with (server.proc.folder / "net/unix").open("a") as file:
         file.write(f"0000: 00000002 00000000 00010000 0001 01 {INODE} /evil\n")
-    assert look(misp, server) == []
+    (pool,) = look(misp, server)
+    assert (pool.at, pool.may_be_fit) == ("a socket of its", True)
+    assert "hides it in /proc/net/unix" in pool.error
+    assert len(server.scripts) == 1
 
 
 def test_odd_values_in_an_answer_are_none(misp: FakeMisp, server: Server) -> None:

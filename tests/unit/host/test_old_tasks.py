@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tasks.host import cron, old_tasks
+from tasks.host import cron, old_backend, old_tasks
 from tasks.host.errors import WebUserError
 from tasks.host.misp import Misp
 from tasks.host.queues import Backend
+from tasks.host.replies import PAGE
 from tests.unit.host.tasks_table import ACTIONS, Table, delay, task_record
 
 LINE = re.compile(
@@ -43,6 +45,7 @@ def misp(*rows: list[Any], owner: str = "cron") -> Misp:
     return cast(Misp, SimpleNamespace(tasks_owner=owner, bridge=Table(list(rows))))
 
 
+@example(kind="pull_all", action="", time=math.inf, words=[], row=(0, 0, 0), is_map=False)
 @given(  # six kinds of values that the web user has in his hands
     kind=st.sampled_from(sorted(ACTIONS)),
     action=st.one_of(st.sampled_from(sorted(ACTIONS.values())), st.text(max_size=20)),
@@ -58,7 +61,7 @@ def test_a_crontab_has_lines_of_one_form_alone(
     arguments: Any = {str(at): one for at, one in enumerate(values)} if is_map else values
     record = json.dumps({"class": "ServerShell", "args": [arguments]}).encode()
     entry = old_tasks._entry("_schdlr_:9", record)
-    found = old_tasks.find(misp([row[0], kind, row[1], row[2]]), [entry])
+    found = old_tasks.find(misp([row[0], kind, row[1], row[2]]), [entry], {})
     tasks = [task._replace(due=task.was) for task in found.tasks.values()]
     text = cron.crontab(tasks, "www-data", "/var/www/MISP").removeprefix(cron._HEADER)
     assert text == "" or LINE.fullmatch(text.removesuffix("\n"))
@@ -88,12 +91,89 @@ def test_records_of_any_size_and_number_are_not_kept(old: Backend) -> None:
         old_tasks.entries(old)
 
 
+def hold_all(old: Backend) -> list[old_tasks.Entry]:
+    """Hold what is delayed, for the hand-over "t"."""
+    found = old_tasks.entries(old)
+    for entry in found:
+        old_tasks.hold(old, entry, "t")
+    return found
+
+
+def no_parser(_: bytes) -> Any:
+    raise AssertionError("parsed")
+
+
+def test_what_is_held_is_read_again_whatever_its_json_takes(old: Backend) -> None:
+    begin = task_record("pull_all", 9)[:-1] + ', "x": "'
+    delay(old, begin + "\u00e9" * 32_000 + '"}', 9)
+    delay(old, begin + '\\"' * 32_000 + '"}', 10)
+    for number in range(700):
+        delay(old, begin + f'{number}"}}', 11)
+    found = hold_all(old)
+    assert len(found) == 702
+    assert old_tasks.held(old, "t") == found
+
+
+@pytest.mark.parametrize(
+    "junk", [["x" * ((1 << 18) + 1)], ["{}"] * 1001, ["{}"] * 499 + ["x" * (1 << 19)]]
+)
+def test_held_ones_of_somebody_elses_are_not_even_parsed(
+    old: Backend, monkeypatch: pytest.MonkeyPatch, junk: list[str]
+) -> None:
+    """Parsed at once they may take all memory, and then nothing would start the workers again."""
+    old.redis.command("RPUSH", old.key("misp-workers-tasks:t"), *junk)
+    if len(junk) < PAGE:
+        monkeypatch.setattr(old_tasks, "parsed", no_parser)
+    with pytest.raises(old_tasks.OddTasksError, match=r"256 KiB\. They are not a hand-over's"):
+        old_tasks.held(old, "t")
+
+
+@pytest.mark.parametrize("junk", ["{", "[]", '{"list": 1, "record": "x"}', '{"list": "x"}'])
+def test_what_nobody_held_is_passed_over(old: Backend, junk: str) -> None:
+    delay(old, task_record("pull_all", 9), 9)
+    found = hold_all(old)
+    old.redis.command("LPUSH", old.key("misp-workers-tasks:t"), junk)
+    assert old_tasks.held(old, "t") == found
+
+
+@pytest.mark.parametrize("action", ["enqueuePull", "\\u0065nqueuePull", "enqueue\\u0050ull"])
+def test_a_long_job_is_not_parsed_to_be_told_from_a_task(
+    old: Backend, monkeypatch: pytest.MonkeyPatch, action: str
+) -> None:
+    record = padded(1 << 17).replace("enqueuePull", action)
+    assert old_backend.is_scheduled_task(record.encode())
+    monkeypatch.setattr(old_backend, "parsed", no_parser)
+    delay(old, padded(1 << 17).replace("enqueuePull", "publish"), 9)
+    assert old_tasks.entries(old) == []
+    delay(old, record, 9)
+    with pytest.raises(old_tasks.OddTasksError, match="more than 64 KiB"):
+        old_tasks.entries(old)
+
+
 def test_a_task_is_made_of_its_row_and_its_job() -> None:
     words = {"0": "enqueuePull", "1": "1900000000", "2": "7", "3": 2, "id": "x"}
     entry = old_tasks._entry("_schdlr_:1", json.dumps({"args": [words]}).encode())
-    found = old_tasks.find(misp(["2", "pull_all", "24", "1900000000"]), [entry])
+    found = old_tasks.find(misp(["2", "pull_all", "24", "1900000000"]), [entry], {})
     assert found.tasks == {"pull_all": cron.Task("pull_all", 7, 24, 1_900_000_000, 2)}
     assert found.entries == [entry]
+
+
+@pytest.mark.parametrize("owner", ["cron", "native"])
+def test_a_task_of_one_time_for_two_users_is_nobodys(owner: str) -> None:
+    """Who can write to Redis could else have it run for ever as another user, by a copy."""
+    one = misp([2, "pull_all", 24, 1_900_000_000], owner=owner)
+    cast(Any, one.bridge).native = [["Server", "pull", "all,full"]]
+    mine, other = (
+        old_tasks._entry("x", task_record("pull_all", 1_900_000_000, user, 2).encode())
+        for user in (7, 9)
+    )
+    known = old_tasks.find(one, [mine, mine], {}).tasks
+    assert [task.user for task in known.values()] == [7]
+    for entries, handed_over in (([mine, other], {}), ([other, mine], {}), ([other], known)):
+        with pytest.raises(old_tasks.OddTasksError, match=r"pull_all at one time for two MISP us"):
+            old_tasks.find(one, entries, handed_over)
+    later = known["pull_all"]._replace(was=1_800_000_000)
+    assert old_tasks.find(one, [other], {"pull_all": later}).tasks["pull_all"].user == 9
 
 
 @pytest.mark.parametrize(
@@ -118,7 +198,7 @@ def test_misps_own_scheduler_has_a_task_where_it_is_for_all_servers_or_feeds(
     native = misp(owner="native")
     cast(Any, native.bridge).native = [row]
     record = task_record(kind, 1_900_000_000, user=7, id_=2).encode()
-    found = old_tasks.find(native, [old_tasks._entry("_schdlr_:1", record)])
+    found = old_tasks.find(native, [old_tasks._entry("_schdlr_:1", record)], {})
     assert (list(found.tasks), found.unfit) == (([kind], []) if is_same else ([], [kind]))
 
 

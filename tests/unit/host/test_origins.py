@@ -73,6 +73,41 @@ def test_a_supervisord_above_or_beside_them_is_named(proc: Proc, parent: int) ->
     assert (one.unit, one.supervisord) == ("other.service", "PID 8, with /opt/s/s.conf")
 
 
+SUPERVISORD = ("python3", "/opt/s/bin/supervisord", "-c")
+
+
+@pytest.mark.parametrize("parent", [8, 1])
+def test_one_that_only_calls_itself_so_names_no_file_for_root(proc: Proc, parent: int) -> None:
+    proc.add(8, (*SUPERVISORD, "/srv/x.conf"), unit="o.service", name="supervisord")
+    proc.add(11, parent=parent, unit="o.service")
+    (one,) = of(proc, 11)
+    assert (one.supervisord, one.supervisord_user) == ("PID 8", "www-data")
+
+
+def test_roots_own_counts_before_one_that_only_calls_itself_so(proc: Proc) -> None:
+    proc.add(8, (*SUPERVISORD, "/opt/s.conf"), unit="o.service", uid=0, name="supervisord")
+    proc.add(9, (*SUPERVISORD, "/srv/x.conf"), parent=8, unit="o.service", name="supervisord")
+    proc.add(11, parent=9, unit="o.service")
+    assert of(proc, 11)[0].supervisord == "PID 8, with /opt/s.conf"
+
+
+def test_a_setuid_program_is_no_supervisord(proc: Proc) -> None:
+    """Anybody may start one by any name and with any words, as root's process above his worker."""
+    proc.add(8, (*SUPERVISORD, "/srv/x.conf"), unit="o.service", uid=0, name="supervisord")
+    (proc.folder / "8/status").write_text("Uid:\t33\t0\t0\t0\n")
+    proc.add(11, parent=8, unit="o.service")
+    assert of(proc, 11)[0].supervisord == ""
+
+
+@pytest.mark.parametrize(
+    "conf", ["/opt/$(id).conf", "/opt/a b.conf", "/opt/\n.conf", "/opt/\u202e"]
+)
+def test_a_main_file_of_an_odd_name_is_not_named(proc: Proc, conf: str) -> None:
+    proc.add(8, (*SUPERVISORD, conf), unit="o.service", uid=0, name="supervisord")
+    proc.add(11, parent=8, unit="o.service")
+    assert of(proc, 11)[0].supervisord == "PID 8"
+
+
 def test_nothing_is_known_of_a_process_without_groups(proc: Proc) -> None:
     proc.add(11)
     (proc.folder / "11/cgroup").write_text("0::/\n")

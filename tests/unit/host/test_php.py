@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
@@ -81,6 +82,21 @@ def test_another_php_is_found_where_packages_put_one(
     assert found.path == ""
     assert found.elsewhere == f"{misp.folder}/php82/root/usr/bin/php"
     monkeypatch.setattr(gate, "PATH", f"{misp.folder}/php82/root/usr/bin")
+    assert php.look(None).elsewhere == f"{misp.folder}/php74/root/usr/bin/php"
+
+
+@pytest.mark.parametrize("others", ["php82", "php82/root/usr/bin/php"])
+def test_a_php_that_others_can_change_is_not_offered(
+    misp: FakeMisp, monkeypatch: pytest.MonkeyPatch, others: str
+) -> None:
+    """The remedy for it is a link in a folder of everybody's PATH."""
+    for name in ("php74", "php82"):
+        at = misp.folder / name / "root/usr/bin/php"
+        at.parent.mkdir(parents=True)
+        at.touch(0o755)
+    os.chown(misp.folder / others, 33, 33)
+    monkeypatch.setattr(php, "_ELSEWHERE", (f"{misp.folder}/php*/root/usr/bin/php",))
+    monkeypatch.setattr(gate, "PATH", str(misp.folder))
     assert php.look(None).elsewhere == f"{misp.folder}/php74/root/usr/bin/php"
 
 

@@ -62,6 +62,11 @@ def test_a_setuid_program_is_not_wholly_roots(proc: FakeProc) -> None:
     assert own.is_wholly_roots == (os.getuid() == 0)
 
 
+def test_a_process_chooses_its_name_but_no_command_of_ours(proc: FakeProc) -> None:
+    proc.add(70, "x", name="run `id`\x1b[2J")
+    assert _one(proc, 70).name == "run 'id' [2J"
+
+
 def test_a_process_is_read_whole(proc: FakeProc) -> None:
     proc.add(
         70,
@@ -132,6 +137,7 @@ def test_the_remains_of_a_process_are_not_alive(proc: FakeProc) -> None:
         ("4:memory:/system.slice/a.service\n", "a.service"),
         ("0::/docker/0123/system.slice/supervisord.service\n", "supervisord.service"),
         ("0::/own.slice/supervisor.service\n", "supervisor.service"),
+        ("0::/own.slice/x`id`;$(id) a.service\n", "x?id????id??a.service"),
         ("0::/user.slice/user-7.slice/user@7.service/app.slice/supervisor.service\n", ""),
         ("0::/user.slice/user-0.slice/session-1.scope\n", ""),
         ("", ""),

@@ -47,6 +47,7 @@ class Host:
     def __init__(self, patch: pytest.MonkeyPatch) -> None:
         self.events: list[str] = []
         self.failing = ""  # the event that fails, once
+        self.error: type[Exception] = HostError  # by which it does
         self.units = [UNIT]
         self.workers = [self.process(11)]
         self.strangers: list[Any] = []
@@ -114,7 +115,7 @@ class Host:
         self.events.append(text)
         if text == self.failing:
             self.failing = ""
-            raise HostError(f"{text} failed")
+            raise self.error(f"{text} failed")
 
     def _event(self, name: str, *, starts: bool = False) -> Callable[..., None]:
         def event(*arguments: Any) -> None:
@@ -200,6 +201,34 @@ def test_old_workers_start_again_where_their_scheduled_tasks_are_nobodys(host: H
     assert "disable misp-workers.service" not in host.events
 
 
+ANY_ERROR = pytest.mark.parametrize("error", [HostError, MemoryError, OSError, RuntimeError])
+
+
+@ANY_ERROR
+@pytest.mark.parametrize("failing", ["convert", "ask again", "hand over"])
+def test_whatever_fails_after_their_end_brings_the_workers_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch, error: type[Exception], failing: str
+) -> None:
+    """Else nobody does what still comes: the web user's answers may fill the memory, too."""
+    host.error, host.failing = error, failing
+    asked = iter(["ask", "ask again"])
+
+    def old_state(*_: object) -> OldBackend:
+        host.note(next(asked))
+        return host.answers.pop(0)
+
+    monkeypatch.setattr(moves, "old_state", old_state)
+    with pytest.raises(error, match=failing):
+        host.retire(QUIET, WORK if failing == "convert" else QUIET, leftovers="convert")
+    assert host.events[-5:] == [
+        failing,
+        "let_unit_go misp-workers.service",
+        "reload",
+        "restart misp-workers.service",
+        "put back",
+    ]
+
+
 def refused(host: Host, reason: str, *answers: OldBackend) -> None:
     with pytest.raises(HostError, match=reason):
         host.retire(*answers)
@@ -207,10 +236,11 @@ def refused(host: Host, reason: str, *answers: OldBackend) -> None:
     assert host.records.texts == []
 
 
+@ANY_ERROR
 @pytest.mark.parametrize("failing", ["hold_unit misp-workers.service", "reload", "take out"])
-def test_a_hold_that_fails_holds_nothing(host: Host, failing: str) -> None:
-    host.failing = failing
-    with pytest.raises(HostError, match=failing):
+def test_a_hold_that_fails_holds_nothing(host: Host, failing: str, error: type[Exception]) -> None:
+    host.error, host.failing = error, failing
+    with pytest.raises(error, match=failing):
         host.retire()
     assert host.events[-3:] == ["let_unit_go misp-workers.service", "reload", "put back"]
     assert [one.pid for one in host.workers] == [11]  # told nothing
@@ -227,18 +257,23 @@ def test_where_some_were_told_to_leave_and_live_nothing_is_restarted(host: Host)
         host.retire()
     assert host.events[-4:] == ["quit", "let_unit_go misp-workers.service", "reload", "put back"]
     assert [one.pid for one in host.workers] == [11, 12]
+    host.error, host.failing = MemoryError, "quit"
+    with pytest.raises(MemoryError, match=r"quit failed$"):
+        host.retire()
+    assert host.events[-4:] == ["quit", "let_unit_go misp-workers.service", "reload", "put back"]
 
 
+@ANY_ERROR
 def test_where_all_have_left_before_a_fault_they_are_started_again(
-    host: Host, monkeypatch: pytest.MonkeyPatch
+    host: Host, monkeypatch: pytest.MonkeyPatch, error: type[Exception]
 ) -> None:
     def coming(*_: object) -> list[Any]:
         if host.workers:
             return []
-        raise HostError("no look at scripts")
+        raise error("no look at scripts")
 
     monkeypatch.setattr(old_workers, "coming", coming)
-    with pytest.raises(HostError, match=r"no look at scripts$"):
+    with pytest.raises(error, match=r"no look at scripts$"):
         host.retire()
     assert host.events[-2:] == ["restart misp-workers.service", "put back"]
 
@@ -452,9 +487,8 @@ def test_a_queue_that_gets_no_worker_has_all_started_anew_without_cutting_a_job(
 def test_a_queue_that_gets_no_worker_again_is_named(host: Host) -> None:
     host.records.recorded = [UNIT]
     host.records.texts = ["queue default", "queue email", "queue update"]
-    with pytest.raises(
-        HostError, match=r"misp-workers\.service was started twice, but no old worker serves email,"
-    ):
+    says = r"misp-workers\.service was started twice, but no old worker serves email,.*`setsid -w "
+    with pytest.raises(HostError, match=says + ".* bash .*start.sh </dev/null"):
         host.start()
 
 

@@ -229,6 +229,18 @@ def test_delayed_jobs_that_cannot_be_misps_are_seen(one: TaskedMisp, old: Backen
     assert "more than 64 KiB" in seen.odd
 
 
+def test_a_task_for_two_users_is_seen_and_goes_nowhere(one: TaskedMisp, old: Backend) -> None:
+    one.add("pull_all", LATER, user=7, id_=1)
+    delay(old, task_record("pull_all", LATER, 9, 1), LATER)
+    seen = scheduled_tasks.look(one)
+    assert "for two MISP users, 7 and 9, and MISP makes only one (none of them counts" in seen.odd
+    assert (seen.left, seen.error) == (2, "")
+    with pytest.raises(WebUserError, match="two MISP users"):
+        scheduled_tasks.hand_over(one, workers_return=True)
+    assert len(delayed(old)[LATER]) == 2
+    assert not Path(cron.FILE).exists()
+
+
 def test_a_hand_over_that_was_cut_off_is_seen_without_misps_table(
     one: TaskedMisp, old: Backend, monkeypatch: pytest.MonkeyPatch
 ) -> None:

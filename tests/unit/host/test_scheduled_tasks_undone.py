@@ -32,6 +32,7 @@ SOON = NOW + 30
 END = NOW + 13 * HOUR
 NOBODYS = "Scheduled tasks are nobody's until the next run: run again, or rollback.py"
 COMMENT = re.compile(r"# (\w+) of user 7: (every \d+ h|once) from (.*) UTC on")
+LOADING = RedisError("LOADING")
 KINDS = {"pullAll": "pull_all", "fetchFeed": "fetch_feeds", "cacheFeed": "cache_feeds"}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root writes root's files")
@@ -50,8 +51,11 @@ class Fault:
     With `is_done` Redis has done it, and its reply is lost.
     """
 
-    def __init__(self, number: int, *, is_done: bool, lasts: bool) -> None:
+    def __init__(
+        self, number: int, *, is_done: bool, lasts: bool, error: Exception = LOADING
+    ) -> None:
         self._number, self._is_done, self._lasts = number, is_done, lasts
+        self._error = error
         self.count = 0
 
     def backend(self, backend: Backend) -> Backend:
@@ -64,7 +68,7 @@ class Fault:
             return redis.command(*words)
         if self._is_done and self.count == self._number:
             redis.command(*words)
-        raise RedisError("LOADING")
+        raise self._error
 
 
 class _Faulty(Redis):
@@ -103,8 +107,8 @@ class World:
                 scheduled_tasks.hand_over_tasks(self.one.site, Desired())
             else:
                 scheduled_tasks.hand_over(self.one, workers_return=True)
-        except HostError as error:
-            return str(error)
+        except (HostError, MemoryError) as error:
+            return str(error) or "no words"
         finally:
             self.one.through(self.old, self.new)
             self.new.redis.command("DEL", self.new.key(LOCK))  # it ends by itself
@@ -183,11 +187,13 @@ def world(
     return World(TaskedMisp(old, new, folder, "cron"), clock)
 
 
-def each_fault(world: World, *, is_done: bool, lasts: bool) -> Iterator[tuple[int, Fault]]:
+def each_fault(
+    world: World, *, is_done: bool, lasts: bool, error: Exception = LOADING
+) -> Iterator[tuple[int, Fault]]:
     """From a new beginning: one in the first command, in the second and so on."""
     for number in range(1, 200):
         world.begin()
-        fault = Fault(number, is_done=is_done, lasts=lasts)
+        fault = Fault(number, is_done=is_done, lasts=lasts, error=error)
         yield number, fault
         if fault.count < number:
             assert number > 10
@@ -195,11 +201,13 @@ def each_fault(world: World, *, is_done: bool, lasts: bool) -> Iterator[tuple[in
     raise AssertionError("it does not end")
 
 
-@pytest.mark.parametrize("is_done", [False, True])
+@pytest.mark.parametrize(
+    ("is_done", "error"), [(False, LOADING), (True, LOADING), (True, MemoryError())]
+)
 def test_a_command_that_fails_leaves_no_task_to_two_or_to_nobody(
-    world: World, *, is_done: bool
+    world: World, error: Exception, *, is_done: bool
 ) -> None:
-    for number, fault in each_fault(world, is_done=is_done, lasts=False):
+    for number, fault in each_fault(world, is_done=is_done, lasts=False, error=error):
         words = world.hand_over(fault)
         assert NOBODYS not in words, number
         world.work_until(END)
@@ -227,6 +235,18 @@ def test_a_redis_that_is_gone_from_some_command_on_leaves_tasks_to_nobody_only_w
         else:
             assert runs == WANTED, f"command {number}: {words}"
     assert named > 3
+
+
+def test_an_undoing_that_fails_by_whatever_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill(*_: object) -> None:
+        raise MemoryError
+
+    world.begin()
+    for name in ("hold", "held"):
+        monkeypatch.setattr(old_tasks, name, fill)
+    assert world.hand_over() == f"MemoryError. {NOBODYS}"
 
 
 @pytest.mark.parametrize("name", ["write", "remove"])

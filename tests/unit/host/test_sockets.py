@@ -12,7 +12,7 @@ import pytest
 
 from tasks.host import peer
 from tasks.host.processes import PROC, process
-from tasks.host.sockets import UnixRow, unix_rows
+from tasks.host.sockets import UnixRow, ambiguous, unix_rows
 from tests.unit.host.fake_proc import FakeProc
 
 ROW = "0000: 00000002 00000000 00010000 0001 01 {inode} {name}\n"
@@ -57,10 +57,12 @@ def test_an_inode_with_two_rows_is_nobodys(tmp_path: Path) -> None:
         ROW.format(inode=4, name="/evil"),
     )
     assert unix_rows(path) == [UnixRow(2, True, "/x")]
+    assert ambiguous(path) == {1, 4}
 
 
 def test_without_a_table_there_is_no_row(tmp_path: Path) -> None:
     assert unix_rows(str(tmp_path)) == []
+    assert ambiguous(str(tmp_path)) == set()
 
 
 @pytest.mark.parametrize("junk", ["\na b c d e f g h", "\n\n", "\n\xff: z z z z z z z z"])
@@ -80,6 +82,8 @@ def test_a_name_that_is_another_sockets_row_makes_nobody_its_owner(folder: Path)
     path = str(folder / "s.sock")
     with listening(path) as inode:
         assert peer._listens_on(own, path)
+        assert inode not in ambiguous()
         with listening("\0\n" + ROW.format(inode=inode, name="/evil")[:-1]):
             assert inode not in [row.inode for row in unix_rows()]
+            assert inode in ambiguous()
             assert not peer._listens_on(own, path)
