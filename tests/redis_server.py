@@ -34,14 +34,23 @@ def server(directory: Path, databases: int = 16) -> Iterator[Path]:
     words = [word for name, value in options.items() for word in (f"--{name}", value)]
     process = subprocess.Popen([program, *words], stdout=subprocess.DEVNULL)
     try:
-        for _ in range(500):
-            if path.exists():
-                break
-            time.sleep(0.01)
+        _wait_until_it_listens(path)
         yield path
     finally:
         process.kill()
         process.wait()
+
+
+def _wait_until_it_listens(path: Path) -> None:
+    """The file is there a moment before: bind() makes it, and listen() follows."""
+    until = time.monotonic() + 10
+    while True:
+        with socket.socket(socket.AF_UNIX) as one:
+            try:
+                return one.connect(str(path))
+            except (FileNotFoundError, ConnectionRefusedError):
+                assert time.monotonic() < until, "redis-server does not listen"
+        time.sleep(0.01)
 
 
 class Connection(Redis):

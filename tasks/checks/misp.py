@@ -104,7 +104,7 @@ def _opened(target: Target, seen: Seen) -> str:
         given = give_back(at, user, folder.removeprefix(f"{at}/"))
         return f"run `{given}`, then `{as_web_user(user, 'chmod', 'u+rwx', folder)}`"
     if _is_above(folder, at):
-        # What is above MISP's folder must not become the web user's.
+        # The web user must not get a folder above MISP's: other sites may be in it.
         return f"run `chmod o+x {word(folder)}`, or `setfacl -m u:{word(user)}:x {word(folder)}`"
     return f"see the modes on the way (namei -l {at})"
 

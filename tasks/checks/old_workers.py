@@ -181,7 +181,7 @@ def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             yield (
                 f"old workers run in {origin.words}, which this deploy leaves alone: while no job "
                 f"runs, run `{_user_systemctl(origin)}`, and the same for a timer of its. "
-                f" {_start_by_hand(target)}"
+                f"{_start_by_hand(target)}"
             )
 
 

@@ -93,7 +93,7 @@ def _program(path: str) -> str:
 
 
 def _interpreter(script: str) -> str:
-    """What a script's first line has it run by; empty: it is no script."""
+    """Return the interpreter that a script's first line names; empty: it is no script."""
     from tasks.host import programs
 
     try:

@@ -171,7 +171,7 @@ def _silent(where: str, error: str, may_be_fit: bool = False) -> Pool:
 
 
 def _read(where: str, text: str) -> Pool:
-    """What PHP-FPM's answer says: the web user's word, of which anything may be missing or odd."""
+    """Read PHP-FPM's answer. It is the web user's word: each part may be missing or odd."""
     head, _, rest = text.partition("\r\n\r\n")
     found = [one for one in map(_line, rest.splitlines()) if "value" in one or "error" in one]
     if len(found) == len(_QUESTIONS):
@@ -208,7 +208,7 @@ def _text(value: Any) -> str:
 
 
 def ask(app: str, code: str) -> str:
-    """What the PHP-FPM on standard input answers, headers first. Runs as the web user."""
+    """Ask the PHP-FPM on standard input; return its answer, headers first. Runs as the web user."""
     with _script(app + "/tmp", code) as path, socket.socket(fileno=os.dup(0)) as connection:
         root = os.path.dirname(app)
         body = "".join(json.dumps({"do": one, "root": root}) + "\n" for one in _QUESTIONS)
@@ -266,7 +266,7 @@ def _record(kind: int, content: bytes) -> bytes:
 
 
 def answer(connection: socket.socket) -> str:
-    """What the script printed, its headers first; what goes to the log is left out."""
+    """Return the script's output, its headers first, without the lines for the log."""
     said = b""
     with connection.makefile("rb") as stream:
         while True:

@@ -1,4 +1,4 @@
-"""What was handed over of MISP's scheduled tasks, in a file of root's, and how it was before that.
+"""Root's record of the scheduled tasks that were handed over, and of cron's file before that.
 
 It is on disk before anything else changes. So a hand-over that fails or is cut off can be undone or
 finished, also when MISP's database is down by then.
@@ -15,7 +15,7 @@ _LIMIT = 16 << 20  # bytes: a crontab and some tasks, in JSON
 
 
 class Kept(NamedTuple):
-    """What was handed over. From `earlier` on: of a hand-over that is under way."""
+    """The record. The fields from `earlier` on are of a hand-over that is under way."""
 
     tasks: Dict[str, Task]  # by kind
     is_done: bool  # False: it was cut off

@@ -51,7 +51,8 @@ _TOO_MUCH_HELD = (
 _ROWS = "SELECT id, type, timer, next_execution_time FROM tasks"
 _NATIVE_ROWS = "SELECT type, action, params FROM tasks WHERE enabled"
 # KEYS: the list, the times of delayed jobs, the held ones. ARGV: the record, its time, the held
-# entry. 0: somebody else has taken it. What may fail comes before the first change.
+# entry. It returns 0 if somebody else has taken the record. Commands that may fail come before the
+# first change.
 _HOLD = """
 redis.call("ZCARD", KEYS[2])
 redis.call("LLEN", KEYS[3])
@@ -102,7 +103,7 @@ class Row(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What is to be handed over."""
+    """The tasks that are to be handed over."""
 
     entries: List[Entry]
     tasks: Dict[str, Task]  # by kind
@@ -123,7 +124,7 @@ def entries(old: Backend) -> List[Entry]:
 
 
 def held(old: Backend, token: str) -> List[Entry]:
-    """Those that a hand-over which is not done yet has taken out of their lists.
+    """The delayed jobs that an unfinished hand-over has taken out of their lists.
 
     Raises:
         OddTasksError: they are more or longer than a hand-over holds.
@@ -197,7 +198,7 @@ def _entry(name: str, record: bytes) -> Entry:
 
 
 def find(one: Misp, delayed: List[Entry], known: Mapping[str, Task]) -> Found:
-    """What of these jobs counts, and for whom.
+    """Tell which of these jobs count, and for whom.
 
     Args:
         known: tasks by kind that have been handed over, at least in part.

@@ -100,5 +100,5 @@ def make_folder(root: str, user: str, folder: str) -> str:
 
 
 def _pattern(path: str) -> str:
-    """What find's -path takes for this path alone."""
+    """Return the pattern by which find's -path matches this path alone."""
     return re.sub(r"([][*?\\])", r"\\\1", path)

@@ -181,10 +181,7 @@ def end_workers(
             workers.start_again()
         raise
     try:
-        after = look()
-        if convert is not None and after.has_work(with_scheduled=False):
-            convert()
-            after = look()
+        after = _converted(look, convert)
     except Exception:
         workers.start_again()  # else nobody would do what still comes
         raise
@@ -194,6 +191,17 @@ def end_workers(
             f"a job reached the old backend while its workers stopped: {after.backlog}. They were "
             f"started again; run again to wait for it.{_sources(after)}"
         )
+
+
+def _converted(
+    look: Callable[[], OldBackend], convert: Optional[Callable[[], object]]
+) -> OldBackend:
+    """Convert the jobs that came while the workers ended; return the old backend after that."""
+    after = look()
+    if convert is None or not after.has_work(with_scheduled=False):
+        return after
+    convert()
+    return look()
 
 
 def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:

@@ -40,7 +40,7 @@ class TaskError(HostError):
 
 
 def look(one: Misp) -> ScheduledTasks:
-    """What is to be handed over, and the lines that cron gets; nothing with `leave`."""
+    """Tell which tasks are to be handed over, and the lines that cron gets; none with `leave`."""
     nothing = ScheduledTasks(0, [], "", [], [])
     if one.site.scheduled_tasks == LEAVE:
         return nothing
@@ -75,7 +75,7 @@ def look(one: Misp) -> ScheduledTasks:
 
 
 def _lacks(tasks: Dict[str, Task]) -> List[str]:
-    """What cron's lines need and this host does not have."""
+    """Return the programs that cron's lines need and that this host lacks."""
     if all(task.is_native for task in tasks.values()):
         return []
     units = systemd.show(["cron.service", "crond.service"])
@@ -141,9 +141,10 @@ def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]
 
 
 def _moving(old: Backend, kept: Kept) -> Dict[str, Task]:
-    """What a hand-over that was cut off is still to hand over.
+    """Return the tasks that a hand-over which was cut off has still to hand over.
 
-    The old backend may have worked since. What is neither delayed nor held any more it has run.
+    The old backend may have worked since. It has run the tasks that are neither delayed nor held
+    any more.
     """
     if kept.is_removed:
         return kept.moving

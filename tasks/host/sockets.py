@@ -35,7 +35,7 @@ def unix_rows(proc: str = PROC) -> List[UnixRow]:
 def ambiguous(proc: str = PROC) -> Set[int]:
     """The inodes that `unix_rows` leaves out for their two rows.
 
-    Somebody has named a socket so to hide these; nobody does that by accident. Whoever needs the
+    Such a name hides these on purpose; it does not come by accident. A caller that needs the
     sockets of a process has to say that they are not known, and not that there are none.
     """
     return _doubles(_rows(proc))

@@ -76,6 +76,26 @@ def test_no_link_is_followed(root: Path, treasure: Path, place: str) -> None:
     assert given(treasure) == set()
 
 
+def test_a_link_that_comes_when_a_file_was_found_is_not_followed(
+    root: Path, treasure: Path, tmp_path: Path
+) -> None:
+    """A chown that lets the web user be quicker than root, in the middle of the path."""
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    app = f"'{root}/app'"
+    (slow / "chown").write_text(
+        f"#!/bin/sh\nmv {app} '{root}/aside' && ln -s '{treasure}/app' {app}\n"
+        'exec /usr/bin/chown "$@"\n'
+    )
+    (slow / "chown").chmod(0o755)
+    command = remedies.give_back(str(root), str(HIM), *NAMES, below=True)
+    path = f"{slow}:/usr/bin:/bin"
+    subprocess.run(["sh", "-c", command], check=False, capture_output=True, env={"PATH": path})
+    assert (root / "app").is_symlink()
+    assert given(treasure) == set()
+    assert given(root / "aside") != set()
+
+
 def test_a_second_name_of_somebody_elses_file_is_left(root: Path, treasure: Path) -> None:
     os.link(treasure / "app/tmp/shadow", root / "app/tmp/shadow")
     run(remedies.give_back(str(root), str(HIM), *NAMES, below=True))
