@@ -10,19 +10,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from lab import engine, lab
+from lab import engine, labs
 from lab.console import say
 from lab.errors import LabError
 from lab.hosts import ssh_command
 
 
 def _list() -> None:
-    found = lab.running(engine.require())
+    found = labs.running(engine.require())
     if not found:
         say("No lab is running.")
     for name, containers in found.items():
         say(f"{name}: {', '.join(sorted(containers))}")
-        for host in lab.inventory_of(name):
+        for host in labs.inventory_of(name):
             say(f"  {host['name']}: {ssh_command(host['data'])}")
 
 
@@ -31,7 +31,7 @@ def _destroy(name: str | None) -> None:
     if found is None:
         say("No engine answers, so no lab is running.")
         return
-    removed = lab.destroy(found, name)
+    removed = labs.destroy(found, name)
     say(f"Removed: {', '.join(removed) or 'nothing was there'}")
     engine.stop_if_ours()
 

@@ -51,6 +51,7 @@ INSTALL_VARIABLE = "MISP_LAB_INSTALL"
 
 APT_PACKAGES = ("docker.io", "iptables")
 START_LIMIT = 60.0
+START_TRIES = 3
 DEFAULT_URL = "unix:///var/run/docker.sock"
 
 
@@ -277,9 +278,15 @@ def _bring_up(install: bool) -> Engine:
 
 def _start() -> Engine:
     with step("starting dockerd"):
-        how = _start_unit() if _has_systemd() else _start_process()
-        _marker().write_text(json.dumps({**how, "url": DEFAULT_URL}))
-        return _wait_until_it_answers(how.get("pid"))
+        for _ in range(START_TRIES):
+            how = _start_unit() if _has_systemd() else _start_process()
+            _marker().write_text(json.dumps({**how, "url": DEFAULT_URL}))
+            if engine := _wait_until_it_answers(how.get("pid")):
+                return engine
+    raise LabError(
+        f"dockerd was started {START_TRIES} times and ended each time:\n" + _tail(_daemon_log()),
+        f"see {_daemon_log()}.",
+    )
 
 
 def _start_unit() -> dict[str, Any]:
@@ -314,14 +321,18 @@ def _daemon_log() -> Path:
     return _engine_dir() / "dockerd.log"
 
 
-def _wait_until_it_answers(pid: int | None) -> Engine:
+def _wait_until_it_answers(pid: int | None) -> Engine | None:
+    """Return the engine, or `None` where its process has ended: the next try may be luckier.
+
+    On a busy machine containerd can take longer than the 15 seconds that dockerd gives it.
+    """
     limit = time.monotonic() + START_LIMIT
     while time.monotonic() < limit:
         if engine := find():
             return engine
         # Not _is_dockerd: right after the fork the process still carries our own name.
         if pid is not None and not _alive(pid):
-            break
+            return None
         time.sleep(0.2)
     raise LabError(
         f"dockerd was started but does not answer within {START_LIMIT:.0f} s:\n"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import secrets
 import socket
 import sys
@@ -13,14 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import docker
-from docker.errors import APIError, DockerException, ImageNotFound, NotFound
+from docker.errors import APIError, ImageNotFound
 from testcontainers.core.config import testcontainers_config
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import ExecWaitStrategy
 
-from lab import directory, misp, owner, privileges, proxy
+from lab import directory, labs, misp, owner, privileges, proxy
 from lab.console import say, step
 from lab.credentials import SshKey
 from lab.directory import LabDirectory
@@ -28,12 +26,9 @@ from lab.engine import LABEL, OWNER_LABEL, Engine, require
 from lab.errors import LabError
 from lab.hosts import LabHost
 from lab.images import Image, Images
-from lab.paths import state_dir
 from lab.proxy import LabProxy
 from lab.topology import HostSpec
 
-ENGINE_FILE = "engine"
-"""In a lab's directory: the address of the engine that it runs in."""
 REDIS_ALIAS = "redis"
 HTTPS_PORT = 443
 SSH_PORT = 22
@@ -53,7 +48,7 @@ class Lab:
         self.id = f"lab-{secrets.token_hex(3)}"
         self.keep = keep
         self.directory = LabDirectory(self.id)
-        self.directory.write(ENGINE_FILE, engine.url)
+        self.directory.write(labs.ENGINE_FILE, engine.url)
         self.hosts: dict[str, LabHost] = {}
         self.printed: list[str] = []  # by every pyinfra that ran on this lab
         self._containers: list[DockerContainer] = []
@@ -74,7 +69,7 @@ class Lab:
         wanted = list(specs)
         _check_names(wanted)
         engine = require()
-        sweep(engine)
+        labs.sweep(engine)
         _configure_ryuk(engine, keep)
         lab = cls(engine, keep)
         try:
@@ -145,7 +140,7 @@ class Lab:
     def destroy(self) -> None:
         """Remove the lab's containers, networks and directory."""
         with step(f"destroying {self.id}"):
-            _remove(self.engine, f"{LABEL}={self.id}")
+            labs.remove(self.engine, f"{LABEL}={self.id}")
         directory.remove(self.directory.path)
 
     def explain_kept(self) -> None:
@@ -319,81 +314,3 @@ def _configure_ryuk(engine: Engine, keep: bool) -> None:
             testcontainers_config.ryuk_disabled = True
         else:
             testcontainers_config.ryuk_disabled = keep
-
-
-# --- cleaning up -------------------------------------------------------------------------------
-
-
-def sweep(engine: Engine) -> None:
-    """Remove what crashed runs left in the engine; running and kept labs are left alone."""
-    with contextlib.closing(engine.client()) as client:
-        owners = {
-            str(labels.get(LABEL)): str(labels.get(OWNER_LABEL, ""))
-            for labels in _labels_in_use(client)
-        }
-    for lab, started_by in owners.items():
-        if owner.is_gone(started_by):
-            with step(f"removing {lab}, which a crashed run left"):
-                _remove(engine, f"{LABEL}={lab}")
-            directory.remove(state_dir() / lab)
-
-
-def _labels_in_use(client: docker.DockerClient) -> list[dict[str, str]]:
-    containers = client.containers.list(all=True, filters={"label": LABEL}, ignore_removed=True)
-    networks = client.networks.list(filters={"label": LABEL})
-    return [c.labels for c in containers] + [n.attrs.get("Labels") or {} for n in networks]
-
-
-def destroy(engine: Engine, lab: str | None = None) -> list[str]:
-    """Remove one lab or, without LAB, every lab in the engine; returns what was removed."""
-    removed = _remove(engine, f"{LABEL}={lab}" if lab else LABEL)
-    for file in state_dir().glob(f"{lab or 'lab-*'}/{ENGINE_FILE}"):
-        if file.read_text() == engine.url:
-            directory.remove(file.parent)
-    return removed
-
-
-def _remove(engine: Engine, label: str) -> list[str]:
-    with contextlib.closing(engine.client()) as client:
-        containers = client.containers.list(all=True, filters={"label": label}, ignore_removed=True)
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            removed = [name for name in pool.map(_remove_container, containers) if name]
-        for network in client.networks.list(filters={"label": label}):
-            with contextlib.suppress(NotFound):
-                network.remove()
-                removed.append(str(network.name))
-    return removed
-
-
-def _remove_container(container: Any) -> str | None:
-    try:
-        container.remove(force=True, v=True)
-    except NotFound:
-        return None
-    except APIError as error:
-        # Another run is removing it at the same moment.
-        if error.status_code != 409:
-            raise
-        return None
-    return str(container.name)
-
-
-def running(engine: Engine) -> dict[str, list[str]]:
-    """Map each lab in the engine to the names of its containers."""
-    found: dict[str, list[str]] = {}
-    try:
-        with contextlib.closing(engine.client()) as client:
-            for container in client.containers.list(filters={"label": LABEL}):
-                found.setdefault(container.labels[LABEL], []).append(str(container.name))
-    except DockerException as error:
-        raise LabError(f"{engine} does not list its containers: {error}") from error
-    return found
-
-
-def inventory_of(lab: str) -> list[dict[str, Any]]:
-    """Return the hosts of a lab's inventory, none when it has no inventory."""
-    path = state_dir() / lab / "inventory.json"
-    if not path.exists():
-        return []
-    hosts: list[dict[str, Any]] = json.loads(path.read_text())["hosts"]
-    return hosts

@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from lab import lab as labs
-from lab import misp, verify
+from lab import labs, misp, verify
 from lab.engine import Engine
 from lab.hosts import LabHost
 from lab.lab import Lab

@@ -109,3 +109,37 @@ def test_an_engine_with_a_kept_lab_is_not_stopped(monkeypatch: pytest.MonkeyPatc
     engine._marker().write_text('{"pid": 1, "url": "unix:///ours"}')
     assert engine.stop_if_ours() is False
     assert asked == ["unix:///ours"], "an engine that the lab did not start was asked"
+
+
+def _as_dockerd(monkeypatch: pytest.MonkeyPatch, *ends: bool) -> list[int]:
+    """Replace the start of dockerd; each of ENDS says whether that try ends at once."""
+    tries = iter(ends)
+    started: list[int] = []
+    there = engine.Engine(engine.DEFAULT_URL, "Docker", "20.10", "1", ())
+    alive = True
+
+    def start() -> dict[str, int]:
+        nonlocal alive
+        alive = not next(tries)
+        started.append(len(started) + 1)
+        return {"pid": started[-1]}
+
+    monkeypatch.setattr(engine, "_has_systemd", lambda: False)
+    monkeypatch.setattr(engine, "_start_process", start)
+    monkeypatch.setattr(engine, "_alive", lambda pid: alive)
+    monkeypatch.setattr(engine, "find", lambda: there if alive else None)
+    return started
+
+
+def test_a_dockerd_that_ends_at_its_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = _as_dockerd(monkeypatch, True, False)
+    assert engine._start().url == engine.DEFAULT_URL
+    assert started == [1, 2]
+    assert json.loads(engine._marker().read_text())["pid"] == 2
+
+
+def test_a_dockerd_that_always_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    started = _as_dockerd(monkeypatch, *[True] * engine.START_TRIES)
+    with pytest.raises(LabError, match="ended each time"):
+        engine._start()
+    assert len(started) == engine.START_TRIES
