@@ -13,11 +13,12 @@ from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import host
 
-from tasks import audit, facts, heartbeat, reporting
+from tasks import audit, facts, heartbeat
 from tasks.errors import MigrationError
 from tasks.host import rollback
 from tasks.remote import Call, HostRefusal, call
-from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
+from tasks.report import recording
+from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 from tasks.untrusted import printable
 
@@ -47,13 +48,13 @@ class Action(StringCommand):
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
             if kind not in UNCHANGED:
-                reporting.changes(state, host)
+                recording.changes(state, host)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
-            reporting.note(state, host, cause=f"{type(error).__name__}: {error}")
+            recording.note(state, host, cause=f"{type(error).__name__}: {error}")
             raise
-        reporting.changes(state, host)
+        recording.changes(state, host)
         for line in self.lines:
             logger.info(f"{host.print_prefix}{line}")
         return True, output
@@ -92,14 +93,14 @@ class Guarded(PyinfraCommand):
         returned, _ = self.way_back.execute(state, host, connector_arguments.copy())
         if not returned:
             logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
-            reporting.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
+            recording.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
             return False
         lines = self.way_back.lines
         if rollback.RETURNED in lines:
-            reporting.is_back(state, host)
+            recording.is_back(state, host)
         has_returned = {rollback.RETURNED, rollback.RETURNED_IN_PART} & set(lines)
         outcome = NOT_PROVEN_RETURNED if has_returned else FAILED
-        reporting.note(state, host, outcome, " ".join(self.way_back.lines))
+        recording.note(state, host, outcome, " ".join(self.way_back.lines))
         return False
 
     def _attempt(self, state: State, host: Host, arguments: ConnectorArguments) -> bool:
@@ -121,5 +122,5 @@ def fail(reason: str, outcome: str = "") -> FunctionCommand:
 def failed(state: State, host: Host, reason: str, outcome: str = "") -> bool:
     """Say why this host fails, to the operator and in the report; false, as a command's end."""
     logger.error(f"{host.print_prefix}{reason}")
-    reporting.note(state, host, outcome, reason)
+    recording.note(state, host, outcome, reason)
     return False

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, first_look, misp_rest, parse, reporting
+from tasks import facts, first_look, misp_rest, parse
 from tasks.checks import migration, notes, rollback
 from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
+from tasks.report import recording
 from tasks.target import Target
 
 _LONGEST = 4000  # characters of a reason, which may quote the host
@@ -39,7 +40,7 @@ def examine_for_rollback() -> Target | None:
 
 
 def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Target | None:
-    reporting.begin(deploy, state, host)
+    recording.begin(deploy, state, host)
     try:
         return examined()
     except Exception as error:
@@ -75,9 +76,9 @@ def _examine_for_rollback() -> Target | None:
 def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
     """Look at the host, and report what runs there."""
     asked = first_look.asked_host()
-    reporting.hide(state, host, asked.secrets.texts())
+    recording.hide(state, host, asked.secrets.texts())
     target, seen = first_look.look(asked, parts)
-    reporting.versions(
+    recording.versions(
         state,
         host,
         misp=parse.dotted(target.version) if any(target.version) else "",
@@ -89,5 +90,5 @@ def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
 
 def _refuse(problems: list[str]) -> None:
     problems = [one if len(one) <= _LONGEST else one[:_LONGEST] + "..." for one in problems]
-    reporting.refused(state, host, problems)
-    reporting.out_of_the_run(state, host, "refused before any change", problems)
+    recording.refused(state, host, problems)
+    recording.out_of_the_run(state, host, "refused before any change", problems)

@@ -4,7 +4,7 @@
 
 pyinfra takes all hosts through an operation before it begins the next one, so a mistake in their
 data meets all of them at once. Here each slice is one run of pyinfra. A host's result comes from
-its report alone (summary.py), because pyinfra also ends with 0 where it did nothing.
+its report alone (report/record.py), because pyinfra also ends with 0 where it did nothing.
 
 A rollout keeps no state of its own. The next one runs every slice again, and a host that is done
 already is a converged run.
@@ -29,9 +29,9 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from tasks import summary
 from tasks.errors import RefusedError
-from tasks.summary import CODES, DONE, FAILED, INTERRUPTED, Report
+from tasks.report import record
+from tasks.report.record import CODES, DONE, FAILED, INTERRUPTED, Report
 
 CANARY = "canary"  # the group that goes first where no canary is named
 NOT_BEGUN = "not_begun"  # the outcome of a host that no slice has come to
@@ -140,7 +140,7 @@ class Rollout:
     def _note(self, reports: Iterable[Report]) -> None:
         for report in reports:
             self.reports[report.host] = report
-            summary.write(self.directory, report)
+            record.write(self.directory, report)
 
     def _not_done(self, hosts: Iterable[str]) -> list[str]:
         return [host for host in hosts if self.reports[host].outcome != DONE]
@@ -151,21 +151,21 @@ class Rollout:
         before = set(place.iterdir())
         limits = [limit(host, self.groups) for host in hosts]
         command = [sys.executable, "-m", "pyinfra", self.inventory, "deploy.py", "-y"]
-        environment = {**os.environ, summary.VARIABLE: str(place)}
+        environment = {**os.environ, record.VARIABLE: str(place)}
         status = subprocess.call([*command, *limits, *self.options], env=environment)
         new = set(place.iterdir()) - before
-        found = [one for run in new for one in summary.read(run) if one.host in hosts]
+        found = [one for run in new for one in record.read(run) if one.host in hosts]
         if self.stop.is_set():
             return found
         silent = set(hosts) - {report.host for report in found}
-        now = summary.now()
+        now = record.now()
         cause = f"not reached, or pyinfra gave up (status {status}): see what it printed"
         return found + [
             Report(host, "deploy", FAILED, cause=cause, started=now, ended=now) for host in silent
         ]
 
     def _end(self) -> int:
-        print("\n".join(summary.table(list(self.reports.values()))), flush=True)
+        print("\n".join(record.table(list(self.reports.values()))), flush=True)
         if not self._not_done(self.reports):
             say(f"Done: {_count(len(self.reports), 'host')}.")
             return CODES[DONE]
@@ -173,7 +173,7 @@ class Rollout:
             f"{'Interrupted' if self.stop.is_set() else 'Stopped'}. The same command runs every "
             "slice again; a host that is done takes a second. --exclude HOST leaves a host out."
         )
-        return CODES[INTERRUPTED] if self.stop.is_set() else summary.code(self.reports.values())
+        return CODES[INTERRUPTED] if self.stop.is_set() else record.code(self.reports.values())
 
 
 def say(text: str) -> None:
@@ -221,7 +221,7 @@ def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
 def _prepared(parsed: argparse.Namespace) -> Rollout:
     groups = hosts_of(parsed.inventory)
     slices = in_slices(groups, parsed.canary, parsed.exclude, parsed.slice)
-    directory = summary.new_directory(DIRECTORY)
+    directory = record.new_directory(DIRECTORY)
     return Rollout(parsed.inventory, groups, slices, parsed.options, directory)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, first_look, misp_rest, reporting
+from tasks import facts, first_look, misp_rest
 from tasks.checks import faults
 from tasks.checks.seen import SeenForStatus
 from tasks.errors import problems_of
+from tasks.report import recording
 
 
 def reported() -> None:
@@ -34,4 +35,4 @@ def _print(lines: list[str], found: list[str]) -> None:
         logger.info(f"{host.print_prefix}healthy")
         return
     heading = f"{len(found)} fault{'s' if len(found) > 1 else ''}"
-    reporting.out_of_the_run(state, host, heading, found)
+    recording.out_of_the_run(state, host, heading, found)

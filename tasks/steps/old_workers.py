@@ -10,15 +10,16 @@ from pyinfra.api.host import Host
 from pyinfra.api.state import State
 from pyinfra.context import host
 
-from tasks import facts, reporting
+from tasks import facts
 from tasks.backlog import Look
 from tasks.commands import failed, run
 from tasks.drain import LOOK_SECONDS, Convert, Done, Drain, Limit, Stuck, Wait
 from tasks.errors import MigrationError
 from tasks.host import moves, parts, retire
 from tasks.remote import call
+from tasks.report import recording
+from tasks.report.record import DRAIN_LIMIT
 from tasks.steps.step import Commands, step
-from tasks.summary import DRAIN_LIMIT
 from tasks.target import Target
 
 
@@ -50,7 +51,7 @@ def _drain(state: State, host: Host, target: Target) -> bool:
                 outcome = DRAIN_LIMIT if isinstance(decision, Limit) else ""
                 return failed(state, host, decision.reason, outcome)
             if isinstance(decision, Convert):
-                reporting.changes(state, host)
+                recording.changes(state, host)
                 _convert(target, drain, only_held=decision.only_held)
             else:
                 _wait(host, decision)

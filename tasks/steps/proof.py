@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pyinfra.context import host, state
 
-from tasks import facts, misp_rest, parse, reporting
+from tasks import facts, misp_rest, parse
 from tasks.commands import Guarded, give_up, run
 from tasks.host import parts, proof, workers
 from tasks.remote import call
+from tasks.report import recording
 from tasks.steps.step import Commands, step
 from tasks.target import JOB_TIMEOUT, Target
 
@@ -56,7 +57,7 @@ def proven(target: Target) -> Commands:
 
 
 def _report(target: Target) -> None:
-    reporting.proven(state, host, len(target.process_names))
+    recording.proven(state, host, len(target.process_names))
 
 
 def _faults(target: Target) -> list[str]:

@@ -24,6 +24,6 @@ def command(lab: Lab, *module: str) -> tuple[int, str]:
 
 
 def summary(lab: Lab) -> tuple[int, dict[str, str]]:
-    """The status of `python -m tasks.summary` about the newest run, and its line for each host."""
-    code, table = command(lab, "tasks.summary")
+    """What `python -m tasks.report.record` says of the newest run: its status, a line per host."""
+    code, table = command(lab, "tasks.report.record")
     return code, {line.split()[0]: line for line in table.splitlines()[2:]}

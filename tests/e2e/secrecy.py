@@ -17,7 +17,7 @@ from lab import misp
 from lab.errors import LabError
 from lab.hosts import LabHost
 from lab.lab import Lab
-from tasks import summary
+from tasks.report import record
 from tests.e2e import observe
 
 _SEEN = "/var/tmp/.lab-seen"  # noqa: S108 # not on a tmpfs: it outlives a loss of power
@@ -105,7 +105,7 @@ def kept(lab: Lab) -> Iterator[dict[str, Watch]]:
 
 def _printed(lab: Lab) -> list[str]:
     """All lines that pyinfra printed, and those of its reports."""
-    reports = Path(lab.environment[summary.VARIABLE])
+    reports = Path(lab.environment[record.VARIABLE])
     texts = [*lab.printed, *(path.read_text() for path in reports.rglob("*.json"))]
     return "\n".join(texts).splitlines()
 

@@ -19,7 +19,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import QUEUES, HostSpec
 from lab.waiting import wait_for
-from tasks import summary
+from tasks.report import record
 from tests.e2e import observe
 from tests.e2e.test_faults import CONFIG, TMP, stored
 
@@ -51,7 +51,7 @@ class Fault:
     spoil: str
     mend: str
     says: str
-    outcome: str = summary.FAILED
+    outcome: str = record.FAILED
     strikes: str = ""
     takes_jobs: bool = True
 
@@ -95,7 +95,7 @@ DURING = {
             misp.switch("old_php", True),
             misp.switch("old_php", False),
             "failed: its worker died over it (",
-            summary.NOT_PROVEN_RETURNED,
+            record.NOT_PROVEN_RETURNED,
         ),
     ),
     PROOF.name: (
@@ -104,14 +104,14 @@ DURING = {
             misp.switch("proc_hidden", True),
             misp.switch("proc_hidden", False),
             NO_PROC,
-            summary.NOT_PROVEN_RETURNED,
+            record.NOT_PROVEN_RETURNED,
         ),
         Fault(
             "daemon-stopped",
             "systemctl stop supervisor",
             "true",
             "the workers do not stay",
-            summary.NOT_PROVEN_RETURNED,
+            record.NOT_PROVEN_RETURNED,
             PROOF_BEGAN,
         ),
     ),
@@ -127,7 +127,7 @@ DURING = {
             "systemctl restart redis-server",
             "true",
             "done, ",
-            summary.DONE,
+            record.DONE,
             PROOF_BEGAN,
         ),
     ),
@@ -137,7 +137,7 @@ DURING = {
             "true",
             BRING_FORWARD,
             "minutes, and the drain limit is 30 minutes. Raise drain_timeout, or set",
-            summary.DRAIN_LIMIT,
+            record.DRAIN_LIMIT,
         ),
     ),
     FROZEN.name: (
@@ -146,7 +146,7 @@ DURING = {
             "systemctl kill --signal=STOP redis-server",
             "systemctl kill --signal=CONT redis-server",
             "read error on connection",  # of the drain, or a moment later of what retires
-            summary.DRAIN_LIMIT,
+            record.DRAIN_LIMIT,
             PROVEN,
         ),
     ),
@@ -244,7 +244,7 @@ class Seen:
     """What a run said of a fault, and the report that it left."""
 
     run: run.Run
-    report: summary.Report | None = None
+    report: record.Report | None = None
 
 
 @dataclass(frozen=True)
@@ -272,11 +272,11 @@ def deploy(lab: Lab, host: LabHost, fault: Fault, directory: Path) -> Seen:
             striking.result()
         done = run.pyinfra(
             *(lab, "deploy.py", "-y", "--limit", host.name),
-            environment={summary.VARIABLE: str(directory / fault.name)},
+            environment={record.VARIABLE: str(directory / fault.name)},
         )
         striking.result()
     host.exec(fault.mend)
-    (report,) = [one for path in (directory / fault.name).iterdir() for one in summary.read(path)]
+    (report,) = [one for path in (directory / fault.name).iterdir() for one in record.read(path)]
     return Seen(done, report)
 
 

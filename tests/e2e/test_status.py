@@ -11,7 +11,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import HostSpec
 from lab.waiting import wait_for
-from tasks import summary
+from tasks.report import record
 from tests.e2e import observe
 
 SPECS = (HostSpec("seen", "debian-12", waiting_jobs=0),)
@@ -21,9 +21,9 @@ def status(lab: Lab) -> run.Run:
     return run.pyinfra(lab, "status.py", "--dry", "--limit", "seen")
 
 
-def reports(lab: Lab) -> list[summary.Report]:
-    directories = sorted(Path(lab.environment[summary.VARIABLE]).iterdir())
-    return [report for path in directories for report in summary.read(path)]
+def reports(lab: Lab) -> list[record.Report]:
+    directories = sorted(Path(lab.environment[record.VARIABLE]).iterdir())
+    return [report for path in directories for report in record.read(path)]
 
 
 @contextmanager
@@ -58,11 +58,11 @@ def test_without_its_old_workers_it_is_not(lab: Lab) -> None:
 
 def test_a_dry_run_leaves_no_report_and_a_run_one_for_the_host(lab: Lab) -> None:
     assert run.plan(lab).ok
-    assert not Path(lab.environment[summary.VARIABLE]).exists()
+    assert not Path(lab.environment[record.VARIABLE]).exists()
     done = run.apply(lab)
     assert done.ok, done.stderr
     (report,) = reports(lab)
-    assert (report.host, report.outcome, report.workers) == ("seen", summary.DONE, 21)
+    assert (report.host, report.outcome, report.workers) == ("seen", record.DONE, 21)
     assert len(report.changed) == len(done.changed)
     assert set(report.versions) >= {"misp", "php"}
     assert "seen: done, " in done.stderr

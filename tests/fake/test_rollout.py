@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from tasks import rollout, summary
+from tasks import rollout
+from tasks.report import record
 from tests.fake.answers import converged, failing, migrating
 from tests.fake.conftest import ROOT, Run
 from tests.fake.test_summary import RETURNED
@@ -74,12 +75,12 @@ class Command:
         return sorted(self.runs.iterdir())
 
     def outcomes(self) -> dict[str, str]:
-        return {one.host: one.outcome for one in summary.read(self.directories()[-1])}
+        return {one.host: one.outcome for one in record.read(self.directories()[-1])}
 
     def ran(self) -> list[set[str]]:
         """The hosts of each of pyinfra's runs."""
         runs = sorted((self.directories()[-1] / rollout.SLICES).iterdir())
-        return [{one.host for one in summary.read(run)} for run in runs]
+        return [{one.host for one in record.read(run)} for run in runs]
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_three_broken_hosts_of_twenty_do_not_disturb_the_others(
     run = pyinfra(TWENTY, "-y")
     assert run.exit_code == 1
     (directory,) = (tmp_path / "runs").iterdir()
-    reports = {one.host: one for one in summary.read(directory)}
+    reports = {one.host: one for one in record.read(directory)}
     assert {host: one.outcome for host, one in reports.items()} == {
         host: OUTCOMES.get(host, "done") for host in NAMES
     }
@@ -116,7 +117,7 @@ def test_three_broken_hosts_of_twenty_do_not_disturb_the_others(
 def test_it_stops_at_the_first_slice_with_a_broken_host(command: Command) -> None:
     command.are(TWENTY)
     first = command()
-    assert first.returncode == summary.CODES["refused"], first.stderr
+    assert first.returncode == record.CODES["refused"], first.stderr
     assert begins(first) == ["slice 1 of 5", "slice 2 of 5", "slice 3 of 5"]
     assert "slice 1 of 5 begins: @fake/m01\n" in first.stdout
     assert f"@fake/{REFUSED} refused" in first.stdout
@@ -127,21 +128,21 @@ def test_it_stops_at_the_first_slice_with_a_broken_host(command: Command) -> Non
     ]
     # Left out: the next broken one is met.
     without = command("--exclude", f"@fake/{REFUSED}")
-    assert without.returncode == summary.CODES["not_proven_returned"]
+    assert without.returncode == record.CODES["not_proven_returned"]
     assert f"@fake/{NOT_PROVEN} not_proven_returned, {UNREACHABLE} failed" in without.stdout
 
 
 def test_the_next_rollout_runs_every_slice_again_in_the_same_order(command: Command) -> None:
     done = {name: {"fake_responses": converged("debian")} for name in ("m01", "m02")}
     command.are({**done, REFUSED: BROKEN[REFUSED], "m08": WELL["m08"]})
-    assert command("--slice", "2").returncode == summary.CODES["refused"]
+    assert command("--slice", "2").returncode == record.CODES["refused"]
     command.are({**done, REFUSED: WELL[REFUSED], "m08": WELL["m08"]})
     last = command("--slice", "2", "--", "--serial")
     assert last.returncode == 0, last.stderr
     assert begins(last) == ["slice 1 of 3", "slice 2 of 3", "slice 3 of 3"]
     assert len(command.directories()) == 2
     assert command.ran() == [{"@fake/m01"}, {"@fake/m02", f"@fake/{REFUSED}"}, {"@fake/m08"}]
-    reports = {one.host: one for one in summary.read(command.directories()[-1])}
+    reports = {one.host: one for one in record.read(command.directories()[-1])}
     assert {host: one.outcome for host, one in reports.items()} == dict.fromkeys(reports, "done")
     assert [host for host, one in reports.items() if one.changed] == [
         f"@fake/{REFUSED}",
@@ -204,7 +205,7 @@ def test_ctrl_c_ends_it_and_the_next_one_begins_with_the_first_slice(command: Co
         until(lambda: _in_step(command, "m02", "supervisord: running"))
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does
         said, _ = process.communicate(timeout=60)
-    assert process.returncode == summary.CODES["interrupted"]
+    assert process.returncode == record.CODES["interrupted"]
     assert "Interrupted. The same command runs every slice again" in said
     assert command.outcomes() == {
         "@fake/m01": "done",
@@ -224,7 +225,7 @@ def test_a_host_that_ctrl_c_came_before_has_not_failed(command: Command) -> None
         until(lambda: "Preparing operation files" in next(printed))
         os.killpg(process.pid, signal.SIGINT)
         process.communicate(timeout=60)
-    assert process.returncode == summary.CODES["interrupted"]
+    assert process.returncode == record.CODES["interrupted"]
     assert set(command.outcomes().values()) == {"not_begun"}
 
 
@@ -234,7 +235,7 @@ def test_when_it_alone_is_told_to_end_the_slice_is_finished_first(command: Comma
         until(lambda: _in_step(command, "m01", "supervisord: running"))
         process.terminate()
         process.communicate(timeout=60)
-    assert process.returncode == summary.CODES["interrupted"]
+    assert process.returncode == record.CODES["interrupted"]
     assert command.outcomes() == {"@fake/m01": "done", "@fake/m02": "not_begun"}
 
 

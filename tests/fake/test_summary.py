@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from tasks import summary
 from tasks.host import moves, rollback
 from tasks.remote import PROJECT
+from tasks.report import record
 from tests import hosts
 from tests.fake.answers import (
     EXAMINE_FOR_ROLLBACK,
@@ -35,15 +35,15 @@ RETURNED = {AUTOMATIC: hosts.answer([rollback.RETURNED])}
 
 
 @pytest.fixture
-def reports(tmp_path: Path) -> Callable[[], dict[str, summary.Report]]:
-    def read() -> dict[str, summary.Report]:
+def reports(tmp_path: Path) -> Callable[[], dict[str, record.Report]]:
+    def read() -> dict[str, record.Report]:
         (directory,) = (tmp_path / "runs").iterdir()
-        return {one.host.rpartition("/")[2]: one for one in summary.read(directory)}
+        return {one.host.rpartition("/")[2]: one for one in record.read(directory)}
 
     return read
 
 
-Reports = Callable[[], dict[str, summary.Report]]
+Reports = Callable[[], dict[str, record.Report]]
 
 
 def report_of(pyinfra: Pyinfra, reports: Reports, answers: Answers, **data: object) -> Run:
@@ -54,7 +54,7 @@ def test_a_host_that_is_done(pyinfra: Pyinfra, reports: Reports, tmp_path: Path)
     run = report_of(pyinfra, reports, migrating("debian"))
     assert run.exit_code == 0, run.output
     one = reports()["one"]
-    assert (one.deploy, one.outcome, one.code, one.cause) == ("deploy", summary.DONE, 0, "")
+    assert (one.deploy, one.outcome, one.code, one.cause) == ("deploy", record.DONE, 0, "")
     assert len(one.changed) == 8  # all but SELinux's
     assert one.versions == {"misp": "2.5.1", "php": "8.2.20"}
     assert one.workers == 21
@@ -69,7 +69,7 @@ def test_a_host_that_is_done(pyinfra: Pyinfra, reports: Reports, tmp_path: Path)
 def test_a_converged_host_is_done_without_a_change(pyinfra: Pyinfra, reports: Reports) -> None:
     report_of(pyinfra, reports, converged("rhel"))
     one = reports()["one"]
-    assert (one.outcome, one.changed, one.workers) == (summary.DONE, [], 21)
+    assert (one.outcome, one.changed, one.workers) == (record.DONE, [], 21)
 
 
 def test_a_refused_host(pyinfra: Pyinfra, reports: Reports) -> None:
@@ -77,7 +77,7 @@ def test_a_refused_host(pyinfra: Pyinfra, reports: Reports) -> None:
         pyinfra, reports, migrating("debian", tree={"composer": ""}, system={"init": "bash"})
     )
     one = reports()["one"]
-    assert (one.outcome, one.step, one.changed) == (summary.REFUSED, "", [])
+    assert (one.outcome, one.step, one.changed) == (record.REFUSED, "", [])
     assert "PID 1 is bash" in one.cause
     assert "Composer is neither" in one.cause
     assert "@fake/one: refused, no operations changed: PID 1" in run.output
@@ -90,7 +90,7 @@ def test_the_drain_limit(pyinfra: Pyinfra, reports: Reports, legacy: dict[str, o
     answers = draining(migrating("debian"), {"old_backend": legacy})
     report_of(pyinfra, reports, answers, drain_timeout=1)
     one = reports()["one"]
-    assert one.outcome == summary.DRAIN_LIMIT
+    assert one.outcome == record.DRAIN_LIMIT
     assert one.step.startswith("Drain")
     assert "Both backends run" in one.cause
     assert one.workers == 21
@@ -99,7 +99,7 @@ def test_the_drain_limit(pyinfra: Pyinfra, reports: Reports, legacy: dict[str, o
 def test_a_proof_that_fails_and_the_host_returned(pyinfra: Pyinfra, reports: Reports) -> None:
     report_of(pyinfra, reports, {**RETURNED, **failing(migrating("rhel"), "proof.prove")})
     one = reports()["one"]
-    assert one.outcome == summary.NOT_PROVEN_RETURNED
+    assert one.outcome == record.NOT_PROVEN_RETURNED
     assert one.step.startswith("Proof")
     assert one.cause.startswith("it broke; the host is as it was before")
     assert one.workers is None
@@ -108,21 +108,21 @@ def test_a_proof_that_fails_and_the_host_returned(pyinfra: Pyinfra, reports: Rep
 def test_a_proof_that_fails_where_there_is_no_way_back(pyinfra: Pyinfra, reports: Reports) -> None:
     nothing = {AUTOMATIC: hosts.answer(["no old worker lives to go back to"])}
     report_of(pyinfra, reports, {**nothing, **failing(migrating("rhel"), "proof.prove")})
-    assert reports()["one"].outcome == summary.FAILED
+    assert reports()["one"].outcome == record.FAILED
 
 
 def test_a_return_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
     answers = failing(failing(migrating("rhel"), "proof.prove"), "rollback.automatic")
     report_of(pyinfra, reports, answers)
     one = reports()["one"]
-    assert one.outcome == summary.RETURN_FAILED
+    assert one.outcome == record.RETURN_FAILED
     assert "THE WAY BACK FAILED" in one.cause
 
 
 def test_a_step_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
     report_of(pyinfra, reports, failing(migrating("debian"), "packages.install"))
     one = reports()["one"]
-    assert (one.outcome, one.step) == (summary.FAILED, "Packages: supervisor")
+    assert (one.outcome, one.step) == (record.FAILED, "Packages: supervisor")
     assert one.cause == "it broke"
 
 
@@ -160,7 +160,7 @@ def test_each_host_of_a_run_has_its_own_and_the_command_reads_them(
         base = tmp_path / f"runs{len(flags)}"
         pyinfra(found, "-y", *flags, MISP_WORKERS_REPORTS=str(base))
         read = subprocess.run(
-            [sys.executable, "-m", "tasks.summary"],
+            [sys.executable, "-m", "tasks.report.record"],
             cwd=ROOT,
             env={**os.environ, "MISP_WORKERS_REPORTS": str(base)},
             capture_output=True,
@@ -223,8 +223,8 @@ def test_a_run_that_is_killed_has_left_where_it_was(tmp_path: Path, number: sign
             time.sleep(0.05)
         process.send_signal(number)
     (directory,) = (tmp_path / "runs").iterdir()
-    (one,) = summary.read(directory)
-    assert (one.outcome, one.code, one.ended) == (summary.INTERRUPTED, 97, "")
+    (one,) = record.read(directory)
+    assert (one.outcome, one.code, one.ended) == (record.INTERRUPTED, 97, "")
     assert one.step.startswith("supervisord: running")
     # After Ctrl-C pyinfra may still see the end of what was under way.
     assert one.changed[:2] == ["Packages: supervisor", "PHP libraries: Composer's five"]
@@ -241,7 +241,7 @@ def returning(**changes: dict[str, Any]) -> Answers:
 
 
 @pytest.mark.parametrize(
-    ("failed", "outcome"), [("", summary.DONE), ("rollback.put_back", summary.RETURN_FAILED)]
+    ("failed", "outcome"), [("", record.DONE), ("rollback.put_back", record.RETURN_FAILED)]
 )
 def test_a_rollback_has_a_report_too(
     pyinfra: Pyinfra, reports: Reports, failed: str, outcome: str
@@ -266,7 +266,7 @@ def test_old_workers_start_again_where_a_queue_has_none(
 def test_a_rollback_without_a_way_back_is_refused(pyinfra: Pyinfra, reports: Reports) -> None:
     answers = returning(originals={"was_on": True, "units_before": []})
     run = pyinfra({"one": {"fake_responses": answers}}, "-y", "-vv", deploy="rollback.py")
-    assert reports()["one"].outcome == summary.REFUSED, run.output
+    assert reports()["one"].outcome == record.REFUSED, run.output
     assert "there is nothing to go back to" in run.output
     assert run.actions("one") == []
 
@@ -287,7 +287,7 @@ def test_a_host_that_cannot_be_reached_is_reported_with_the_others(tmp_path: Pat
     assert done.returncode == 1
     assert "127.0.0.1: failed, no operations changed: no connection to the host" in done.stderr
     (directory,) = (tmp_path / "runs").iterdir()
-    assert {one.host: one.outcome for one in summary.read(directory)} == {
-        "127.0.0.1": summary.FAILED,
-        "@fake/one": summary.DONE,
+    assert {one.host: one.outcome for one in record.read(directory)} == {
+        "127.0.0.1": record.FAILED,
+        "@fake/one": record.DONE,
     }

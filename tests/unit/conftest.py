@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tasks import heartbeat, reporting
+from tasks import heartbeat
+from tasks.report import recording
 from tests.unit.pyinfra_fakes import Run
 
 
@@ -19,4 +20,4 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     yield one
     for greenlet in heartbeat._greenlets:
         greenlet.kill()
-    reporting._runs.clear()
+    recording._runs.clear()

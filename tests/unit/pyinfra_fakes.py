@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from pyinfra.connectors.util import CommandOutput, OutputLine
 
-from tasks import commands, facts, reporting
+from tasks import commands, facts
+from tasks.report import recording
+from tasks.report.record import Report
 from tasks.steps import step
-from tasks.summary import Report
 
 
 class FakeHost:
@@ -73,11 +74,11 @@ class Run:
     def __init__(self) -> None:
         self.host = _any(FakeHost())
         self.state = _any(FakeState())
-        reporting.begin("deploy", self.state, self.host)
+        recording.begin("deploy", self.state, self.host)
 
     @property
     def report(self) -> Report:
-        found = reporting._report(self.state, self.host)
+        found = recording._report(self.state, self.host)
         assert found is not None
         return found
 

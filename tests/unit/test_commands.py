@@ -11,7 +11,7 @@ from tasks import commands, facts, heartbeat
 from tasks.commands import Action
 from tasks.host import parts, rollback, workers
 from tasks.remote import Call, Script, call
-from tasks.summary import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
+from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tests import hosts
 from tests.unit.pyinfra_fakes import Run
 

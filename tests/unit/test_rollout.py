@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks import rollout, summary
+from tasks import rollout
 from tasks.errors import RefusedError
+from tasks.report import record
 from tasks.rollout import in_slices, limit, named
 
 HOSTS = {f"m{number}": ["misp", "production"] for number in range(1, 8)}
@@ -17,7 +18,7 @@ WITH_CANARY = {**HOSTS, "test": ["canary", "production"]}
 
 @pytest.fixture(autouse=True)
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(summary.VARIABLE, str(tmp_path))
+    monkeypatch.setenv(record.VARIABLE, str(tmp_path))
     return tmp_path
 
 

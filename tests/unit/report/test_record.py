@@ -8,65 +8,65 @@ from pathlib import Path
 
 import pytest
 
-from tasks import summary
-from tasks.summary import Report
+from tasks.report import record
+from tasks.report.record import Report
 
 
 @pytest.fixture(autouse=True)
 def base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setenv(summary.VARIABLE, str(tmp_path / "runs"))
+    monkeypatch.setenv(record.VARIABLE, str(tmp_path / "runs"))
     return tmp_path / "runs"
 
 
 @pytest.mark.parametrize("name", ["misp-debian", "10.0.0.1", "misp_1.example.org"])
 def test_a_plain_name_is_kept(name: str) -> None:
-    assert summary.file_name(name) == f"{name}.json"
+    assert record.file_name(name) == f"{name}.json"
 
 
 @pytest.mark.parametrize(
     "name", ["@docker/a", "../../etc/passwd", ".", "a b", "ä", "a/b", "x" * 300]
 )
 def test_any_other_becomes_safe_and_stays_different(name: str) -> None:
-    made = summary.file_name(name)
+    made = record.file_name(name)
     assert re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,120}\.json", made)
-    assert made != summary.file_name(f"{name}x")
+    assert made != record.file_name(f"{name}x")
 
 
 def test_names_that_look_the_same_when_made_safe_do_not_meet() -> None:
-    assert summary.file_name("a/b") != summary.file_name("a b")
+    assert record.file_name("a/b") != record.file_name("a b")
 
 
 def test_two_runs_in_one_second_have_two_directories(base: Path) -> None:
-    made = {summary.new_directory("deploy") for _ in range(3)}
+    made = {record.new_directory("deploy") for _ in range(3)}
     assert len(made) == 3
     assert {stat.S_IMODE(path.stat().st_mode) for path in (*made, base)} == {0o700}
 
 
 def test_what_is_written_is_read_again() -> None:
-    directory = summary.new_directory("deploy")
+    directory = record.new_directory("deploy")
     report = Report("a/b", "deploy", "done", changed=["x"], versions={"php": "8.2"}, workers=21)
     old = os.umask(0)
     try:
-        summary.write(directory, report)
+        record.write(directory, report)
     finally:
         os.umask(old)
     (file,) = directory.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert summary.read(directory) == [report]
+    assert record.read(directory) == [report]
 
 
 def test_a_file_that_is_no_report_counts_as_failed(tmp_path: Path) -> None:
     for name, text in {"a": "", "b": "[]", "c": '{"outcome": "done"}'}.items():
         (tmp_path / f"{name}.json").write_text(text)
-    assert {report.outcome for report in summary.read(tmp_path)} == {"failed"}
+    assert {report.outcome for report in record.read(tmp_path)} == {"failed"}
 
 
 def test_the_worst_outcome_is_the_runs() -> None:
-    outcomes = list(summary.CODES)
+    outcomes = list(record.CODES)
     assert [Report("h", "deploy", one).code for one in outcomes] == [0, 1, 2, 3, 4, 5, 97]
     for worst in range(len(outcomes)):
         reports = [Report("h", "deploy", one) for one in outcomes[: worst + 1]]
-        assert summary.code(reports) == summary.CODES[outcomes[worst]]
+        assert record.code(reports) == record.CODES[outcomes[worst]]
 
 
 def test_an_outcome_from_elsewhere_is_no_success() -> None:
@@ -108,10 +108,10 @@ def test_a_sentence_says_it(report: Report, sentence: str) -> None:
 
 def test_the_command_prints_the_newest_run(capsys: pytest.CaptureFixture[str]) -> None:
     for number, outcome in enumerate(("done", "drain_limit")):
-        directory = summary.new_directory("deploy")
-        summary.write(directory, Report("one", "deploy", outcome, "Drain", "why"))
+        directory = record.new_directory("deploy")
+        record.write(directory, Report("one", "deploy", outcome, "Drain", "why"))
         os.utime(directory, (number, number))
-    assert summary.main([]) == 3
+    assert record.main([]) == 3
     said = capsys.readouterr().out.splitlines()
     assert said[0] == str(directory)
     assert [line.split() for line in said[1:]] == [
@@ -124,12 +124,12 @@ def test_the_command_prints_the_newest_run(capsys: pytest.CaptureFixture[str]) -
 def test_without_a_report_there_is_no_success(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert summary.main(arguments) == 1
+    assert record.main(arguments) == 1
     assert capsys.readouterr().err
 
 
 def test_a_report_holds_nothing_but_its_fields() -> None:
-    directory = summary.new_directory("rollback")
-    summary.write(directory, Report("h", "rollback"))
+    directory = record.new_directory("rollback")
+    record.write(directory, Report("h", "rollback"))
     (file,) = directory.iterdir()
     assert json.loads(file.read_text())["outcome"] == "interrupted"

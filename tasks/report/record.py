@@ -1,6 +1,6 @@
 """What became of each host in a run: a JSON file per host, on the operator's machine.
 
-    python -m tasks.summary [DIR]    # the newest run, or the one in DIR; its status is a code below
+    python -m tasks.report.record [DIR]    # the newest run, or the one in DIR
 
 pyinfra ends with 0 or 1 and nothing else, so what a script branches on is here.
 """
@@ -18,7 +18,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 VARIABLE = "MISP_WORKERS_REPORTS"
-DEFAULT = Path(__file__).resolve().parent.parent / "reports" / "runs"
+DEFAULT = Path(__file__).resolve().parents[2] / "reports" / "runs"
 
 DONE = "done"
 FAILED = "failed"
@@ -169,7 +169,7 @@ def table(reports: Sequence[Report]) -> list[str]:
 def main(arguments: Sequence[str]) -> int:
     """Print a run's hosts; gives the exit status."""
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python -m tasks.summary [DIR]", file=sys.stderr)
+        print("usage: python -m tasks.report.record [DIR]", file=sys.stderr)
         return 1
     directory = Path(arguments[0]) if arguments else newest()
     reports = read(directory) if directory else []

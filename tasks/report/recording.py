@@ -1,4 +1,4 @@
-"""Writes a run's reports (see summary.py) as pyinfra goes from operation to operation.
+"""Writes a run's reports (see record.py) as pyinfra goes from operation to operation.
 
 What pyinfra cannot know, the steps say by `note`; the rest comes from pyinfra's own callbacks.
 """
@@ -13,8 +13,8 @@ from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
-from tasks import summary
-from tasks.summary import DONE, FAILED, INTERRUPTED, RETURN_FAILED, Report
+from tasks.report import events, record
+from tasks.report.record import DONE, FAILED, INTERRUPTED, RETURN_FAILED, Report
 
 
 class _Run:
@@ -33,8 +33,8 @@ class _Run:
         if not self.is_written:
             return
         try:
-            self._directory = self._directory or summary.new_directory(self.deploy)
-            summary.write(self._directory, report)
+            self._directory = self._directory or record.new_directory(self.deploy)
+            record.write(self._directory, report)
         except OSError as error:
             self.is_written = False
             logger.warning(f"no more reports are written, this run's are not complete: {error}")
@@ -64,10 +64,14 @@ def begin(deploy: str, state: State, host: Host) -> None:
         state.add_callback_handler(_Callbacks())
         for lost in state.failed_hosts - state.activated_hosts:
             report = Report(lost.name, deploy, FAILED, cause="no connection to the host")
-            report.started = report.ended = summary.now()
+            report.started = report.ended = record.now()
             run.reports[lost.name] = report
             run.save(report)
-    run.reports.setdefault(host.name, Report(host.name, deploy, started=summary.now()))
+        names = sorted(one.name for one in state.activated_hosts)
+        events.emit("run", hosts=names, deploy=deploy, directory=run.place)
+        for report in run.reports.values():
+            _tell_end(report)
+    run.reports.setdefault(host.name, Report(host.name, deploy, started=record.now()))
 
 
 def note(state: State, host: Host, outcome: str = "", cause: str = "") -> None:
@@ -92,9 +96,9 @@ def is_back(state: State, host: Host) -> None:
 def refused(state: State, host: Host, problems: list[str]) -> None:
     """This host ends before its first operation."""
     if report := _report(state, host):
-        report.outcome = summary.REFUSED
+        report.outcome = record.REFUSED
         report.add_cause(_masked(state, host, "; ".join(problems)))
-        report.ended = summary.now()
+        report.ended = record.now()
         _runs[id(state.inventory)].save(report)
 
 
@@ -103,6 +107,7 @@ def out_of_the_run(state: State, host: Host, heading: str, problems: list[str]) 
 
     It is pyinfra's own way for a host whose fact cannot be loaded.
     """
+    events.emit("refused", host.name, heading=heading, problems=[*problems])
     logger.error(f"{host.print_prefix}{heading}:")
     for number, problem in enumerate(problems, 1):
         logger.error(f"{host.print_prefix}  {number}. {problem}")
@@ -113,6 +118,28 @@ def hide(state: State, host: Host, secrets: list[str]) -> None:
     """Values that no report may have, whoever printed them. They stay in this process."""
     if run := _runs.get(id(state.inventory)):
         run.hidden[host.name] = [secret for secret in secrets if secret]
+
+
+def says(state: State, host: Host, text: str) -> None:
+    """Print a line for the operator."""
+    logger.info(f"{host.print_prefix}{text}")
+    events.emit("says", host.name, text=_masked(state, host, text))
+
+
+def waits(host: Host, text: str, elapsed: float, limit: float) -> None:
+    """Tell what the step at work waits for, and how many seconds of its limit are gone."""
+    events.emit("waits", host.name, text=text, elapsed=round(elapsed, 1), limit=limit)
+
+
+def _tell_end(report: Report) -> None:
+    events.emit(
+        "end",
+        report.host,
+        outcome=report.outcome,
+        cause=report.cause,
+        changed=report.changed,
+        step=report.step,
+    )
 
 
 def _masked(state: State, host: Host, text: str) -> str:
@@ -148,6 +175,7 @@ class _Callbacks(BaseStateCallback):
             report.step = ", ".join(sorted(state.get_op_meta(op_hash).names))
             report.is_unfinished = False
             _save(state, host, report)
+            events.emit("step", host.name, step=report.step, limit=0)
 
     @staticmethod
     def operation_host_success(
@@ -187,7 +215,7 @@ def _failure(report: Report) -> str:
 def _end(report: Report, outcome: str) -> None:
     if report.outcome == INTERRUPTED:
         report.outcome = outcome
-    report.ended = report.ended or summary.now()
+    report.ended = report.ended or record.now()
 
 
 def _changed(state: State, host: Host) -> list[str]:
@@ -209,6 +237,7 @@ def _end_all(state: State, run: _Run) -> None:
             if state.is_executing or report.ended:
                 _save(state, host, report)
                 logger.info(f"{host.name}: {report.sentence()}")
+                _tell_end(report)
     if run.place:
         logger.info(f"Reports: {run.place}")
 
