@@ -36,7 +36,9 @@ _SET = re.compile(
 )
 _CHANGE = re.compile(r"(?:^|[\s;&|])cd[ \t]+([^\s;&|]+)")
 _USE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
-_SHELL = r"(?:\b(?:ba|da|k)?sh(?:[ \t]+-\w+)*|(?:^|[\s;&|(])\.|\bsource)"
+_FOR_A_SHELL = re.compile(
+    r"(?:\b(?:ba|da|k)?sh(?:[ \t]+-\w+)*|(?:^|[\s;&|(])\.|\bsource)[ \t]+[\"']?"
+)
 _ON_PATH = ("/usr/local/sbin/", "/usr/local/bin/")  # where a script of the host's own would be
 _KERNELS = ("/dev/", "/proc/", "/sys/")  # to open a device may already do something
 # Some texts are the web user's, who may write what takes for ever to read.
@@ -219,7 +221,7 @@ def _short(unit: str) -> str:
 
 def _is_given_to_a_shell(path: str, line: str) -> bool:
     """Whether a shell reads it, though it may not begin as a script does."""
-    return bool(re.search(_SHELL + r"[ \t]+[\"']?" + re.escape(path), line))
+    return any(line.startswith(path, shell.end()) for shell in _FOR_A_SHELL.finditer(line))
 
 
 def _scripts(line: str) -> Iterator[str]:

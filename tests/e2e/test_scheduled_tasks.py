@@ -105,6 +105,7 @@ class Story:
     due: dict[str, int]
     plan: run.Run
     first: run.Run
+    ended: float  # the first run, in seconds since 1970
     second: run.Run
     ran: dict[str, int] = field(default_factory=dict)
 
@@ -135,9 +136,10 @@ def story(lab: Lab) -> Story:
     switch_on(host, "fetch_feeds", 1, due["fetch_feeds"])
     switch_on(host, "cache_feeds", 6, due["cache_feeds"])
     first = run.apply(lab)
-    assert time.time() > due["fetch_feeds"]
+    ended = time.time()
+    assert ended > due["fetch_feeds"]
     wait_for(lambda: len(ran(host)) > 1, 30, "the tasks that were due")
-    return Story(lab, due, plan, first, run.apply(lab), ran(host))
+    return Story(lab, due, plan, first, ended, run.apply(lab), ran(host))
 
 
 def test_the_plan_shows_the_lines_and_changes_nothing(story: Story) -> None:
@@ -165,8 +167,11 @@ def test_a_task_that_is_due_is_run_by_one_side_and_the_other_not_yet(story: Stor
     # MISP's own Task::reQueue enqueues a task anew for the same time if it begins in that second.
     again = [one for one in fetches if int(one["started"]) == story.due["fetch_feeds"]]
     assert 1 <= len(fetches) <= 1 + len(again)
-    assert sides(host, "enqueueFeedCache", "cacheFeed") == ["simple"]
-    assert "cache_feeds is due, and a job of the new backend does it" in story.first.stderr
+    if story.ended < story.due["cache_feeds"]:
+        assert sides(host, "enqueueFeedCache", "cacheFeed") == ["simple"]
+        assert "cache_feeds is due, and a job of the new backend does it" in story.first.stderr
+    else:  # the run took so long that the old side may still have had it: once all the same
+        assert len(sides(host, "enqueueFeedCache", "cacheFeed")) == 1
 
 
 def test_cron_has_the_tasks_with_their_next_times_and_the_old_backend_none(story: Story) -> None:
