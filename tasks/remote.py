@@ -93,6 +93,7 @@ class Call(Generic[R]):
     arguments: dict[str, Any] = field(default_factory=dict)
     lock: Lock = "hold"
     takes_over: bool = False
+    has_held: bool = False  # this run has begun a step on the host before
 
     def __repr__(self) -> str:
         return f"Call({self.name})"
@@ -116,6 +117,7 @@ class Call(Generic[R]):
             "arguments": boot.plain(self.arguments),
             "lock": self.lock,
             "takes_over": self.takes_over,
+            "has_held": self.has_held,
             "run": RUN_ID,
             "owner": RUN_OWNER,
         }

@@ -11,7 +11,16 @@ left, and where a job came meanwhile they are started again.
 import signal
 from typing import Callable, Dict, List, Optional, Set
 
-from tasks.host import launchers, moves, old_units, old_workers, originals, scheduled_tasks, systemd
+from tasks.host import (
+    launchers,
+    moves,
+    old_units,
+    old_workers,
+    originals,
+    proof,
+    scheduled_tasks,
+    systemd,
+)
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
@@ -45,6 +54,7 @@ def retire(site: Site, desired: Desired) -> List[str]:
     """
     with Misp(site, desired) as one:
         user = one.user
+        _refuse_unproven(one)
         _check(site, user)
         workers = OldWorkers(site, user)
         convert = (lambda: moves.convert_jobs(one)) if site.leftovers == "convert" else None
@@ -220,6 +230,17 @@ def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
 
 def _sources(old: OldBackend) -> str:
     return "" if old.error else _SOURCES
+
+
+def _refuse_unproven(one: Misp) -> None:
+    """The proof was seen before the drain, and that may have lasted for hours."""
+    seen = proof.look(one)
+    if not seen.proven or seen.proven != seen.evidence:
+        raise RefusedError(
+            "the new workers are not proven any more, so the old ones stay: somebody has changed "
+            "MISP or the workers while the old ones finished their jobs. See how the host is now "
+            "(status.py), then run again"
+        )
 
 
 def _check(site: Site, user: WebUser) -> None:
