@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from tasks.host.queues import QUEUES, OldBackend
 from tasks.host.remedies import as_web_user, names, quoted
+from tasks.host.waiting import span
 
 _LATE_SECONDS = 60  # the old scheduler looks every 5 s
 
@@ -74,8 +75,8 @@ def never_quiet(old: OldBackend, limit: int) -> str:
         return ""
     advice = SCHEDULED if old.scheduled else f"raise drain_timeout, {OR_CONVERT}"
     return (
-        f"the old backend has {old.backlog}, the last of them due in {_span(old.last_due)}, and "
-        f"the drain limit is {_span(limit)}. {advice[0].upper()}{advice[1:]}"
+        f"the old backend has {old.backlog}, the last of them due in {span(old.last_due)}, and "
+        f"the drain limit is {span(limit)}. {advice[0].upper()}{advice[1:]}"
     )
 
 
@@ -150,7 +151,3 @@ def _resque(look: Look, *words: str) -> str:
     cake = f"{look.misp_root}/app/Console/cake"
     options = ("CakeResque.CakeResque", words[0], "--interval", "5", *words[1:])
     return as_web_user(look.web_user, cake, *options, shows=False)
-
-
-def _span(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} minutes"

@@ -21,6 +21,7 @@ from tasks.backlog import (
 )
 from tasks.host.queues import OldBackend
 from tasks.host.remedies import start_old_workers
+from tasks.host.waiting import span
 
 # From one look to the next: more than a second, or what enqueues once a second would slip through.
 LOOK_SECONDS = 1.25
@@ -28,7 +29,8 @@ LOOK_SECONDS = 1.25
 # jobs arrived from elsewhere: the first of these may be a job that a worker had taken, but had not
 # yet noted, at the look before.
 QUIET_LOOKS = (2, 6, 30)
-REPORT_SECONDS = 10
+REPORT_SECONDS = 30
+CHANGE_SECONDS = 10  # where the jobs are other ones than in the line before
 # And how many have to find that nobody is there for a job: a unit with RestartSec=10, or somebody
 # at the keyboard, may be about to bring the worker back.
 STUCK_LOOKS = 30
@@ -54,6 +56,9 @@ class Wait(NamedTuple):
 
     says: str = ""  # for the operator, now and then
     warns: str = ""
+    waits: str = ""  # what is waited for, as it is now
+    elapsed: float = 0  # seconds of the limit
+    limit: float = 0
 
 
 class Convert(NamedTuple):
@@ -189,9 +194,9 @@ class _Waiting:
 
     def __init__(self, phase: Phase, limit: int, start: float, odd: int = 0) -> None:
         self.phase = phase
-        self._limit, self._end, self._odd = limit, start + limit, odd
+        self._limit, self._start, self._end, self._odd = limit, start, start + limit, odd
         self._standstill = _Standstill()
-        self._next_report = start
+        self._told, self._told_at = "", start
         self._seen = self._arrivals = self._came = 0
         self._before: OldBackend | None = None
 
@@ -207,11 +212,18 @@ class _Waiting:
                 return Stuck(f"the old backend has {look.old.backlog}, and {reason}. {_BOTH_RUN}")
         if look.at >= self._end and (self._arrivals > 1 or not self._seen):
             return Limit(f"{self._too_long(look)}. {_BOTH_RUN}")
-        says = ""
-        if look.old.backlog and look.at >= self._next_report:
-            self._next_report = look.at + REPORT_SECONDS
-            says = f"old backend: {look.old.backlog}"
-        return Wait(says, warns)
+        waits = look.old.backlog or "the old backend is quiet, and has to stay so"
+        return Wait(self._says(look), warns, waits, look.at - self._start, self._limit)
+
+    def _says(self, look: Look) -> str:
+        """A line for the operator where there is something new, and now and then."""
+        now = look.old.aged({}).backlog
+        pause = CHANGE_SECONDS if now != self._told else REPORT_SECONDS
+        if not now or (self._told and look.at < self._told_at + pause):
+            return ""
+        self._told, self._told_at = now, look.at
+        gone = f"{span(look.at - self._start)} of {span(self._limit)} gone"
+        return f"drain: {look.old.backlog}; {gone}"
 
     def _note(self, before: OldBackend | None, look: Look) -> str:
         """Compare with the look before; what to warn of."""

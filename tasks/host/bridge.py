@@ -41,6 +41,7 @@ CODE = ""  # bridge.php; tasks/remote.py fills it in where it sends this module
 _LIMIT = 64 << 20  # bytes of one answer: a thousand jobs of a list
 _SMALL_LIMIT = 1 << 20  # bytes of one that holds no jobs: settings, rows of numbers
 _SECONDS = 60.0
+CAKE_SECONDS = 300.0  # for one command of MISP's command line
 _ONCE_SECONDS = 20.0  # for a file of settings, which a FIFO or a sleep() in it makes endless
 _DEPTH = 12
 _NOBODY = ("Connection refused", "Cannot assign requested address", "No such file or directory")
@@ -190,7 +191,7 @@ class Bridge:
 
     def cake(self, *arguments: str) -> str:
         """Run a command of MISP's CLI; what it complained of, empty where it succeeded."""
-        done = self.ask("cake", seconds=300.0, arguments=list(arguments))
+        done = self.ask("cake", seconds=CAKE_SECONDS, arguments=list(arguments))
         if not isinstance(done, dict) or not isinstance(done.get("status"), int):
             raise WebUserError("MISP's command line gave no status")
         if done["status"] == 0:

@@ -160,7 +160,7 @@ def test_what_nobody_will_do_is_told_with_its_remedy(state: OldBackend, says: st
         (old(delayed=1, last_due=61), "1 delayed, the last of them due in 61 s", "cron"),
         (
             old(scheduled=1, last_due=7200),
-            "due in 120 minutes, and the drain",
+            "due in 2 h 0 min, and the drain",
             "raise drain_timeout",
         ),
     ],

@@ -11,7 +11,7 @@ import pytest
 from tasks import drain
 from tasks.backlog import Look
 from tasks.drain import Convert, Done, Drain, Limit, Stuck, Wait
-from tasks.host.queues import OldBackend
+from tasks.host.queues import OldBackend, RunningJob
 
 QUIET = OldBackend({}, {})
 BY_THEMSELVES = "jobs arrive that no old job can have enqueued"
@@ -64,11 +64,45 @@ def test_two_quiet_looks_end_it() -> None:
 
 
 def test_work_is_waited_for_and_told_now_and_then() -> None:
-    run = Run(limit=100)
-    states = [old({"prio": 2}, running=1)] * 15 + [QUIET] * 5
+    run = Run(limit=1800)
+    states = [old({"prio": 2}, running=1)] * 45 + [QUIET] * 5
     assert run.through(states) == Done()
-    assert len(run.seen) == 17
-    assert run.said == ["old backend: 2 waiting in prio, 1 running"] * 2
+    assert len(run.seen) == 47
+    assert run.said == [
+        "drain: 2 waiting in prio, 1 running; 0 s of 30 min gone",
+        "drain: 2 waiting in prio, 1 running; 30 s of 30 min gone",
+    ]
+
+
+def test_a_line_names_the_jobs_and_comes_when_they_are_other_ones() -> None:
+    def job(pid: int, seconds: int) -> OldBackend:
+        return old(running=1, jobs=(RunningJob(pid, "prio", "ServerShell pull", seconds),))
+
+    run = Run(limit=1800)
+    states = [job(7, 700 + n) for n in range(5)] + [job(8, n) for n in range(8)] + [QUIET] * 2
+    assert run.through(states) == Done()
+    assert run.said == [
+        "drain: 1 running (ServerShell pull, PID 7, prio, 11 min); 0 s of 30 min gone",
+        "drain: 1 running (ServerShell pull, PID 8, prio, 5 s); 10 s of 30 min gone",
+    ]
+
+
+def test_every_look_tells_what_is_waited_for_and_of_which_limit() -> None:
+    run = Run(limit=1800)
+    run.through([old({"prio": 2}), old({"prio": 1}), QUIET, QUIET])
+    waits = [one[2:] for one in run.seen if isinstance(one, Wait)]
+    assert waits == [
+        ("2 waiting in prio", 0, 1800),
+        ("1 waiting in prio", 1, 1800),
+        ("the old backend is quiet, and has to stay so", 2, 1800),
+    ]
+
+
+def test_what_is_stuck_has_its_jobs_names() -> None:
+    state = old({"prio": 1}, first=(("prio", "ServerShell pull"),))
+    decision = Run(limit=1000, workers=["default"]).through(repeat(state))
+    assert isinstance(decision, Stuck)
+    assert "1 waiting in prio (first: ServerShell pull), and no old worker" in decision.reason
 
 
 @pytest.mark.parametrize(
