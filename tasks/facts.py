@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import TypeAdapter
 from pyinfra.api import FactBase
 from pyinfra.context import host, state
 
-from tasks import misp_rest, remote
+from tasks import connection, heartbeat, misp_rest, remote
 from tasks.host import look, parts
 from tasks.remote import Call
 from tasks.target import Target
@@ -111,12 +112,20 @@ def see(target: Target, *kinds: type) -> None:
 def get(target: Target, call: Call[Part], *subjects: str) -> Part:
     """A host function's result, as a fact. The command line, and so sudo's log, has `subjects`.
 
+    A look survives that the connection is cut. What changes something is never sent twice.
+
     Raises:
         MigrationError: no answer, an odd one, or the function's own error.
     """
     words = " ".join([call.words(target.python), *subjects])
-    lines = host.get_fact(Answer, words=words, _stdin=call.stdin())
-    return call.read(lines or [])
+    call = replace(call, has_held=heartbeat.has_begun(host))
+    once_or_again = connection.once if call.lock == "hold" else connection.surviving
+
+    def ask() -> list[str]:
+        # pyinfra would call the host failed, although the connection can be made again.
+        return host.get_fact(Answer, words=words, _stdin=call.stdin(), _ignore_errors=True) or []
+
+    return call.read(once_or_again(host, ask))
 
 
 def age(kind: type) -> float:

@@ -18,7 +18,7 @@ def asked_host() -> Target:
     """
     settings = from_host_data(host.data.dict())
     secrets = resolve_secrets(settings)
-    connection.send_at_once(host)
+    connection.prepare(host)
     platform, python = identity.system_of(_identity())
     return Target(
         settings=settings,

@@ -45,7 +45,9 @@ def opened(target: Target) -> Commands:
         text="" if target.rpc_elsewhere else target.rpc_text(),
         rotate=rotates,
     )
-    yield run(configure, target)
+    restarts = "supervisord starts anew, once its workers have no job" if is_running else ""
+    limit = target.settings.drain_timeout
+    yield run(configure, target, waits=restarts or "supervisord starts", limit=limit)
 
 
 def _address(target: Target) -> str:

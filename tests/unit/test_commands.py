@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import binascii
+import json
 import logging
+import zlib
 from typing import Any
 
 import pytest
@@ -21,6 +24,13 @@ TARGET = hosts.target()
 def stop() -> Call[list[str]]:
     """Any call that changes something."""
     return call(workers.apply, site=TARGET.site(), desired=TARGET.desired(), text="SECRET")
+
+
+def sent_by(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a call has on its standard input."""
+    packed = binascii.a2b_base64(str.__str__(arguments["_stdin"]))
+    sent: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return sent
 
 
 def execute(run: Run, command: Any) -> Any:
@@ -95,10 +105,43 @@ def test_an_answer_that_is_none_fails_the_host(run: Run, lines: list[str]) -> No
 
 
 def test_what_pyinfra_raises_is_noted_and_left_to_it(run: Run) -> None:
-    run.host.error = OSError("the network is gone")
-    with pytest.raises(OSError, match="gone"):
+    run.host.error = LookupError("odd")
+    with pytest.raises(LookupError, match="odd"):
         execute(run, Action(stop(), TARGET))
-    assert run.report.cause == "OSError: the network is gone"
+    assert run.report.cause == "LookupError: odd"
+
+
+@pytest.mark.parametrize("cut", [[], ["sudo: hung up"], EOFError()])
+def test_a_cut_is_said_in_a_sentence_and_the_call_is_not_sent_again(
+    run: Run, cut: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.host.answers = [hosts.answer([])]
+    run.host.cut(cut)
+    guarded = commands.Guarded(Action(stop(), TARGET), TARGET)
+    assert execute(run, guarded) is False
+    assert len(run.host.commands) == 1  # and no way back by a connection that is gone
+    assert run.report.cause.startswith("the connection to the host was cut (no word from the other")
+    assert "Run again" in run.report.cause
+    assert run.report.is_unfinished
+    assert run.report.outcome != RETURN_FAILED
+
+
+def test_a_run_that_has_lost_the_host_takes_nothing_back_there(run: Run) -> None:
+    run.host.answers = [hosts.refusal("LockError", "lost")]
+    assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
+    assert len(run.host.commands) == 1
+    assert (run.report.cause, run.report.outcome) == ("lost", "interrupted")
+
+
+def test_from_its_second_action_on_a_run_demands_that_the_host_is_still_its_own(run: Run) -> None:
+    run.host.answers = [hosts.look(hosts.converged()), hosts.answer([])]
+    run.host.answers += [hosts.answer([]), hosts.look(hosts.converged())]
+    facts.see(TARGET, parts.Workers)
+    for _ in range(2):
+        execute(run, Action(stop(), TARGET))
+    facts.see(TARGET, parts.Workers)
+    sent = [sent_by(arguments)["has_held"] for arguments in run.host.arguments]
+    assert sent == [False, False, True, True]
 
 
 def test_from_an_action_on_the_lease_is_kept(run: Run) -> None:
