@@ -58,6 +58,8 @@ class Action(StringCommand):
             if kind not in UNCHANGED:
                 recording.changes(state, host)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
+            if isinstance(error, HostRefusal):
+                recording.keep(state, host, error.details)
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
             recording.note(state, host, cause=f"{type(error).__name__}: {error}")

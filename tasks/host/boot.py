@@ -96,10 +96,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _described(error: Exception) -> Dict[str, str]:
+def _described(error: Exception) -> Dict[str, Any]:
     kinds = [one.__name__ for one in type(error).__mro__]
     if "HostError" in kinds:
-        return {"kind": kinds[0], "text": str(error)}
+        return {"kind": kinds[0], "text": str(error), "details": getattr(error, "details", ())}
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

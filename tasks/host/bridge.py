@@ -299,17 +299,28 @@ class BridgeRedis(Redis):
         try:
             answer = self._bridge.ask("redis", at=self._at, words=encoded)
         except WebUserError as error:
-            raise RedisGoneError(_unreachable(str(error))) from None
+            gone = RedisGoneError(_unreachable(str(error), self._at))
+            gone.at = _place(self._at)
+            raise gone from None
         if isinstance(answer, dict) and isinstance(answer.get("refused"), str):
-            raise refusal(texts[0].decode("ascii", "replace"), quoted(answer["refused"]))
+            refused = refusal(texts[0].decode("ascii", "replace"), quoted(answer["refused"]))
+            refused.at = _place(self._at)
+            raise refused
         if not isinstance(answer, dict) or "reply" not in answer:
             raise WebUserError("MISP's PHP gives no reply of Redis's")
         return _reply(answer["reply"])
 
 
-def _unreachable(words: str) -> str:
+def _place(at: Dict[str, Any]) -> str:
+    host = quoted(str(at.get("host")), 200)
+    return host if host.startswith("/") else "%s:%s" % (host, at.get("port"))
+
+
+def _unreachable(words: str, at: Dict[str, Any]) -> str:
     """Of a name with several addresses PHP tells the last one's error, which says little."""
-    return "nobody listens there" if words in _NOBODY else words
+    from tasks.host import redis_unit
+
+    return "nobody listens there" + redis_unit.words(at) if words in _NOBODY else words
 
 
 def _reply(value: Any) -> Reply:

@@ -9,6 +9,7 @@ from tasks.host.site import Site
 
 _LOG_BYTES = 16384  # of a log's end: an exception and the calls that led to it
 _LONGEST = 300
+_KEPT = 40  # lines of a log's end
 _SHOWN = 3  # different lines, and names of workers for each
 # The calls that led to an exception come after its own line.
 _CALL = re.compile(
@@ -51,6 +52,17 @@ def of_logs(site: Site, names: Sequence[str], known: Sequence[str] = ()) -> str:
     lines = [line for line in said if _TELLS.search(line)] or ([] if known else list(said))
     shown = ["%s (%s)" % (line, listed(said[line])) for line in lines[:_SHOWN]]
     return ". Their logs say: " + " | ".join(shown) if shown else ""
+
+
+def ends_of_logs(site: Site, names: Sequence[str]) -> List[str]:
+    """The ends of the logs of these workers or queues, for the run's log."""
+    lines: List[str] = []
+    for file in _logs(site.log_dir):
+        name = file[: -len(".log")]
+        if name in names or name.rpartition("_")[0] in names:
+            end = _end_of(site.log_dir + "/" + file).splitlines()[-_KEPT:]
+            lines += ["%s: %s" % (file, line) for line in end]
+    return lines
 
 
 def listed(names: Sequence[str]) -> str:

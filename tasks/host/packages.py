@@ -9,7 +9,7 @@ a first try has failed; and dnf.packages asks the repositories for each package 
 from typing import Dict, List, NamedTuple
 
 from tasks.host import files, originals, programs, proxy, systemd
-from tasks.host.errors import HostError
+from tasks.host.errors import HostError, with_details
 from tasks.host.parts import Packages
 from tasks.host.programs import Finished, ProgramError
 from tasks.host.site import Site
@@ -91,7 +91,8 @@ def install(
         if names:
             _install(site, manager, names, may_use_epel, http_proxy)
     except HostError as error:
-        raise PackageError("%s. %s" % (error, proxy.advice(http_proxy))) from None
+        told = PackageError("%s. %s" % (error, proxy.advice(http_proxy)))
+        raise with_details(told, list(error.details)) from None
     finally:
         systemd.unmask(site.unit)
     if not (site.supervisor_program or programs.find("supervisord")):
@@ -121,10 +122,11 @@ def _install(
         _have_it_offered(site, manager, may_use_epel, http_proxy)
     done = _fetch(manager, manager.install + names, http_proxy)
     if done.status != 0:
-        raise PackageError(
+        error = PackageError(
             "could not install %s: %s. Correct that (run `%s` on the host to see all of it), then "
             "run again" % (", ".join(names), done.complaint, " ".join([*manager.install, *names]))
         )
+        raise with_details(error, done.said)
 
 
 def _has(site: Site, names: List[str]) -> bool:

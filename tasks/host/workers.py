@@ -6,7 +6,7 @@ from typing import Callable, Dict, List, Optional, Sequence
 from tasks.host import complaints, drain, files, originals
 from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
-from tasks.host.errors import HostError, RefusedError
+from tasks.host.errors import HostError, RefusedError, with_details
 from tasks.host.misp import Misp
 from tasks.host.parts import Supervisor, Worker, Workers
 from tasks.host.processes import PROC, Table, now_ticks, process, ticks_per_second
@@ -146,12 +146,12 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
 
     if wait_until(are_old, STABLE_LIMIT + seconds):
         return []
-    raise WorkersError(
-        "the workers do not stay: %s" % ("".join(problem) or _restless(site, group, seconds))
-    )
+    if problem:
+        raise WorkersError("the workers do not stay: %s" % problem[0])
+    raise _restless(site, group, seconds)
 
 
-def _restless(site: Site, group: Sequence[Worker], seconds: int) -> str:
+def _restless(site: Site, group: Sequence[Worker], seconds: int) -> WorkersError:
     """Which workers do not stay, by their states, and what their logs say of it."""
     bad = [one for one in group if one.state != "RUNNING"]
     states: Dict[str, List[str]] = {}
@@ -162,10 +162,14 @@ def _restless(site: Site, group: Sequence[Worker], seconds: int) -> str:
             state = "restarted within %d s" % seconds
         states.setdefault(state, []).append(one.name.partition(":")[2])
     if not states:
-        return "supervisord has none"
+        return WorkersError("the workers do not stay: supervisord has none. Run again")
     names = [name for some in states.values() for name in some]
     shown = ["%s %s" % (complaints.listed(some), state) for state, some in states.items()]
-    return "; ".join(shown) + complaints.of_logs(site, names)
+    error = WorkersError(
+        "the workers do not stay: %s%s. Correct that, then run again; the whole logs are in %s"
+        % ("; ".join(shown), complaints.of_logs(site, names), site.log_dir)
+    )
+    return with_details(error, complaints.ends_of_logs(site, names))
 
 
 def youngest(group: Sequence[Worker], proc: str = PROC) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import binascii
 import json
 import logging
+import os
 import zlib
 from typing import Any
 
@@ -14,6 +15,7 @@ from tasks import commands, facts, heartbeat
 from tasks.commands import Action
 from tasks.host import parts, rollback, workers
 from tasks.remote import Call, Script, call
+from tasks.report import events, recording
 from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tests import hosts
 from tests.unit.pyinfra_fakes import Run
@@ -102,6 +104,22 @@ def test_an_answer_that_is_none_fails_the_host(run: Run, lines: list[str]) -> No
     assert execute(run, Action(stop(), TARGET))[0] is False
     assert run.report.cause
     assert run.report.is_unfinished
+
+
+@pytest.mark.parametrize("is_read", [True, False])
+def test_what_a_failure_is_taken_from_goes_into_the_runs_log(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    monkeypatch.setenv(events.VARIABLE, str(os.open(os.devnull, os.O_WRONLY)) if is_read else "")
+    error = {"kind": "HostError", "text": "it broke", "details": ["a log's line", "Sw0rdfish"]}
+    run.host.answers = [[hosts.signed(json.dumps({"error": error}))]]
+    recording.hide(run.state, run.host, ["Sw0rdfish"])
+    with caplog.at_level(logging.DEBUG):
+        execute(run, Action(stop(), TARGET))
+    told = {record.message: record.levelno for record in caplog.records}
+    level = logging.INFO if is_read else logging.DEBUG
+    assert told["[misp1] | a log's line"] == told["[misp1] | ***"] == level
+    assert run.report.cause == "it broke"
 
 
 def test_what_pyinfra_raises_is_noted_and_left_to_it(run: Run) -> None:

@@ -80,7 +80,7 @@ class Pair(NamedTuple):
     a: int
     b: str
 
-class OwnError(HostError): pass
+class OwnError(HostError): details = ("a line",)
 def pair(one: Pair) -> List[Any]: return [type(one).__name__, one._replace(a=one.a + 1), one.b]
 def prints() -> str:
     print("misp-workers is no answer")
@@ -160,7 +160,8 @@ def test_a_lost_connection_ends_nothing() -> None:
 
 @as_root
 def test_an_error_of_ours_has_its_kind_and_another_its_place() -> None:
-    assert answer(run("own")) == {"error": {"kind": "OwnError", "text": "a sentence"}}
+    own = {"kind": "OwnError", "text": "a sentence", "details": ["a line"]}
+    assert answer(run("own")) == {"error": own}
     found = answer(run("odd"))["error"]
     assert found["kind"] == "Exception"
     assert found["text"] == "KeyError: 'key' (tasks/host/work.py:21)"

@@ -61,3 +61,12 @@ def test_of_logs_what_is_known_already_is_left_out(tmp_path: Path) -> None:
     (tmp_path / "prio_01.log").write_text("begins\n")
     assert complaints.of_logs(site, ["prio"], ["Error: it breaks", ""]) == ""
     assert complaints.of_logs(site, ["prio_01"]) == ". Their logs say: begins (prio_01)"
+
+
+def test_the_ends_of_logs_are_kept_for_who_wants_all(tmp_path: Path) -> None:
+    site = old_side.site(log_dir=str(tmp_path))
+    (tmp_path / "prio_00.log").write_text("".join(f"line {number}\n" for number in range(100)))
+    (tmp_path / "cache_00.log").write_text("nobody concerned\n")
+    lines = complaints.ends_of_logs(site, ["prio"])
+    assert len(lines) == 40
+    assert lines[-1] == "prio_00.log: line 99"

@@ -202,7 +202,10 @@ def test_jobs_that_may_have_been_left_behind_are_never_called_none(
         "/nowhere/redis.sock:0, database 0, namespace resque",
     )
     assert found.error == "nobody listens there"
-    with pytest.raises(HostError):
+    with pytest.raises(
+        HostError,
+        match=r"^Redis at /nowhere/redis\.sock does not answer: nobody listens.* then run again$",
+    ):
         moves.convert(site, Desired())
 
 

@@ -126,8 +126,11 @@ def test_a_job_that_does_not_come_through_is_named_with_the_logs(
     assert words == (
         "a test job did not come through: failed: Error: it breaks (cache, email); not done after "
         "3 s (update). The logs: (['cache', 'email', 'update'], ['Error: it breaks', 'Error: it "
-        "breaks', ''])"
+        "breaks', '']). Correct that, then run again. `setsid -w runuser -u www-data -- "
+        f"{site.app}/Console/cake Admin redisReady </dev/null 2>&1 | cat -v` does what such a job "
+        "does; the whole logs are in /var/log/misp-workers"
     )
+    assert caught.value.details == [failure, failure, "not done after 3 s"]
 
 
 @pytest.mark.parametrize(
