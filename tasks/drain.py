@@ -17,6 +17,7 @@ from tasks.backlog import (
     never_quiet,
     nobody_there,
     renews,
+    unasked,
     worth_waiting,
 )
 from tasks.host.queues import OldBackend
@@ -38,9 +39,6 @@ LONGEST_WAIT = 86_400  # seconds of on_leftover_jobs: wait, as no wait is withou
 CONVERSIONS = 100  # each takes all that waits; a running old job may enqueue more meanwhile
 
 _BOTH_RUN = "Both backends run, the old service is untouched and nothing is lost"
-_AT_THE_LIMIT = (
-    "Run again later, raise drain_timeout, or (for waiting jobs) set on_leftover_jobs to convert"
-)
 # MISP decides where a job goes each time, by the settings that its process has (AppModel.php).
 _STALE = (
     "something still uses the old backend, with settings from before: a PHP of the web tier with "
@@ -156,7 +154,7 @@ class Drain:
         """Whether to convert, to wait for running jobs, or to end."""
         old = look.old
         if old.error:
-            return Stuck(f"the old backend has {old.backlog}. {_BOTH_RUN}")
+            return Stuck(f"{unasked(old)}. {_BOTH_RUN}")
         if self._conversions > CONVERSIONS:
             return Limit(f"{KEPT_COMING}. They come as fast as they are converted. {_BOTH_RUN}")
         if old.convertible > len(self._left):
@@ -247,7 +245,15 @@ class _Waiting:
     def _too_long(self, look: Look) -> str:
         source = ARRIVED if self._arrivals > 1 else KEPT_COMING if self._came else ""
         left = ", and ".join(filter(None, [look.old.backlog, source, elsewhere(look)]))
-        return f"drain limit of {self._limit} s reached with {left or 'work'}. {_AT_THE_LIMIT}"
+        return f"drain limit of {self._limit} s reached with {left or 'work'}. {self._advice(look)}"
+
+    def _advice(self, look: Look) -> str:
+        if look.old.error:
+            return "Start that Redis, then run again"
+        ways = ["run again later"]
+        ways += [] if self._limit == LONGEST_WAIT else ["raise drain_timeout"]
+        ways += [] if look.converts else ["set on_leftover_jobs to convert (for waiting jobs)"]
+        return f"Now {', or '.join(ways)}"
 
 
 class _Standstill:

@@ -172,10 +172,15 @@ def end_workers(
     """
     with_scheduled = convert is None
     before = look()
+    if before.error:
+        raise DrainLimitError(
+            f"the old backend has {before.backlog}. Nothing was stopped: start that Redis, then "
+            "run again"
+        )
     if before.has_work(with_scheduled=with_scheduled):
         raise DrainLimitError(
             f"the old backend has work again: {before.backlog}. Nothing was stopped; run again to "
-            f"wait for it.{_sources(before)}"
+            f"wait for it.{_SOURCES}"
         )
     workers.hold()
     try:
@@ -197,9 +202,14 @@ def end_workers(
         raise
     if after.has_work(with_scheduled=with_scheduled):
         workers.start_again()
+        if after.error:
+            raise DrainLimitError(
+                f"the old backend has {after.backlog}. The old workers were started again: start "
+                "that Redis, then run again"
+            )
         raise DrainLimitError(
             f"a job reached the old backend while its workers stopped: {after.backlog}. They were "
-            f"started again; run again to wait for it.{_sources(after)}"
+            f"started again; run again to wait for it.{_SOURCES}"
         )
 
 
@@ -226,10 +236,6 @@ def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
             f"drain limit of {limit:.0f} s reached, old workers still run: {'; '.join(left)}. "
             "They leave after their job, and nothing starts old workers until then; run again then"
         )
-
-
-def _sources(old: OldBackend) -> str:
-    return "" if old.error else _SOURCES
 
 
 def _refuse_unproven(one: Misp) -> None:

@@ -64,8 +64,9 @@ def _drain(state: State, host: Host, target: Target) -> bool:
 def _look(target: Target) -> Look:
     old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
     queues = [one.queues for one in workers.processes]
-    at, root = time.monotonic(), target.settings.misp_root
-    return Look(old, queues, workers.live, at, root, target.web_user)
+    at, settings = time.monotonic(), target.settings
+    converts = settings.on_leftover_jobs == "convert"
+    return Look(old, queues, workers.live, at, settings.misp_root, target.web_user, converts)
 
 
 def _wait(state: State, host: Host, decision: Wait) -> None:

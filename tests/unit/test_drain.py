@@ -30,12 +30,13 @@ class Run:
     ) -> None:
         self.drain = Drain(mode, limit)
         self.workers = [names.split(",") for names in workers]
-        self.can_return = True
+        self.can_return, self.converts = True, mode == "convert"
         self.seconds = 0.0
         self.seen: list[drain.Decision] = []
 
     def see(self, state: OldBackend) -> drain.Decision:
-        decision = self.drain.see(Look(state, self.workers, self.can_return, self.seconds))
+        look = Look(state, self.workers, self.can_return, self.seconds, converts=self.converts)
+        decision = self.drain.see(look)
         self.seen.append(decision)
         self.seconds += 1
         return decision
@@ -129,10 +130,40 @@ def test_delayed_jobs_without_any_old_worker_are_not_forgotten() -> None:
     assert "no old worker lives to do them" in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("mode", "advice"),
+    [
+        ("stop", "run again later, or raise drain_timeout, or set on_leftover_jobs to convert"),
+        ("wait", "Now run again later, or set on_leftover_jobs to convert (for waiting jobs)"),
+        ("convert", "Now run again later, or raise drain_timeout. Both"),
+    ],
+)
+def test_no_remedy_is_an_option_that_is_set_or_does_not_count(mode: str, advice: str) -> None:
+    run = Run(mode, limit=20)
+    decision: drain.Decision = Wait()
+    while isinstance(decision, Wait):
+        decision = run.see(old(running=1))
+        run.seconds += 4000 if mode == "wait" else 0
+    assert isinstance(decision, Limit)
+    assert advice in decision.reason
+
+
+def test_before_a_conversion_a_redis_that_does_not_answer_has_its_remedy() -> None:
+    state = old(error="no connection", at="h:1")
+    run = Run("convert", workers=())
+    run.can_return = False
+    decision = run.see(state)
+    assert isinstance(decision, Stuck)
+    assert (
+        "the old workers' Redis (h:1) cannot be asked: no connection. Start it" in decision.reason
+    )
+
+
 def test_a_redis_that_does_not_answer_is_not_quiet() -> None:
     decision = Run().through(repeat(old(error="no connection")))
     assert isinstance(decision, Limit)
-    assert "a Redis that cannot be asked: no connection" in decision.reason
+    words = "a Redis that cannot be asked: no connection. Start that Redis, then run again"
+    assert words in decision.reason
 
 
 @pytest.mark.parametrize(
