@@ -15,7 +15,7 @@ from pyinfra.context import host
 
 from tasks import audit, connection, facts, heartbeat
 from tasks import waits as waiting
-from tasks.errors import MigrationError
+from tasks.errors import MigrationError, with_next_step
 from tasks.host import rollback
 from tasks.remote import Call, HostRefusal, call
 from tasks.report import recording
@@ -130,8 +130,8 @@ class Guarded(PyinfraCommand):
             return False  # whatever runs there now, this run may not change it
         returned, _ = self.way_back.execute(state, host, connector_arguments.copy())
         if not returned:
-            logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
-            recording.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
+            logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above: run rollback.py")
+            recording.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED: run rollback.py")
             return False
         lines = self.way_back.lines
         if rollback.RETURNED in lines:
@@ -159,6 +159,7 @@ def fail(reason: str, outcome: str = "") -> FunctionCommand:
 
 def failed(state: State, host: Host, reason: str, outcome: str = "") -> bool:
     """Say why this host fails, to the operator and in the report; false, as a command's end."""
+    reason = with_next_step(reason)
     logger.error(f"{host.print_prefix}{reason}")
     recording.note(state, host, outcome, reason)
     return False

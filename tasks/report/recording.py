@@ -65,7 +65,8 @@ def begin(deploy: str, state: State, host: Host) -> None:
         run = _runs[id(state.inventory)] = _Run(deploy)
         state.add_callback_handler(_Callbacks())
         for lost in state.failed_hosts - state.activated_hosts:
-            report = Report(lost.name, deploy, FAILED, cause="no connection to the host")
+            cause = "no connection to the host. Try `ssh` to it; once that works, run again"
+            report = Report(lost.name, deploy, FAILED, cause=cause)
             report.started = report.ended = record.now()
             run.reports[lost.name] = report
             run.save(report)

@@ -35,7 +35,7 @@ def opened(target: Target) -> Commands:
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield fail(
             f"supervisord has to be restarted and also runs {', '.join(foreign)}: set "
-            "allow_foreign_restart to true when a restart of these is acceptable"
+            "allow_foreign_restart to true when a restart of these is acceptable, then run again"
         )
         return
     configure = call(

@@ -21,6 +21,7 @@ from tests import hosts
 from tests.unit.pyinfra_fakes import Run
 
 TARGET = hosts.target()
+NEXT = ". Once that is corrected, run again"
 
 
 def stop() -> Call[list[str]]:
@@ -85,7 +86,7 @@ def test_an_error_of_the_host_fails_it_and_says_whether_it_may_have_changed(
     before = run.report.outcome
     run.host.answers = [hosts.refusal(kind, "it broke")]
     assert execute(run, Action(stop(), TARGET))[0] is False
-    assert run.report.cause == "it broke"
+    assert run.report.cause == f"it broke{NEXT}"
     assert run.report.is_unfinished is is_unfinished
     assert run.report.outcome == (outcome or before)
 
@@ -94,7 +95,7 @@ def test_a_command_that_ends_without_an_answer_fails_with_its_last_words(run: Ru
     run.host.succeeds = False
     run.host.stderr = ["first", "sudo: \x1b[2Ja", "b", "c"]
     assert execute(run, Action(stop(), TARGET))[0] is False
-    assert run.report.cause == "workers.apply ended without an answer: sudo: [2Ja b c"
+    assert run.report.cause == f"workers.apply ended without an answer: sudo: [2Ja b c{NEXT}"
     assert run.report.is_unfinished
 
 
@@ -119,7 +120,7 @@ def test_what_a_failure_is_taken_from_goes_into_the_runs_log(
     told = {record.message: record.levelno for record in caplog.records}
     level = logging.INFO if is_read else logging.DEBUG
     assert told["[misp1] | a log's line"] == told["[misp1] | ***"] == level
-    assert run.report.cause == "it broke"
+    assert run.report.cause == f"it broke{NEXT}"
 
 
 def test_what_pyinfra_raises_is_noted_and_left_to_it(run: Run) -> None:
@@ -148,7 +149,7 @@ def test_a_run_that_has_lost_the_host_takes_nothing_back_there(run: Run) -> None
     run.host.answers = [hosts.refusal("LockError", "lost")]
     assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
     assert len(run.host.commands) == 1
-    assert (run.report.cause, run.report.outcome) == ("lost", "interrupted")
+    assert (run.report.cause, run.report.outcome) == (f"lost{NEXT}", "interrupted")
 
 
 def test_from_its_second_action_on_a_run_demands_that_the_host_is_still_its_own(run: Run) -> None:
@@ -216,7 +217,7 @@ def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
     assert execute(run, guarded) is False
     assert run.host.commands[-1].endswith("rollback.automatic")
     assert run.report.outcome == NOT_PROVEN_RETURNED
-    assert run.report.cause.startswith("it broke; a note")
+    assert run.report.cause.startswith(f"it broke{NEXT}; a note")
     assert not run.report.is_unfinished
 
 
@@ -261,10 +262,10 @@ def test_a_way_back_that_fails_is_said_loudly(run: Run, caplog: pytest.LogCaptur
     assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
     assert "THE WAY BACK FAILED" in caplog.text
     assert run.report.outcome == RETURN_FAILED
-    assert run.report.cause == "it broke; so; THE WAY BACK FAILED"
+    assert run.report.cause == f"it broke{NEXT}; so{NEXT}; THE WAY BACK FAILED: run rollback.py"
     assert run.report.is_unfinished
 
 
 def test_a_reason_fails_this_host_alone(run: Run) -> None:
     assert execute(run, commands.fail("no", DRAIN_LIMIT)) is False
-    assert (run.report.cause, run.report.outcome) == ("no", DRAIN_LIMIT)
+    assert (run.report.cause, run.report.outcome) == (f"no{NEXT}", DRAIN_LIMIT)
