@@ -51,24 +51,25 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
         seconds: for a job, where a worker is free for it.
     """
     files.remove(_file(site))
+    logs = complaints.Logs(site)
     with Misp(site, desired) as one:
         limits = proof_jobs.Limits(seconds, max(seconds, site.drain_timeout))
         marks = _marks_running_jobs(one)
         outcomes = proof_jobs.prove(one.new(), workers, limits, marks, Clock())
     bad = {queue: problem for queue, problem in outcomes.items() if problem}
     if bad:
-        raise _failure(site, one.user.name, bad)
+        raise _failure(site, one.user.name, bad, logs)
     return ["%s: completed" % queue for queue in outcomes]
 
 
-def _failure(site: Site, user: str, bad: Dict[str, str]) -> ProofError:
-    logs = complaints.of_logs(site, list(bad), _causes(bad))
+def _failure(site: Site, user: str, bad: Dict[str, str], logs: complaints.Logs) -> ProofError:
     job = remedies.as_web_user(user, site.app + "/Console/cake", "Admin", "redisReady")
     error = ProofError(
         "a test job did not come through: %s%s. Correct that, then run again. `%s` does what such "
-        "a job does; the whole logs are in %s" % (_by_problem(bad), logs, job, site.log_dir)
+        "a job does; the whole logs are in %s"
+        % (_by_problem(bad), logs.say(list(bad), _causes(bad)), job, site.log_dir)
     )
-    return with_details(error, [*bad.values(), *complaints.ends_of_logs(site, list(bad))])
+    return with_details(error, [*bad.values(), *logs.ends(list(bad))])
 
 
 def _by_problem(bad: Dict[str, str]) -> str:

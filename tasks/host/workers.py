@@ -3,7 +3,7 @@
 import hashlib
 from typing import Callable, Dict, List, Optional, Sequence
 
-from tasks.host import complaints, drain, files, originals
+from tasks.host import complaints, drain, files, originals, redis_unit
 from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError, with_details
@@ -133,6 +133,7 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
     except HostError as error:
         raise WorkersError("the workers do not stay: %s" % error) from None
     wanted = seconds * ticks_per_second()
+    logs = complaints.Logs(site)
     group: List[Worker] = []
     problem: List[str] = []
 
@@ -148,10 +149,12 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
         return []
     if problem:
         raise WorkersError("the workers do not stay: %s" % problem[0])
-    raise _restless(site, group, seconds)
+    raise _restless(site, group, seconds, logs)
 
 
-def _restless(site: Site, group: Sequence[Worker], seconds: int) -> WorkersError:
+def _restless(
+    site: Site, group: Sequence[Worker], seconds: int, logs: complaints.Logs
+) -> WorkersError:
     """Which workers do not stay, by their states, and what their logs say of it."""
     bad = [one for one in group if one.state != "RUNNING"]
     states: Dict[str, List[str]] = {}
@@ -166,10 +169,10 @@ def _restless(site: Site, group: Sequence[Worker], seconds: int) -> WorkersError
     names = [name for some in states.values() for name in some]
     shown = ["%s %s" % (complaints.listed(some), state) for state, some in states.items()]
     error = WorkersError(
-        "the workers do not stay: %s%s. Correct that, then run again; the whole logs are in %s"
-        % ("; ".join(shown), complaints.of_logs(site, names), site.log_dir)
+        "the workers do not stay: %s%s%s. Correct that, then run again; the whole logs are in %s"
+        % ("; ".join(shown), logs.say(names, with_old=True), redis_unit.remedy(), site.log_dir)
     )
-    return with_details(error, complaints.ends_of_logs(site, names))
+    return with_details(error, logs.ends(names))
 
 
 def youngest(group: Sequence[Worker], proc: str = PROC) -> float:

@@ -22,7 +22,7 @@ BLOCK = {"enabled": True, "redis_host": "h", "redis_password": "p", "supervisor_
 @pytest.fixture
 def site(misp: FakeMisp, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(bridge, "CODE", CODE)
-    monkeypatch.setattr(complaints, "of_logs", lambda _, *names: f". The logs: {names}")
+    monkeypatch.setattr(complaints.Logs, "say", lambda _, *names: f". The logs: {names}")
     (misp.folder / "conf.d").mkdir()
     (misp.folder / "conf.d/misp-workers.conf").write_text("[group:misp-workers]\n")
     misp.configure(BLOCK)

@@ -43,9 +43,19 @@ def test_debians_name_goes_first_and_none_is_nothing(monkeypatch: pytest.MonkeyP
     assert redis_unit.words({"host": "::1"}) == ""
 
 
+def test_one_that_does_not_run_is_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    have(monkeypatch, "redis.service")
+    assert redis_unit.remedy() == ". redis.service is inactive: run `systemctl start redis.service`"
+    have(monkeypatch)
+    assert redis_unit.remedy() == ""
+    running = [Unit("redis.service", "active", "enabled", 9, True)]
+    monkeypatch.setattr(systemd, "show", lambda _: running)
+    assert redis_unit.remedy() == ""
+
+
 def test_a_systemd_that_does_not_answer_is_no_new_problem(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: object) -> None:
         raise UnitError("no bus")
 
     monkeypatch.setattr(systemd, "show", fail)
-    assert redis_unit.words({"host": "localhost"}) == ""
+    assert redis_unit.words({"host": "localhost"}) == redis_unit.remedy() == ""
