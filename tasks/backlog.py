@@ -7,14 +7,11 @@ from typing import NamedTuple
 
 from tasks.host.queues import QUEUES, OldBackend
 from tasks.host.remedies import as_web_user, names, quoted
+from tasks.host.waiting import span
 
 _LATE_SECONDS = 60  # the old scheduler looks every 5 s
 
 OR_CONVERT = "or set on_leftover_jobs to convert, and run again"
-GONE = (
-    "this MISP has no CakeResque any more, so no old worker can do them: set on_leftover_jobs to "
-    "convert, and run deploy.py again, which makes jobs of the new backend of them"
-)
 # Task.php: each run of a scheduled task enqueues the next one, as a delayed job.
 SCHEDULED = (
     "MISP's scheduled tasks (Administration, Scheduled Tasks) enqueue themselves again each time, "
@@ -32,6 +29,12 @@ class Look(NamedTuple):
     at: float  # seconds since some moment
     misp_root: str = "MISP_ROOT"  # for commands, as the next one; none: not known
     web_user: str = ""
+    converts: bool = False  # on_leftover_jobs is convert already, so no remedy names it
+
+    @property
+    def or_convert(self) -> str:
+        """The end of a sentence with a remedy."""
+        return "then run again" if self.converts else OR_CONVERT
 
 
 def arrived(before: OldBackend, now: OldBackend) -> int:
@@ -74,22 +77,37 @@ def never_quiet(old: OldBackend, limit: int) -> str:
         return ""
     advice = SCHEDULED if old.scheduled else f"raise drain_timeout, {OR_CONVERT}"
     return (
-        f"the old backend has {old.backlog}, the last of them due in {_span(old.last_due)}, and "
-        f"the drain limit is {_span(limit)}. {advice[0].upper()}{advice[1:]}"
+        f"the old backend has {old.backlog}, the last of them due in {span(old.last_due)}, and "
+        f"the drain limit is {span(limit)}. {advice[0].upper()}{advice[1:]}"
     )
 
 
-def left_behind(old: OldBackend) -> str:
+def left_behind(old: OldBackend, *, converts: bool = False) -> str:
     """What a CakeResque that is gone has left behind, or that nobody can tell; empty: nothing."""
     if old.is_installed or not (old.error or old.convertible):
         return ""
     if old.error:
         return (
             f"this MISP has no CakeResque any more, and whether jobs stayed behind "
-            f"({quoted(old.at) or 'in Redis'}) cannot be told: {quoted(old.error)}"
+            f"({quoted(old.at) or 'in Redis'}) cannot be told: {quoted(old.error)}. Start that "
+            "Redis, then run again"
         )
     tasks = old._replace(scheduled=0)  # no scheduler reads them, and the new one has its own
-    return f"the old backend ({quoted(old.at)}) has {tasks.backlog}, and {GONE}"
+    sets = "" if converts else "set on_leftover_jobs to convert, and "
+    return (
+        f"the old backend ({quoted(old.at)}) has {tasks.backlog}, and this MISP has no CakeResque "
+        f"any more, so no old worker can do them: {sets}run deploy.py again, which makes jobs of "
+        "the new backend of them"
+    )
+
+
+def unasked(old: OldBackend) -> str:
+    """Why it is not known what the old backend has, and the remedy."""
+    at = f" ({quoted(old.at)})" if old.at else ""
+    return (
+        f"the old workers' Redis{at} cannot be asked: {quoted(old.error)}. Start it, or correct "
+        "app/Plugin/CakeResque/Config/config.php, then run again"
+    )
 
 
 def unserved(look: Look) -> dict[str, int]:
@@ -117,7 +135,7 @@ def elsewhere(look: Look) -> str:
         f"cannot be seen from here. If {at} is a former name of this host or gone, start an old "
         "worker here, and remove these entries from Redis (SREM of the set of workers, "
         "at redis-cli's prompt and never on a shell's line: who writes there chose these names), "
-        f"{OR_CONVERT}"
+        f"{look.or_convert}"
     )
 
 
@@ -135,13 +153,13 @@ def nobody_there(look: Look) -> str:
         )
         return (
             f"no old worker lives for {names(queues)}{entered}: start one by "
-            f"`{_resque(look, 'start', '--queue', known or 'QUEUE')}`, {OR_CONVERT}"
+            f"`{_resque(look, 'start', '--queue', known or 'QUEUE')}`, {look.or_convert}"
         )
     if look.old.overdue > _LATE_SECONDS:
         return (
             "nothing brings delayed jobs to their queues when they are due: start the old "
             f"scheduler by `{_resque(look, 'startscheduler')}` (since MISP 2.5.0 it ends at once), "
-            f"{OR_CONVERT}"
+            f"{look.or_convert}"
         )
     return ""
 
@@ -150,7 +168,3 @@ def _resque(look: Look, *words: str) -> str:
     cake = f"{look.misp_root}/app/Console/cake"
     options = ("CakeResque.CakeResque", words[0], "--interval", "5", *words[1:])
     return as_web_user(look.web_user, cake, *options, shows=False)
-
-
-def _span(seconds: int) -> str:
-    return f"{seconds} s" if seconds < 120 else f"{seconds // 60} minutes"

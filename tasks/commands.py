@@ -13,8 +13,9 @@ from pyinfra.api.state import State
 from pyinfra.connectors.util import CommandOutput
 from pyinfra.context import host
 
-from tasks import audit, facts, heartbeat
-from tasks.errors import MigrationError
+from tasks import audit, connection, facts, heartbeat
+from tasks import waits as waiting
+from tasks.errors import MigrationError, with_next_step
 from tasks.host import rollback
 from tasks.remote import Call, HostRefusal, call
 from tasks.report import recording
@@ -28,28 +29,37 @@ _TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
 class Action(StringCommand):
-    """A call that changes something. Its result, lines of text, is for the operator."""
+    """A call that changes something. Its result, lines of text, is for the operator.
 
-    def __init__(self, call: Call[list[str]], target: Target) -> None:
-        self.call = call = replace(call, takes_over=target.settings.take_over)
-        super().__init__(call.words(target.python), _stdin=call.stdin())
+    Args:
+        waits: what the host does where that may take more than a few seconds.
+        limit: seconds after which it gives up; 0: not known.
+    """
+
+    def __init__(
+        self, call: Call[list[str]], target: Target, waits: str = "", limit: float = 0
+    ) -> None:
+        self.call = replace(call, takes_over=target.settings.take_over)
+        super().__init__(call.words(target.python))
         self.python = target.python
+        self.waits, self.limit = waits, limit
         self.lines: list[str] = []
+        self.is_out_of_reach = False  # cut off from the host, or another run has it
 
     def execute(
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """As pyinfra's own: whether it succeeded, and all that was printed."""
-        arguments = dict(connector_arguments)
         try:
-            succeeded, output = super().execute(state, host, connector_arguments)
-            heartbeat.note(host, self.python, arguments)
-            self.lines = self._result(succeeded, output)
+            output = self._send(state, host, connector_arguments)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
+            self.is_out_of_reach = kind == "LockError" or isinstance(error, connection.CutError)
             if kind not in UNCHANGED:
                 recording.changes(state, host)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
+            if isinstance(error, HostRefusal):
+                recording.keep(state, host, error.details)
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
             recording.note(state, host, cause=f"{type(error).__name__}: {error}")
@@ -59,6 +69,20 @@ class Action(StringCommand):
             logger.info(f"{host.print_prefix}{line}")
         return True, output
 
+    def _send(self, state: State, host: Host, given: ConnectorArguments) -> CommandOutput:
+        arguments = given.copy()
+        arguments["_stdin"] = replace(self.call, has_held=heartbeat.has_begun(host)).stdin()
+
+        def ask() -> tuple[bool, CommandOutput]:
+            found: tuple[bool, CommandOutput] = super(Action, self).execute(state, host, arguments)
+            return found
+
+        with waiting.shown(host, self.waits, self.limit):
+            succeeded, output = connection.once(host, ask, lambda found: found[0])
+        heartbeat.note(host, self.python, dict(arguments))
+        self.lines = self._result(succeeded, output)
+        return output
+
     def _result(self, succeeded: bool, output: CommandOutput) -> list[str]:
         if not succeeded:
             said = printable(" ".join(output.stderr_lines[-_TAIL:]))
@@ -66,12 +90,23 @@ class Action(StringCommand):
         return self.call.read(output.stdout_lines)
 
 
-def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> Action:
-    """The call as a command; what is known of the host is forgotten, but for what it `keeps`."""
+def run(
+    call: Call[list[str]],
+    target: Target,
+    keeps: Collection[type] = (),
+    *,
+    waits: str = "",
+    limit: float = 0,
+) -> Action:
+    """The call as a command; what is known of the host is forgotten, but for what it `keeps`.
+
+    Args:
+        waits, limit: as `Action` has them.
+    """
     if target.settings.show_calls:
         logger.info(f"{host.print_prefix}{audit.line(call)}")
     facts.forget(keeps)
-    return Action(call, target)
+    return Action(call, target, waits, limit)
 
 
 class Guarded(PyinfraCommand):
@@ -81,7 +116,8 @@ class Guarded(PyinfraCommand):
         super().__init__()
         self.command = command
         back = call(rollback.automatic, site=target.site(), desired=target.desired())
-        self.way_back = Action(back, target)
+        limit = target.settings.drain_timeout
+        self.way_back = Action(back, target, "the host goes back to its old workers", limit)
 
     def __repr__(self) -> str:
         return f"Guarded({self.command!r})"
@@ -90,10 +126,12 @@ class Guarded(PyinfraCommand):
         """Whether the command succeeded; then nothing is taken back."""
         if self._attempt(state, host, connector_arguments.copy()):
             return True
+        if isinstance(self.command, Action) and self.command.is_out_of_reach:
+            return False  # whatever runs there now, this run may not change it
         returned, _ = self.way_back.execute(state, host, connector_arguments.copy())
         if not returned:
-            logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above")
-            recording.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED")
+            logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above: run rollback.py")
+            recording.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED: run rollback.py")
             return False
         lines = self.way_back.lines
         if rollback.RETURNED in lines:
@@ -121,6 +159,7 @@ def fail(reason: str, outcome: str = "") -> FunctionCommand:
 
 def failed(state: State, host: Host, reason: str, outcome: str = "") -> bool:
     """Say why this host fails, to the operator and in the report; false, as a command's end."""
+    reason = with_next_step(reason)
     logger.error(f"{host.print_prefix}{reason}")
     recording.note(state, host, outcome, reason)
     return False

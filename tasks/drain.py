@@ -17,10 +17,12 @@ from tasks.backlog import (
     never_quiet,
     nobody_there,
     renews,
+    unasked,
     worth_waiting,
 )
 from tasks.host.queues import OldBackend
 from tasks.host.remedies import start_old_workers
+from tasks.host.waiting import span
 
 # From one look to the next: more than a second, or what enqueues once a second would slip through.
 LOOK_SECONDS = 1.25
@@ -28,7 +30,8 @@ LOOK_SECONDS = 1.25
 # jobs arrived from elsewhere: the first of these may be a job that a worker had taken, but had not
 # yet noted, at the look before.
 QUIET_LOOKS = (2, 6, 30)
-REPORT_SECONDS = 10
+REPORT_SECONDS = 30
+CHANGE_SECONDS = 10  # where the jobs are other ones than in the line before
 # And how many have to find that nobody is there for a job: a unit with RestartSec=10, or somebody
 # at the keyboard, may be about to bring the worker back.
 STUCK_LOOKS = 30
@@ -36,9 +39,6 @@ LONGEST_WAIT = 86_400  # seconds of on_leftover_jobs: wait, as no wait is withou
 CONVERSIONS = 100  # each takes all that waits; a running old job may enqueue more meanwhile
 
 _BOTH_RUN = "Both backends run, the old service is untouched and nothing is lost"
-_AT_THE_LIMIT = (
-    "Run again later, raise drain_timeout, or (for waiting jobs) set on_leftover_jobs to convert"
-)
 # MISP decides where a job goes each time, by the settings that its process has (AppModel.php).
 _STALE = (
     "something still uses the old backend, with settings from before: a PHP of the web tier with "
@@ -54,6 +54,9 @@ class Wait(NamedTuple):
 
     says: str = ""  # for the operator, now and then
     warns: str = ""
+    waits: str = ""  # what is waited for, as it is now
+    elapsed: float = 0  # seconds of the limit
+    limit: float = 0
 
 
 class Convert(NamedTuple):
@@ -151,7 +154,7 @@ class Drain:
         """Whether to convert, to wait for running jobs, or to end."""
         old = look.old
         if old.error:
-            return Stuck(f"the old backend has {old.backlog}. {_BOTH_RUN}")
+            return Stuck(f"{unasked(old)}. {_BOTH_RUN}")
         if self._conversions > CONVERSIONS:
             return Limit(f"{KEPT_COMING}. They come as fast as they are converted. {_BOTH_RUN}")
         if old.convertible > len(self._left):
@@ -189,9 +192,9 @@ class _Waiting:
 
     def __init__(self, phase: Phase, limit: int, start: float, odd: int = 0) -> None:
         self.phase = phase
-        self._limit, self._end, self._odd = limit, start + limit, odd
+        self._limit, self._start, self._end, self._odd = limit, start, start + limit, odd
         self._standstill = _Standstill()
-        self._next_report = start
+        self._told, self._told_at = "", start
         self._seen = self._arrivals = self._came = 0
         self._before: OldBackend | None = None
 
@@ -207,11 +210,18 @@ class _Waiting:
                 return Stuck(f"the old backend has {look.old.backlog}, and {reason}. {_BOTH_RUN}")
         if look.at >= self._end and (self._arrivals > 1 or not self._seen):
             return Limit(f"{self._too_long(look)}. {_BOTH_RUN}")
-        says = ""
-        if look.old.backlog and look.at >= self._next_report:
-            self._next_report = look.at + REPORT_SECONDS
-            says = f"old backend: {look.old.backlog}"
-        return Wait(says, warns)
+        waits = look.old.backlog or "the old backend is quiet, and has to stay so"
+        return Wait(self._says(look), warns, waits, look.at - self._start, self._limit)
+
+    def _says(self, look: Look) -> str:
+        """A line for the operator where there is something new, and now and then."""
+        now = look.old.aged({}).backlog
+        pause = CHANGE_SECONDS if now != self._told else REPORT_SECONDS
+        if not now or (self._told and look.at < self._told_at + pause):
+            return ""
+        self._told, self._told_at = now, look.at
+        gone = f"{span(look.at - self._start)} of {span(self._limit)} gone"
+        return f"drain: {look.old.backlog}; {gone}"
 
     def _note(self, before: OldBackend | None, look: Look) -> str:
         """Compare with the look before; what to warn of."""
@@ -235,7 +245,15 @@ class _Waiting:
     def _too_long(self, look: Look) -> str:
         source = ARRIVED if self._arrivals > 1 else KEPT_COMING if self._came else ""
         left = ", and ".join(filter(None, [look.old.backlog, source, elsewhere(look)]))
-        return f"drain limit of {self._limit} s reached with {left or 'work'}. {_AT_THE_LIMIT}"
+        return f"drain limit of {self._limit} s reached with {left or 'work'}. {self._advice(look)}"
+
+    def _advice(self, look: Look) -> str:
+        if look.old.error:
+            return "Start that Redis, then run again"
+        ways = ["run again later"]
+        ways += [] if self._limit == LONGEST_WAIT else ["raise drain_timeout"]
+        ways += [] if look.converts else ["set on_leftover_jobs to convert (for waiting jobs)"]
+        return f"Now {', or '.join(ways)}"
 
 
 class _Standstill:

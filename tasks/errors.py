@@ -1,4 +1,8 @@
-"""The root of what this project raises on the operator's machine."""
+"""The root of what this project raises on the operator's machine, and a sentence's next step."""
+
+import re
+
+_NEXT_STEP = re.compile(r"run again|then run|run `|run \w+\.py|take_over=true", re.IGNORECASE)
 
 
 class MigrationError(Exception):
@@ -11,6 +15,13 @@ class RefusedError(MigrationError):
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
         self.problems = list(problems)
+
+
+def with_next_step(reason: str) -> str:
+    """Return a failure's sentence, with what to do next where it does not say so."""
+    if _NEXT_STEP.search(reason):
+        return reason
+    return f"{reason.rstrip(' .')}. Once that is corrected, run again"
 
 
 def problems_of(error: Exception) -> list[str]:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
+from paramiko.ssh_exception import SSHException
 from pydantic import TypeAdapter
-from pyinfra.api import FactBase
+from pyinfra.api import FactBase, StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS, pop_global_arguments
 from pyinfra.context import host, state
 
-from tasks import misp_rest, remote
+from tasks import connection, heartbeat, misp_rest, remote
 from tasks.host import look, parts
+from tasks.host.remedies import quoted
 from tasks.remote import Call
 from tasks.target import Target
 from tasks.untrusted import printable
@@ -57,6 +61,29 @@ for python in /usr/bin/python3 /usr/libexec/platform-python; do
     [ ! -x $python ] || printf 'python\t%s %s\n' $python "$($python -ISc "$version" 2>/dev/null)"
 done
 sed 's/^/os-release\t/' /etc/os-release"""
+
+
+def identity() -> tuple[list[str], str]:
+    """The lines of the fact `Identity`, or what the host said instead.
+
+    As pyinfra asks for a fact; but it only prints what sudo says where there is no answer.
+    """
+    fact = Identity()
+    given, _ = pop_global_arguments(state, host, {})
+    arguments = {key: value for key, value in given.items() if key in CONNECTOR_ARGUMENT_KEYS}
+    try:
+        succeeded, output = host.run_shell_command(
+            StringCommand(fact.command()),
+            print_output=state.print_fact_output,
+            print_input=state.print_fact_input,
+            **arguments,
+        )
+    except EOFError:
+        return [], "it wants a password, and there is no terminal to ask for it"
+    except (OSError, SSHException) as error:
+        return [], printable(str(error))
+    said = printable(" ".join(output.stderr_lines))
+    return (fact.process(output.stdout_lines), "") if succeeded else ([], quoted(said, 200))
 
 
 class Known(NamedTuple):
@@ -111,12 +138,20 @@ def see(target: Target, *kinds: type) -> None:
 def get(target: Target, call: Call[Part], *subjects: str) -> Part:
     """A host function's result, as a fact. The command line, and so sudo's log, has `subjects`.
 
+    A look survives that the connection is cut. What changes something is never sent twice.
+
     Raises:
         MigrationError: no answer, an odd one, or the function's own error.
     """
     words = " ".join([call.words(target.python), *subjects])
-    lines = host.get_fact(Answer, words=words, _stdin=call.stdin())
-    return call.read(lines or [])
+    call = replace(call, has_held=heartbeat.has_begun(host))
+    once_or_again = connection.once if call.lock == "hold" else connection.surviving
+
+    def ask() -> list[str]:
+        # pyinfra would call the host failed, although the connection can be made again.
+        return host.get_fact(Answer, words=words, _stdin=call.stdin(), _ignore_errors=True) or []
+
+    return call.read(once_or_again(host, ask))
 
 
 def age(kind: type) -> float:

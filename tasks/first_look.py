@@ -18,8 +18,8 @@ def asked_host() -> Target:
     """
     settings = from_host_data(host.data.dict())
     secrets = resolve_secrets(settings)
-    connection.send_at_once(host)
-    platform, python = identity.system_of(_identity())
+    connection.prepare(host)
+    platform, python = identity.system_of(*facts.identity())
     return Target(
         settings=settings,
         secrets=secrets,
@@ -29,13 +29,6 @@ def asked_host() -> Target:
         rpc_port=settings.supervisor_port,
         rpc_user=settings.supervisor_user,
     )
-
-
-def _identity() -> list[str] | None:
-    try:
-        return host.get_fact(facts.Identity, _ignore_errors=True)
-    except EOFError:  # pyinfra asks for sudo's password, and there is no terminal
-        return None
 
 
 def look(target: Target, seen: type[AnySeen]) -> tuple[Target, AnySeen]:

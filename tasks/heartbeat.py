@@ -41,6 +41,11 @@ def note(host: Host, python: str, arguments: dict[str, Any]) -> None:
         _greenlets.append(gevent.spawn(_run))
 
 
+def has_begun(host: Host) -> bool:
+    """Whether this run has begun a step on the host, and so has had its lease."""
+    return host.name in _beats
+
+
 def _run() -> None:
     while True:
         gevent.sleep(SECONDS / 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Literal
 
 from tasks.checks.seen import Seen
@@ -15,32 +16,39 @@ from tasks.settings import Settings
 from tasks.target import Target
 
 OLDEST_PYTHON = (3, 6, 0)  # RHEL 8's own
-NO_ROOT = (
-    "no command runs as root here; the lines above are the host's own words. Give the login user "
-    "sudo (or log in as root), set _sudo = True in the inventory, and use --same-sudo-password or "
-    "--use-sudo-password if sudo asks for one"
+_GIVE_SUDO = (
+    "Give the login user sudo (or log in as root), set _sudo = True in the inventory, and use "
+    "--same-sudo-password or --use-sudo-password if sudo asks for one"
 )
+_WRONG_PASSWORD = re.compile("incorrect password|sorry, try again|authentication fail", re.I)
 
 
-def system_of(lines: list[str] | None) -> tuple[Platform, str]:
+def system_of(lines: list[str], said: str = "") -> tuple[Platform, str]:
     """Return the host's platform and the Python that host functions run by.
 
     Args:
         lines: what the fact `Identity` found; nothing when its command failed.
+        said: what the host said then.
 
     Raises:
         RefusedError: this deploy cannot work on the host.
     """
     if not lines:
-        raise RefusedError(NO_ROOT)
-    said: dict[str, list[str]] = {}
+        raise RefusedError(_no_root(said))
+    found: dict[str, list[str]] = {}
     for line in lines:
         key, _, value = line.partition("\t")
-        said.setdefault(key, []).append(value)
-    if said.get("user") != ["0"]:
+        found.setdefault(key, []).append(value)
+    if found.get("user") != ["0"]:
         raise RefusedError("the login is not root: set _sudo = True in the inventory")
-    platform = detect(parse_os_release(said.get("os-release", [])))
-    return platform, _python(said.get("python", []))
+    platform = detect(parse_os_release(found.get("os-release", [])))
+    return platform, _python(found.get("python", []))
+
+
+def _no_root(said: str) -> str:
+    if _WRONG_PASSWORD.search(said):
+        return f"sudo does not take the password ({said}): give the right one, then run again"
+    return f"no command runs as root here ({said or 'no word from the host'}). {_GIVE_SUDO}"
 
 
 def _python(lines: list[str]) -> str:

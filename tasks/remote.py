@@ -55,11 +55,12 @@ class AnswerError(MigrationError):
 
 
 class HostRefusal(MigrationError):  # noqa: N818 - the host's own word on why it gave up
-    """The host function gave up; `kind` is its error's class."""
+    """The host function gave up; `kind` is its error's class, `details` are for the run's log."""
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, kind: str, text: str, details: Iterable[str] = ()) -> None:
         super().__init__(text)
         self.kind = kind
+        self.details = list(details)
 
 
 class Script(str):
@@ -93,6 +94,7 @@ class Call(Generic[R]):
     arguments: dict[str, Any] = field(default_factory=dict)
     lock: Lock = "hold"
     takes_over: bool = False
+    has_held: bool = False  # this run has begun a step on the host before
 
     def __repr__(self) -> str:
         return f"Call({self.name})"
@@ -116,6 +118,7 @@ class Call(Generic[R]):
             "arguments": boot.plain(self.arguments),
             "lock": self.lock,
             "takes_over": self.takes_over,
+            "has_held": self.has_held,
             "run": RUN_ID,
             "owner": RUN_OWNER,
         }
@@ -187,7 +190,9 @@ def _answer(lines: Iterable[str]) -> Any:
     complaint = clean.get("error") if isinstance(clean, dict) else None
     if not isinstance(complaint, dict):
         raise AnswerError("the host's answer has neither a value nor an error")
-    raise HostRefusal(str(complaint.get("kind", "")), str(complaint.get("text", ""))[:2000])
+    details = complaint.get("details")
+    lines = [str(line) for line in details] if isinstance(details, list) else []
+    raise HostRefusal(str(complaint.get("kind", "")), str(complaint.get("text", ""))[:2000], lines)
 
 
 def sent_with(call: Call[Any]) -> list[tuple[str, str]]:

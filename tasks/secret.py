@@ -25,6 +25,7 @@ _PROXY = re.compile(
     r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])"
     r"(?::(?P<port>[0-9]{1,5}))?/?"
 )
+FORMS = '{"env": "NAME"}, {"file": "PATH"} or {"command": ["PROGRAM", ...]}'
 COMMAND_TIMEOUT = 60  # seconds: a secret store that asks a person is not fit for a deploy
 
 
@@ -57,10 +58,7 @@ class SecretRef(BaseModel):
     def _refuse_a_plain_value(cls, value: object) -> object:
         if isinstance(value, str | int | float):
             # The text must not stand in the message: it may be the secret itself.
-            raise ValueError(
-                'a secret is given as a reference, not as a value: {"env": "NAME"}, '
-                '{"file": "PATH"} or {"command": ["PROGRAM", ...]}'
-            )
+            raise ValueError(f"a secret is given as a reference, not as a value: {FORMS}")
         return value
 
     @model_validator(mode="after")

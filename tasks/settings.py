@@ -28,7 +28,14 @@ from pydantic import (
 from tasks.errors import RefusedError
 from tasks.host import proxy
 from tasks.host.queues import QUEUES
-from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password, proxy_url
+from tasks.secret import (
+    FORMS,
+    Secret,
+    SecretError,
+    SecretRef,
+    check_supervisor_password,
+    proxy_url,
+)
 
 DEFAULT_WORKERS: Mapping[str, int] = {"default": 5, "prio": 5, "email": 5, "cache": 5, "update": 1}
 
@@ -46,6 +53,16 @@ _PREFIXES = (
     "rotate_",
     "take_over",
     "show_calls",
+)
+# pyinfra's own that decide how a host is reached, and who works there; it takes any other silently.
+PYINFRA_KEYS = (
+    *("ssh_hostname", "ssh_port", "ssh_user", "ssh_password", "ssh_key", "ssh_key_password"),
+    *("ssh_allow_agent", "ssh_look_for_keys", "ssh_forward_agent", "ssh_config_file"),
+    *("ssh_known_hosts_file", "ssh_strict_host_key_checking", "ssh_paramiko_connect_kwargs"),
+    *("ssh_connect_retries", "ssh_connect_retry_min_delay", "ssh_connect_retry_max_delay"),
+    *("ssh_file_transfer_protocol", "_sudo", "_sudo_user", "_use_sudo_login", "_sudo_password"),
+    *("_preserve_sudo_env", "_su_user", "_use_su_login", "_preserve_su_env", "_su_shell"),
+    *("_su_password", "_doas", "_doas_user", "_dzdo", "_dzdo_user", "_shell_executable"),
 )
 _LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
 
@@ -102,8 +119,7 @@ def _plain_proxy(value: str) -> str:
         raise ValueError(str(error)) from None
     if proxy.secrets_of(url):
         raise ValueError(
-            "a URL with a user or a password is a secret: give it as a reference, "
-            '{"env": "NAME"}, {"file": "PATH"} or {"command": ["PROGRAM", ...]}'
+            f"a URL with a user or a password is a secret: give it as a reference, {FORMS}"
         )
     return url
 
@@ -222,7 +238,11 @@ def from_host_data(data: Mapping[str, Any]) -> Settings:
     Raises:
         RefusedError: with every fault, not just the first.
     """
-    problems = [message for key in data if (message := _unknown_key(key))]
+    problems = [
+        message
+        for key, value in data.items()
+        if (message := _unknown_key(key) or _not_pyinfras(key, value))
+    ]
     try:
         settings = Settings(**{key: value for key, value in data.items() if key in known_keys()})
     except ValidationError as error:
@@ -283,13 +303,40 @@ def _unknown_key(key: str) -> str | None:
     return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "")
 
 
+def _not_pyinfras(key: str, value: object) -> str | None:
+    """Say that a key is a misspelling of pyinfra's; none of these has a list or a map as value."""
+    near = "" if isinstance(value, list | tuple | set | Mapping) else _near_pyinfras(key)
+    return f"unknown key {key!r}: did you mean pyinfra's {near!r}?" if near else None
+
+
+@cache
+def _near_pyinfras(key: str) -> str:
+    near = difflib.get_close_matches(key, PYINFRA_KEYS, n=1, cutoff=_LIKENESS)
+    return near[0] if near and near[0] != key else ""
+
+
+_WORDS: Mapping[str, str] = {  # for pydantic's own, by the type of its fault
+    "string_type": "must be text",
+    "string_too_short": "must not be empty",
+    "too_short": "must not be empty",
+    "tuple_type": 'must be a list of words, as in ["PROGRAM", "ARGUMENT"]',
+    "model_type": f"must be a reference: {FORMS}",
+    "bool_type": "must be true or false",
+    "bool_parsing": "must be true or false",
+    "literal_error": "must be {expected}",
+    "greater_than_equal": "must be {ge} or more",
+    "less_than_equal": "must be {le} or less",
+    "extra_forbidden": f"there is no such reference: give {FORMS}",
+}
+
+
 def _sentence(fault: Any) -> str:
     """One pydantic fault in words. Its `input` is left out on purpose: it may be a secret."""
     kinds = ("function-before", "int", "a URL", "a reference")  # pydantic's, no part of the data
     where = ".".join(str(part) for part in fault["loc"] if part not in kinds)
     message = str(fault["msg"]).removeprefix("Value error, ")
-    if fault["type"] in ("bool_type", "bool_parsing"):
-        message = "must be true or false"
-    if fault["type"] == "literal_error":
-        message = f"must be {fault['ctx']['expected']}"
+    if words := _WORDS.get(fault["type"]):
+        for name, value in fault.get("ctx", {}).items():
+            words = words.replace(f"{{{name}}}", str(value))
+        message = words
     return f"{where}: {message}" if where else message

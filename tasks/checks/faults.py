@@ -277,7 +277,7 @@ def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
             again = f". If they come back, look what starts them in {where} and take it out"
         yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
         yield from _stuck(target, seen)
-    if problem := left_behind(backend):
+    if problem := left_behind(backend, converts=target.settings.on_leftover_jobs == "convert"):
         yield problem
     elif not (back or alive) and (left := backend.convertible):
         yield (

@@ -80,7 +80,8 @@ def look(target: Target, seen: Seen) -> Look:
     workers = seen.old_workers
     queues = [one.queues for one in workers.processes]
     root, user = target.settings.misp_root, target.web_user
-    return Look(seen.old_backend, queues, workers.live, 0.0, root, user)
+    converts = target.settings.on_leftover_jobs == "convert"
+    return Look(seen.old_backend, queues, workers.live, 0.0, root, user, converts)
 
 
 def _pids(seen: Seen) -> str:

@@ -48,7 +48,8 @@ def _run(call: Dict[str, Any]) -> Any:
     sys.meta_path.insert(0, Sources(dict(call["modules"])))
     module_name, _, function_name = call["function"].rpartition(".")
     lock = import_module("tasks.host.lock")
-    getattr(lock, call["lock"])(call["run"], call["owner"], call["takes_over"])
+    take = getattr(lock, call["lock"])
+    take(call["run"], call["owner"], call["takes_over"], call["has_held"])
     function = getattr(import_module("tasks.host." + module_name), function_name)
     hints = function.__annotations__
     return function(**{key: typed(hints[key], value) for key, value in call["arguments"].items()})
@@ -95,10 +96,10 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _described(error: Exception) -> Dict[str, str]:
+def _described(error: Exception) -> Dict[str, Any]:
     kinds = [one.__name__ for one in type(error).__mro__]
     if "HostError" in kinds:
-        return {"kind": kinds[0], "text": str(error)}
+        return {"kind": kinds[0], "text": str(error), "details": getattr(error, "details", ())}
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next

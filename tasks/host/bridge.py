@@ -41,6 +41,7 @@ CODE = ""  # bridge.php; tasks/remote.py fills it in where it sends this module
 _LIMIT = 64 << 20  # bytes of one answer: a thousand jobs of a list
 _SMALL_LIMIT = 1 << 20  # bytes of one that holds no jobs: settings, rows of numbers
 _SECONDS = 60.0
+CAKE_SECONDS = 300.0  # for one command of MISP's command line
 _ONCE_SECONDS = 20.0  # for a file of settings, which a FIFO or a sleep() in it makes endless
 _DEPTH = 12
 _NOBODY = ("Connection refused", "Cannot assign requested address", "No such file or directory")
@@ -190,7 +191,7 @@ class Bridge:
 
     def cake(self, *arguments: str) -> str:
         """Run a command of MISP's CLI; what it complained of, empty where it succeeded."""
-        done = self.ask("cake", seconds=300.0, arguments=list(arguments))
+        done = self.ask("cake", seconds=CAKE_SECONDS, arguments=list(arguments))
         if not isinstance(done, dict) or not isinstance(done.get("status"), int):
             raise WebUserError("MISP's command line gave no status")
         if done["status"] == 0:
@@ -298,17 +299,28 @@ class BridgeRedis(Redis):
         try:
             answer = self._bridge.ask("redis", at=self._at, words=encoded)
         except WebUserError as error:
-            raise RedisGoneError(_unreachable(str(error))) from None
+            gone = RedisGoneError(_unreachable(str(error), self._at))
+            gone.at = _place(self._at)
+            raise gone from None
         if isinstance(answer, dict) and isinstance(answer.get("refused"), str):
-            raise refusal(texts[0].decode("ascii", "replace"), quoted(answer["refused"]))
+            refused = refusal(texts[0].decode("ascii", "replace"), quoted(answer["refused"]))
+            refused.at = _place(self._at)
+            raise refused
         if not isinstance(answer, dict) or "reply" not in answer:
             raise WebUserError("MISP's PHP gives no reply of Redis's")
         return _reply(answer["reply"])
 
 
-def _unreachable(words: str) -> str:
+def _place(at: Dict[str, Any]) -> str:
+    host = quoted(str(at.get("host")), 200)
+    return host if host.startswith("/") else "%s:%s" % (host, at.get("port"))
+
+
+def _unreachable(words: str, at: Dict[str, Any]) -> str:
     """Of a name with several addresses PHP tells the last one's error, which says little."""
-    return "nobody listens there" if words in _NOBODY else words
+    from tasks.host import redis_unit
+
+    return "nobody listens there" + redis_unit.words(at) if words in _NOBODY else words
 
 
 def _reply(value: Any) -> Reply:

@@ -9,6 +9,7 @@ from tasks.host.site import Site
 
 _LOG_BYTES = 16384  # of a log's end: an exception and the calls that led to it
 _LONGEST = 300
+_KEPT = 40  # lines of a log's end
 _SHOWN = 3  # different lines, and names of workers for each
 # The calls that led to an exception come after its own line.
 _CALL = re.compile(
@@ -33,38 +34,70 @@ def _without_calls(line: str) -> str:
     return re.split(r" (?:#0 /|Stack trace: ?#0)", line)[0]
 
 
-def of_logs(site: Site, names: Sequence[str], known: Sequence[str] = ()) -> str:
-    """What the logs of these workers or queues end with, for an error's text; empty: nothing new.
+class Logs:
+    """The workers' logs from a moment on: they also hold what earlier runs have left."""
 
-    Each line comes once. One that names an error counts more than one that does not.
+    def __init__(self, site: Site) -> None:
+        self._folder = site.log_dir
+        self._sizes = {name: self._size(name) for name in self._all()}
 
-    Args:
-        known: what the text says already.
-    """
-    said: Dict[str, List[str]] = {}
-    for file in _logs(site.log_dir):
-        name = file[: -len(".log")]
-        if name in names or name.rpartition("_")[0] in names:
-            line = telling(_end_of(site.log_dir + "/" + file))
+    def say(
+        self, names: Sequence[str], known: Sequence[str] = (), *, with_old: bool = False
+    ) -> str:
+        """What the logs of these workers or queues end with, for a sentence; empty: nothing new.
+
+        Each line comes once. One that names an error counts more than one that does not.
+
+        Args:
+            known: what the text says already.
+            with_old: an older line counts where there is no new one.
+        """
+        said: Dict[str, List[str]] = {}
+        for name in self._of(names):
+            line = telling(self._end_of(name, self._sizes.get(name, 0)))
+            line = line or (telling(self._end_of(name, 0)) if with_old else "")
             if line and not any(words in line for words in known if words):
-                said.setdefault(line, []).append(name)
-    lines = [line for line in said if _TELLS.search(line)] or ([] if known else list(said))
-    shown = ["%s (%s)" % (line, listed(said[line])) for line in lines[:_SHOWN]]
-    return ". Their logs say: " + " | ".join(shown) if shown else ""
+                said.setdefault(line, []).append(name[: -len(".log")])
+        lines = [line for line in said if _TELLS.search(line)] or ([] if known else list(said))
+        shown = ["%s (%s)" % (line, listed(said[line])) for line in lines[:_SHOWN]]
+        return ". Their logs say: " + " | ".join(shown) if shown else ""
+
+    def ends(self, names: Sequence[str]) -> List[str]:
+        """The ends of the logs of these workers or queues, by lines, for the run's log."""
+        return [
+            "%s: %s" % (name, line)
+            for name in self._of(names)
+            for line in self._end_of(name, 0).splitlines()[-_KEPT:]
+        ]
+
+    def _all(self) -> List[str]:
+        names = os.listdir(self._folder) if os.path.isdir(self._folder) else []
+        return sorted(name for name in names if name.endswith(".log"))
+
+    def _of(self, names: Sequence[str]) -> List[str]:
+        stems = {file: file[: -len(".log")] for file in self._all()}
+        return [
+            file for file, stem in stems.items() if {stem, stem.rpartition("_")[0]} & set(names)
+        ]
+
+    def _path(self, name: str) -> str:
+        return self._folder + "/" + name
+
+    def _size(self, name: str) -> int:
+        try:
+            return os.path.getsize(self._path(name))
+        except OSError:  # rotated away just now
+            return 0
+
+    def _end_of(self, name: str, start: int) -> str:
+        with open(self._path(name), "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            start = start if start <= size else 0  # else it is another file, since a rotation
+            file.seek(max(start, size - _LOG_BYTES))
+            return file.read(_LOG_BYTES).decode("utf-8", "replace")
 
 
 def listed(names: Sequence[str]) -> str:
     """Some names and how many more there are."""
     more = len(names) - _SHOWN
     return ", ".join(names[:_SHOWN]) + (" and %d more" % more if more > 0 else "")
-
-
-def _logs(folder: str) -> List[str]:
-    names = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(name for name in names if name.endswith(".log"))
-
-
-def _end_of(path: str) -> str:
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _LOG_BYTES))
-        return file.read(_LOG_BYTES).decode("utf-8", "replace")

@@ -3,8 +3,9 @@
 A step holds the file lock while it works: it may go on after the connection that started it is
 gone, and the next step waits for its end. Between its steps a run holds a lease: as long as its
 login session lives, and as the controller's heartbeat renews it. A run whose controller is dead
-loses it with the session or, where the network has just gone silent, within `LEASE` seconds. Both
-are in a folder that only root may enter.
+loses it with the session or, where the network has just gone silent, within `LEASE` seconds. A run
+that comes back after that goes on only where no other run has had the host meanwhile. Both are in
+a folder that only root may enter.
 """
 
 import contextlib
@@ -36,37 +37,61 @@ class LockError(HostError):
     """Another run, or an earlier step, is at work on this host."""
 
 
-def none(run: str, owner: str, takes_over: bool) -> None:
+def none(run: str, owner: str, takes_over: bool, has_held: bool = False) -> None:
     """Neither wait nor hold: for looks that say whether a run is at work."""
 
 
-def wait(run: str, owner: str, takes_over: bool) -> None:
-    """Wait for a step that is at work; then renew the run's lease, if it has it."""
+def wait(run: str, owner: str, takes_over: bool, has_held: bool = False) -> None:
+    """Wait for a step that is at work; then renew the run's lease, if it has it.
+
+    Raises:
+        LockError: this run had the host and has lost it, or a step is at work for too long.
+    """
     if not os.path.isdir(FOLDER):
+        _check_kept(None, run, has_held)
         return
     with open(_file("step"), "a") as lock:
         _flock(lock, fcntl.LOCK_SH, _PATIENCE)
         with _lease_to_change() as lease:
+            _check_kept(lease, run, has_held)
             if lease and lease["run"] == run:
                 _take(run, owner, lease["since"])
 
 
-def hold(run: str, owner: str, takes_over: bool) -> None:
+def hold(run: str, owner: str, takes_over: bool, has_held: bool = False) -> None:
     """Begin a step of a run.
 
+    Args:
+        has_held: the run has begun a step here before, so the lease has to be still its own.
+
     Raises:
-        LockError: another run has the host, or an earlier step is still at work.
+        LockError: another run has the host or has had it since the last step, or an earlier step is
+            still at work.
     """
     files.make_folder(FOLDER, 0o700)
     lock = open(_file("step"), "a")  # noqa: SIM115 - held to the end of the process
     _held.append(lock)
     _flock(lock, fcntl.LOCK_EX, _PATIENCE)
     with _lease_to_change() as lease:
+        _check_kept(lease, run, has_held)
         words = holder(run)
         if words and not takes_over:
             raise LockError("%s: %s" % (words, IF_DEAD))
         is_ours = lease and lease["run"] == run
         _take(run, owner, lease["since"] if lease and is_ours else time.strftime("%FT%T"))
+
+
+def _check_kept(lease: Optional[Dict[str, Any]], run: str, has_held: bool) -> None:
+    """What a run knows of a host that another one may have changed since is worth nothing."""
+    if not has_held or (lease and lease["run"] == run):
+        return
+    who = "the host was started anew"
+    if lease:
+        who = "%s has been at work on it since %s" % (lease["owner"], lease["since"])
+    raise LockError(
+        "this run has lost this host (%s), so it does no more here. See how the host is now "
+        "(status.py), then run again" % who
+    )
 
 
 def renew(run: str) -> bool:

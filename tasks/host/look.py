@@ -146,7 +146,9 @@ class _Looker:
 
         if self.misp is None:
             return OldBackend({}, {}, error=self.problem)
-        return moves.old_state(self.misp, [one.pid for one in self.old_workers().processes])
+        processes = self.old_workers().processes
+        found = moves.old_state(self.misp, [one.pid for one in processes])
+        return found.aged({one.parent: one.seconds for one in processes})  # a job is a child
 
     def old_workers(self) -> OldWorkers:
         from tasks.host import launchers, old_units, old_workers, supervisor_access

@@ -10,6 +10,7 @@ from tasks.host.bridge import Bridge, BridgeRedis, whole
 from tasks.host.errors import WebUserError
 from tasks.host.places import Place
 from tasks.host.queues import Backend
+from tasks.host.redis import RedisError, RedisGoneError
 from tasks.host.site import CRON, NATIVE, SCHEDULER_SINCE, Desired, Site, is_on
 from tasks.host.versions import Version
 
@@ -47,8 +48,14 @@ class Misp:
     def __enter__(self) -> "Misp":
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, _kind: Any, error: Any, _trace: Any) -> None:
         self.bridge.close()
+        if isinstance(error, (RedisError, RedisGoneError)) and error.at:
+            does = "does not answer" if isinstance(error, RedisGoneError) else "refuses a command"
+            error.args = (
+                "Redis at %s %s: %s. See that it runs and that MISP's settings of it are right, "
+                "then run again" % (error.at, does, error),
+            )
 
     def stored(self) -> Stored:
         """MISP's settings, read once: with a database it takes a run of `cake`."""

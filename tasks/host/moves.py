@@ -6,7 +6,7 @@ import time
 from typing import Any, Callable, List, Tuple
 
 from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
-from tasks.host.errors import HostError, WebUserError
+from tasks.host.errors import HostError, RefusedError, WebUserError
 from tasks.host.jobs import Rename
 from tasks.host.misp import Misp
 from tasks.host.new_backend import Client
@@ -66,15 +66,31 @@ def _others_of(place: Place) -> Callable[[List[Client]], bool]:
 
 
 def convert(site: Site, desired: Desired) -> List[str]:
-    """Make jobs of the new backend of what waits on the old one."""
+    """Make jobs of the new backend of what waits on the old one.
+
+    Raises:
+        RefusedError: MISP does not use the new backend; no job moved.
+        HostError: the text says what stays.
+    """
     with Misp(site, desired) as one:
+        _refuse_unused(one)
         return convert_jobs(one)
 
 
 def finish_conversion(site: Site, desired: Desired) -> List[str]:
     """Finish a conversion that was cut off."""
     with Misp(site, desired) as one:
+        _refuse_unused(one)
         return convert_jobs(one, only_held=True)
+
+
+def _refuse_unused(one: Misp) -> None:
+    """A run that waited for long may come after another one, which took the host back."""
+    if not one.stored().is_on:
+        raise RefusedError(
+            "MISP does not use the new backend any more, so its jobs stay on the old one. See how "
+            "the host is now (status.py), then run again"
+        )
 
 
 def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:

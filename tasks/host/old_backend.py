@@ -7,9 +7,10 @@ PIDs, and the web user can write any number there.
 import re
 from typing import Any, Callable, Container, Dict, List, Set, Tuple
 
+from tasks.host import job_names
 from tasks.host.errors import WebUserError
 from tasks.host.new_backend import Client, clients
-from tasks.host.queues import HELD, QUEUES, Backend, OldBackend
+from tasks.host.queues import HELD, QUEUES, Backend, OldBackend, RunningJob
 from tasks.host.redis import RedisError
 from tasks.host.replies import (
     LIST_BYTES,
@@ -30,6 +31,7 @@ _WORKER_KEYS = 10000
 # Scheduled tasks of MISP are delayed jobs that put themselves there again (Task.php): ServerShell's
 # enqueuePull, enqueuePush, enqueueFeedFetch, enqueueFeedCache and EventShell's enqueueCaching.
 _SCHEDULED = re.compile("enqueue[A-Z]")
+_NAMED = 20  # running jobs that Redis is asked about
 
 
 def any_client(found: List[Client]) -> bool:
@@ -60,7 +62,7 @@ def look(
         waiting[queue] = number(reply, "the length of a queue")
     processed = old.redis.command("GET", old.key("stat:processed"))
     held = old.redis.command("LLEN", old.key(HELD))
-    workers = _workers(old)
+    workers, jobs = _workers(old), running(old, living)
     stale = _stale(old, workers, living, host)
     entered = _elsewhere(workers, host)
     may_live = not entered or _may_live(old, workers, host, has_others)
@@ -68,7 +70,9 @@ def look(
         waiting=waiting,
         elsewhere=entered if may_live else {},
         dead_hosts=() if may_live else tuple(entered),
-        running=running(old, living),
+        running=len(jobs),
+        jobs=tuple(jobs[:_NAMED]),
+        first=tuple((name, job_names.first(old, name)) for name in waiting if waiting[name]),
         processed=counter(processed, "the number of jobs that ended"),
         held=number(held, "the jobs of a conversion"),
         stale=sum(len(members) for members in stale.values()),
@@ -142,19 +146,22 @@ def _with_delayed(found: OldBackend, old: Backend, epoch: int, with_scheduled: b
     )
 
 
-def running(old: Backend, living: Container[int]) -> int:
-    """Return how many jobs this host's old workers run.
+def running(old: Backend, living: Container[int]) -> List[RunningJob]:
+    """Return the jobs that this host's old workers run; the first of them have names.
 
     `worker:HOST:PID:QUEUE` exists while a job runs, and for ever if its worker was killed, so only
     a process that lives counts. The key that ends in `:started` exists all the time.
     """
     start = old.key("worker:")
-    count = 0
+    jobs: List[RunningJob] = []
     for key in _job_keys(old, start):
-        if not key.endswith(b":started"):
-            pid = host_and_pid(key[len(start.encode()) :])[1]
-            count += pid > 0 and pid in living
-    return count
+        worker = key[len(start.encode()) :]
+        pid = host_and_pid(worker)[1]
+        if not key.endswith(b":started") and pid > 0 and pid in living:
+            queue = plain(worker.rpartition(b":")[2])
+            name = job_names.running(old, key) if len(jobs) < _NAMED else ""
+            jobs.append(RunningJob(pid, queue, name))
+    return jobs
 
 
 def _job_keys(old: Backend, start: str) -> List[bytes]:

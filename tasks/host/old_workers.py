@@ -44,7 +44,7 @@ def look(
     own = _of_this_misp(site, candidates)
     started_in = {one.unit for one in own}
     return OldWorkers(
-        [OldWorker(one.pid, one.parent, queues_of(one), one.uid) for one in own],
+        [OldWorker(one.pid, one.parent, queues_of(one), one.uid, one.seconds) for one in own],
         [one.pid for one in candidates if one.is_hidden],
         systemd.show(old_units.names(site, units)),
         launchers + old_units.unread(units) + old_units.unfit(units),

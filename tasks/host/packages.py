@@ -9,12 +9,12 @@ a first try has failed; and dnf.packages asks the repositories for each package 
 from typing import Dict, List, NamedTuple
 
 from tasks.host import files, originals, programs, proxy, systemd
-from tasks.host.errors import HostError
+from tasks.host.errors import HostError, with_details
 from tasks.host.parts import Packages
 from tasks.host.programs import Finished, ProgramError
 from tasks.host.site import Site
 
-_INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
+INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
 _PACKAGED = ("/usr/bin/", "/usr/sbin/", "/bin/")  # where a package has its programs
 UNKNOWN = "of an unknown version"  # also where root may not run it to ask
 _OUTPUT = 1 << 26  # bytes; a policy package's build prints much
@@ -91,7 +91,8 @@ def install(
         if names:
             _install(site, manager, names, may_use_epel, http_proxy)
     except HostError as error:
-        raise PackageError("%s. %s" % (error, proxy.advice(http_proxy))) from None
+        told = PackageError("%s. %s" % (error, proxy.advice(http_proxy)))
+        raise with_details(told, list(error.details)) from None
     finally:
         systemd.unmask(site.unit)
     if not (site.supervisor_program or programs.find("supervisord")):
@@ -121,10 +122,11 @@ def _install(
         _have_it_offered(site, manager, may_use_epel, http_proxy)
     done = _fetch(manager, manager.install + names, http_proxy)
     if done.status != 0:
-        raise PackageError(
+        error = PackageError(
             "could not install %s: %s. Correct that (run `%s` on the host to see all of it), then "
             "run again" % (", ".join(names), done.complaint, " ".join([*manager.install, *names]))
         )
+        raise with_details(error, done.said)
 
 
 def _has(site: Site, names: List[str]) -> bool:
@@ -158,4 +160,4 @@ def _fetch(manager: Manager, words: List[str], http_proxy: str) -> Finished:
 
 def _run(words: List[str], more: Dict[str, str]) -> Finished:
     environment = dict(_ENVIRONMENT, **more)
-    return programs.run(*words, timeout=_INSTALL_SECONDS, limit=_OUTPUT, environment=environment)
+    return programs.run(*words, timeout=INSTALL_SECONDS, limit=_OUTPUT, environment=environment)

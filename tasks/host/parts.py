@@ -113,6 +113,7 @@ class OldWorker(NamedTuple):
     parent: int
     queues: List[str]  # "*": all of them, or unknown
     uid: int
+    seconds: int = -1  # since its start; -1: not known
 
 
 class Origin(NamedTuple):

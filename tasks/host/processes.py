@@ -69,6 +69,11 @@ class Process:
         return again is not None and again.started == self.started and again.state != "Z"
 
     @property
+    def seconds(self) -> int:
+        """How long it has lived."""
+        return max(0, now_ticks() - self.started) // ticks_per_second()
+
+    @property
     def argv(self) -> List[str]:
         """Its arguments; empty for the kernel's own, and for who has ended."""
         data = self._read("cmdline", _LIMIT)

@@ -4,6 +4,7 @@ Nothing that belongs to MISP is run here; that is gate.py's.
 """
 
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -16,6 +17,8 @@ from tasks.host.remedies import quoted
 # sudo's secure_path may lack the sbin folders, and "not found" must not read as "off".
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LIMIT = 1 << 20  # bytes of output
+_ERROR = re.compile(r"^(E: |Error: ?\S|error: ?\S|Error:\s+Problem)", re.MULTILINE)
+_SAID = 200  # lines
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root"}
 
 
@@ -42,9 +45,15 @@ class Finished(NamedTuple):
 
     @property
     def complaint(self) -> str:
-        """The end of what it printed, for an error's text."""
+        """Its errors as apt and dnf mark them, else the end of what it printed; for a sentence."""
         said = (self.err.strip() or self.out.strip()).decode("utf-8", "replace")
-        return quoted(" ".join(said[-400:].split()))
+        named = _ERROR.search(said)
+        return quoted(" ".join((said[named.start() :] if named else said[-400:]).split()))
+
+    @property
+    def said(self) -> List[str]:
+        """The end of all that it printed, by lines, for the run's log."""
+        return (self.out + self.err).decode("utf-8", "replace").splitlines()[-_SAID:]
 
 
 def find(name: str, places: str = PATH) -> str:

@@ -4,9 +4,9 @@ import hashlib
 import json
 from typing import Dict, List
 
-from tasks.host import complaints, files, gate, proof_jobs, tree
+from tasks.host import complaints, files, gate, proof_jobs, remedies, tree
 from tasks.host import workers as workers_
-from tasks.host.errors import HostError
+from tasks.host.errors import HostError, with_details
 from tasks.host.misp import Misp, misp_version
 from tasks.host.parts import Proof
 from tasks.host.site import Desired, Site
@@ -51,17 +51,25 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
         seconds: for a job, where a worker is free for it.
     """
     files.remove(_file(site))
+    logs = complaints.Logs(site)
     with Misp(site, desired) as one:
         limits = proof_jobs.Limits(seconds, max(seconds, site.drain_timeout))
         marks = _marks_running_jobs(one)
         outcomes = proof_jobs.prove(one.new(), workers, limits, marks, Clock())
     bad = {queue: problem for queue, problem in outcomes.items() if problem}
     if bad:
-        raise ProofError(
-            "a test job did not come through: %s%s"
-            % (_by_problem(bad), complaints.of_logs(site, list(bad), _causes(bad)))
-        )
+        raise _failure(site, one.user.name, bad, logs)
     return ["%s: completed" % queue for queue in outcomes]
+
+
+def _failure(site: Site, user: str, bad: Dict[str, str], logs: complaints.Logs) -> ProofError:
+    job = remedies.as_web_user(user, site.app + "/Console/cake", "Admin", "redisReady")
+    error = ProofError(
+        "a test job did not come through: %s%s. Correct that, then run again. `%s` does what such "
+        "a job does; the whole logs are in %s"
+        % (_by_problem(bad), logs.say(list(bad), _causes(bad)), job, site.log_dir)
+    )
+    return with_details(error, [*bad.values(), *logs.ends(list(bad))])
 
 
 def _by_problem(bad: Dict[str, str]) -> str:

@@ -7,6 +7,7 @@ from typing import Dict, List, NamedTuple, Tuple
 
 from tasks.host.redis import Redis
 from tasks.host.remedies import MOST_OF_A_NAME, quoted
+from tasks.host.waiting import span
 
 # THE list of queues. MISP's code has these names as constants (BackgroundJobsTool.php).
 QUEUES = ("default", "prio", "email", "cache", "update")
@@ -30,6 +31,7 @@ MOVING = "misp-workers-moving:"  # new side, lists: jobs on their way back to th
 LOCK = MOVING + "lock"  # new side: hosts may share a Redis, and one at a time moves jobs
 
 MARK_SECONDS = 604800  # a week: longer than anybody leaves a move that was cut off
+_SHOWN = 3  # running jobs that a sentence names
 
 
 class Backend(NamedTuple):
@@ -42,6 +44,21 @@ class Backend(NamedTuple):
     def key(self, name: str) -> str:
         """A key by its name without the prefix."""
         return self.prefix + name
+
+
+class RunningJob(NamedTuple):
+    """A job that an old worker of this host has."""
+
+    pid: int  # of the worker
+    queue: str
+    name: str  # as in "ServerShell pull"; empty: not known
+    seconds: int = -1  # since it began; -1: not known
+
+    @property
+    def words(self) -> str:
+        """For a sentence, as in "ServerShell pull, PID 4711, prio, 12 min"."""
+        known = [self.name or "a job", "PID %d" % self.pid, quoted(self.queue, MOST_OF_A_NAME)]
+        return ", ".join(known + ([span(self.seconds)] if self.seconds >= 0 else []))
 
 
 class OldBackend(NamedTuple):
@@ -64,6 +81,13 @@ class OldBackend(NamedTuple):
     stale: int = 0  # entries of dead workers
     at: str = ""  # its Redis, database and namespace, in words
     dead_hosts: Tuple[str, ...] = ()  # with workers entered, none of them connected to Redis
+    jobs: Tuple[RunningJob, ...] = ()  # those that run, the first of them where they are many
+    first: Tuple[Tuple[str, str], ...] = ()  # queues, and the name of the job that waits first
+
+    def aged(self, seconds: Dict[int, int]) -> "OldBackend":
+        """The same with the ages of jobs, by their workers' PIDs."""
+        jobs = [job._replace(seconds=seconds.get(job.pid, -1)) for job in self.jobs]
+        return self._replace(jobs=tuple(jobs))
 
     @property
     def waits(self) -> int:
@@ -81,17 +105,26 @@ class OldBackend(NamedTuple):
         if self.error:
             return "a Redis that cannot be asked: " + quoted(self.error)
         waiting = [
-            f"{count} waiting in {quoted(name, MOST_OF_A_NAME)}"
+            f"{count} waiting in {quoted(name, MOST_OF_A_NAME)}{self._first_of(name)}"
             for name, count in sorted(self.waiting.items())
             if count
         ]
         kinds = (
-            (self.running, "running"),
+            (self.running, f"running{self._which_run()}"),
             (self.delayed, "delayed"),
             (self.scheduled, "scheduled by MISP itself"),
             (self.held, "in a conversion that was cut off"),
         )
         return ", ".join(waiting + [f"{count} {words}" for count, words in kinds if count])
+
+    def _first_of(self, queue: str) -> str:
+        name = dict(self.first).get(queue, "")
+        return f" (first: {quoted(name, MOST_OF_A_NAME)})" if name else ""
+
+    def _which_run(self) -> str:
+        shown = "; ".join(job.words for job in self.jobs[:_SHOWN])
+        more = self.running - _SHOWN
+        return f" ({shown}{f'; {more} more' if more > 0 else ''})" if shown else ""
 
     def has_work(self, *, with_scheduled: bool) -> bool:
         """Whether something is left to do. No answer is no reason to call it done."""

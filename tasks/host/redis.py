@@ -14,6 +14,8 @@ REFUSES = "Redis refuses the command "  # how the text of a `RedisError` about o
 class RedisError(HostError):
     """Redis refused a command; the text has Redis's own words."""
 
+    at = ""  # which one it is, for a sentence that does not say it yet
+
 
 def refusal(command: str, words: str) -> RedisError:
     """Return the error for what Redis said instead of a reply, with the remedy if there is one."""
@@ -27,6 +29,8 @@ def refusal(command: str, words: str) -> RedisError:
 
 class RedisGoneError(HostError):
     """Redis gave no answer: no connection, or a refused password or database."""
+
+    at = ""  # as `RedisError` has it
 
 
 class Redis:

@@ -11,7 +11,16 @@ left, and where a job came meanwhile they are started again.
 import signal
 from typing import Callable, Dict, List, Optional, Set
 
-from tasks.host import launchers, moves, old_units, old_workers, originals, scheduled_tasks, systemd
+from tasks.host import (
+    launchers,
+    moves,
+    old_units,
+    old_workers,
+    originals,
+    proof,
+    scheduled_tasks,
+    systemd,
+)
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
@@ -45,6 +54,7 @@ def retire(site: Site, desired: Desired) -> List[str]:
     """
     with Misp(site, desired) as one:
         user = one.user
+        _refuse_unproven(one)
         _check(site, user)
         workers = OldWorkers(site, user)
         convert = (lambda: moves.convert_jobs(one)) if site.leftovers == "convert" else None
@@ -162,10 +172,15 @@ def end_workers(
     """
     with_scheduled = convert is None
     before = look()
+    if before.error:
+        raise DrainLimitError(
+            f"the old backend has {before.backlog}. Nothing was stopped: start that Redis, then "
+            "run again"
+        )
     if before.has_work(with_scheduled=with_scheduled):
         raise DrainLimitError(
             f"the old backend has work again: {before.backlog}. Nothing was stopped; run again to "
-            f"wait for it.{_sources(before)}"
+            f"wait for it.{_SOURCES}"
         )
     workers.hold()
     try:
@@ -187,9 +202,14 @@ def end_workers(
         raise
     if after.has_work(with_scheduled=with_scheduled):
         workers.start_again()
+        if after.error:
+            raise DrainLimitError(
+                f"the old backend has {after.backlog}. The old workers were started again: start "
+                "that Redis, then run again"
+            )
         raise DrainLimitError(
             f"a job reached the old backend while its workers stopped: {after.backlog}. They were "
-            f"started again; run again to wait for it.{_sources(after)}"
+            f"started again; run again to wait for it.{_SOURCES}"
         )
 
 
@@ -218,8 +238,15 @@ def _wait_until_gone(workers: OldWorkers, limit: float, clock: Clock) -> None:
         )
 
 
-def _sources(old: OldBackend) -> str:
-    return "" if old.error else _SOURCES
+def _refuse_unproven(one: Misp) -> None:
+    """The proof was seen before the drain, and that may have lasted for hours."""
+    seen = proof.look(one)
+    if not seen.proven or seen.proven != seen.evidence:
+        raise RefusedError(
+            "the new workers are not proven any more, so the old ones stay: somebody has changed "
+            "MISP or the workers while the old ones finished their jobs. See how the host is now "
+            "(status.py), then run again"
+        )
 
 
 def _check(site: Site, user: WebUser) -> None:

@@ -28,6 +28,14 @@ class Clock:
 _CLOCK = Clock()
 
 
+def span(seconds: float) -> str:
+    """A time in words, as in "90 s", "12 min" or "3 h 5 min"."""
+    if seconds < 120:
+        return "%.0f s" % seconds
+    minutes = int(seconds // 60)
+    return "%d min" % minutes if minutes < 120 else "%d h %d min" % divmod(minutes, 60)
+
+
 def wait_until(
     condition: Callable[[], T], seconds: float, longest: float = 0.5, clock: Clock = _CLOCK
 ) -> T:

@@ -3,10 +3,10 @@
 import hashlib
 from typing import Callable, Dict, List, Optional, Sequence
 
-from tasks.host import complaints, drain, files, originals
+from tasks.host import complaints, drain, files, originals, redis_unit
 from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
-from tasks.host.errors import HostError, RefusedError
+from tasks.host.errors import HostError, RefusedError, with_details
 from tasks.host.misp import Misp
 from tasks.host.parts import Supervisor, Worker, Workers
 from tasks.host.processes import PROC, Table, now_ticks, process, ticks_per_second
@@ -16,7 +16,7 @@ from tasks.host.supervisor_access import connected_to
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
-_LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
+STABLE_LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
 
 
 class WorkersError(HostError):
@@ -133,6 +133,7 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
     except HostError as error:
         raise WorkersError("the workers do not stay: %s" % error) from None
     wanted = seconds * ticks_per_second()
+    logs = complaints.Logs(site)
     group: List[Worker] = []
     problem: List[str] = []
 
@@ -144,14 +145,16 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
             return False
         return youngest(group) >= wanted
 
-    if wait_until(are_old, _LIMIT + seconds):
+    if wait_until(are_old, STABLE_LIMIT + seconds):
         return []
-    raise WorkersError(
-        "the workers do not stay: %s" % ("".join(problem) or _restless(site, group, seconds))
-    )
+    if problem:
+        raise WorkersError("the workers do not stay: %s" % problem[0])
+    raise _restless(site, group, seconds, logs)
 
 
-def _restless(site: Site, group: Sequence[Worker], seconds: int) -> str:
+def _restless(
+    site: Site, group: Sequence[Worker], seconds: int, logs: complaints.Logs
+) -> WorkersError:
     """Which workers do not stay, by their states, and what their logs say of it."""
     bad = [one for one in group if one.state != "RUNNING"]
     states: Dict[str, List[str]] = {}
@@ -162,10 +165,14 @@ def _restless(site: Site, group: Sequence[Worker], seconds: int) -> str:
             state = "restarted within %d s" % seconds
         states.setdefault(state, []).append(one.name.partition(":")[2])
     if not states:
-        return "supervisord has none"
+        return WorkersError("the workers do not stay: supervisord has none. Run again")
     names = [name for some in states.values() for name in some]
     shown = ["%s %s" % (complaints.listed(some), state) for state, some in states.items()]
-    return "; ".join(shown) + complaints.of_logs(site, names)
+    error = WorkersError(
+        "the workers do not stay: %s%s%s. Correct that, then run again; the whole logs are in %s"
+        % ("; ".join(shown), logs.say(names, with_old=True), redis_unit.remedy(), site.log_dir)
+    )
+    return with_details(error, logs.ends(names))
 
 
 def youngest(group: Sequence[Worker], proc: str = PROC) -> float:

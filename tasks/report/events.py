@@ -29,11 +29,16 @@ VARIABLE = "MISP_WORKERS_EVENTS"
 Kind = Literal["run", "refused", "step", "waits", "says", "plan", "status", "end"]
 
 
+def has_reader() -> bool:
+    """Whether a process reads the events; it also keeps all that this one prints."""
+    return os.environ.get(VARIABLE, "").isdigit()
+
+
 def emit(kind: Kind, host: str = "", **fields: Any) -> None:
     """Tell the reader, if there is one. Nothing that goes wrong here may stop a migration."""
-    number = os.environ.get(VARIABLE, "")
-    if not number.isdigit():
+    if not has_reader():
         return
+    number = os.environ[VARIABLE]
     event = {"kind": kind, "at": time.time(), "host": host, **fields}
     line = json.dumps(event, default=str).encode() + b"\n"
     with contextlib.suppress(OSError):

@@ -5,8 +5,10 @@ What pyinfra cannot know, the steps say by `note`; the rest comes from pyinfra's
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from pyinfra import logger
@@ -63,7 +65,8 @@ def begin(deploy: str, state: State, host: Host) -> None:
         run = _runs[id(state.inventory)] = _Run(deploy)
         state.add_callback_handler(_Callbacks())
         for lost in state.failed_hosts - state.activated_hosts:
-            report = Report(lost.name, deploy, FAILED, cause="no connection to the host")
+            cause = "no connection to the host. Try `ssh` to it; once that works, run again"
+            report = Report(lost.name, deploy, FAILED, cause=cause)
             report.started = report.ended = record.now()
             run.reports[lost.name] = report
             run.save(report)
@@ -124,6 +127,13 @@ def says(state: State, host: Host, text: str) -> None:
     """Print a line for the operator."""
     logger.info(f"{host.print_prefix}{text}")
     events.emit("says", host.name, text=_masked(state, host, text))
+
+
+def keep(state: State, host: Host, lines: Iterable[str]) -> None:
+    """Put what a failure's sentence is taken from into the run's log; without one: at --debug."""
+    level = logging.INFO if events.has_reader() else logging.DEBUG
+    for line in lines:
+        logger.log(level, f"{host.print_prefix}| {_masked(state, host, line)}")
 
 
 def waits(host: Host, text: str, elapsed: float, limit: float) -> None:

@@ -29,4 +29,6 @@ def present(target: Target) -> Commands:
         composer=target.composer.split(),
         http_proxy=target.secrets.proxy_url,
     )
-    yield run(require, target, keeps=(parts.Supervisor, parts.Rpc))
+    keeps = (parts.Supervisor, parts.Rpc)
+    installs = f"Composer installs {len(libraries.LIBRARIES)} PHP libraries"
+    yield run(require, target, keeps, waits=installs, limit=libraries.COMPOSER_SECONDS)

@@ -45,16 +45,17 @@ def _drain(state: State, host: Host, target: Target) -> bool:
         while True:
             decision = drain.see(_look(target))
             if isinstance(decision, Done):
-                _say(host, decision.says)
+                _say(state, host, decision.says)
                 return True
             if isinstance(decision, Stuck | Limit):
                 outcome = DRAIN_LIMIT if isinstance(decision, Limit) else ""
                 return failed(state, host, decision.reason, outcome)
             if isinstance(decision, Convert):
                 recording.changes(state, host)
-                _convert(target, drain, only_held=decision.only_held)
+                for line in _convert(target, drain, only_held=decision.only_held):
+                    _say(state, host, line)
             else:
-                _wait(host, decision)
+                _wait(state, host, decision)
             facts.see(target, parts.OldBackend, parts.OldWorkers)
     except MigrationError as error:
         return failed(state, host, str(error))
@@ -63,23 +64,26 @@ def _drain(state: State, host: Host, target: Target) -> bool:
 def _look(target: Target) -> Look:
     old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
     queues = [one.queues for one in workers.processes]
-    at, root = time.monotonic(), target.settings.misp_root
-    return Look(old, queues, workers.live, at, root, target.web_user)
+    at, settings = time.monotonic(), target.settings
+    converts = settings.on_leftover_jobs == "convert"
+    return Look(old, queues, workers.live, at, settings.misp_root, target.web_user, converts)
 
 
-def _wait(host: Host, decision: Wait) -> None:
-    _say(host, decision.says)
+def _wait(state: State, host: Host, decision: Wait) -> None:
+    _say(state, host, decision.says)
     if decision.warns:
         logger.warning(f"{host.print_prefix}{decision.warns}")
+    recording.waits(host, decision.waits, decision.elapsed, decision.limit)
     time.sleep(max(0.0, LOOK_SECONDS - facts.age(parts.OldBackend)))
 
 
-def _say(host: Host, text: str) -> None:
+def _say(state: State, host: Host, text: str) -> None:
     if text:
-        logger.info(f"{host.print_prefix}{text}")
+        recording.says(state, host, text)
 
 
-def _convert(target: Target, drain: Drain, *, only_held: bool) -> None:
+def _convert(target: Target, drain: Drain, *, only_held: bool) -> list[str]:
+    """Convert, and return the lines for the operator."""
     site, desired = target.site(), target.desired()
     if only_held:
         conversion = call(moves.finish_conversion, site=site, desired=desired)
@@ -87,9 +91,8 @@ def _convert(target: Target, drain: Drain, *, only_held: bool) -> None:
         conversion = call(moves.convert, site=site, desired=desired)
     facts.forget()
     lines = facts.get(target, conversion)
-    for line in lines:
-        _say(host, line)
     drain.converted([line for line in lines if line.startswith(moves.LEFT)])
+    return lines
 
 
 @step()
@@ -101,7 +104,9 @@ def retired(target: Target) -> Commands:
     """
     site, desired = target.site(), target.desired()
     if facts.ask(target, parts.OldWorkers).live:
-        yield run(call(retire.retire, site=site, desired=desired), target)
+        end = call(retire.retire, site=site, desired=desired)
+        limit = target.settings.drain_timeout
+        yield run(end, target, waits="the old workers end, each after its job", limit=limit)
     elif facts.ask(target, parts.OldBackend).stale:
         yield run(call(moves.forget_old_workers, site=site, desired=desired), target)
     else:

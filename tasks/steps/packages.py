@@ -32,7 +32,9 @@ def installed(target: Target) -> Commands:
         may_use_epel=target.settings.epel,
         http_proxy=target.secrets.proxy_url,
     )
-    yield run(install, target, keeps=(parts.Libraries,))
+    installs = f"{target.platform.manager.install[0]} installs {', '.join(names)}" if names else ""
+    keeps = (parts.Libraries,)
+    yield run(install, target, keeps, waits=installs, limit=packages.INSTALL_SECONDS)
 
 
 def wanted(target: Target, seen: parts.Packages) -> list[str]:

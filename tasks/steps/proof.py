@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from pyinfra.context import host, state
 
 from tasks import facts, misp_rest, parse
 from tasks.commands import Guarded, give_up, run
 from tasks.host import parts, proof, workers
-from tasks.remote import call
+from tasks.remote import Call, call
 from tasks.report import recording
 from tasks.steps.step import Commands, step
 from tasks.target import JOB_TIMEOUT, Target
@@ -34,9 +36,8 @@ def proven(target: Target) -> Commands:
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
             return
     site, desired = target.site(), target.desired()
-    yield Guarded(
-        run(call(workers.wait_until_stable, site=site, seconds=STARTED_SECONDS), target), target
-    )
+    stay = call(workers.wait_until_stable, site=site, seconds=STARTED_SECONDS)
+    yield _grow_old(stay, target, STARTED_SECONDS)
     prove = call(
         proof.prove,
         site=site,
@@ -44,7 +45,9 @@ def proven(target: Target) -> Commands:
         workers=target.worker_counts,
         seconds=JOB_TIMEOUT,
     )
-    yield Guarded(run(prove, target), target)
+    passes = f"a test job passes through each of {len(target.worker_counts)} queues"
+    longest = max(JOB_TIMEOUT, target.settings.drain_timeout)
+    yield Guarded(run(prove, target, waits=passes, limit=longest), target)
     kinds = (parts.Supervisor, parts.View, parts.OldBackend, parts.OldWorkers)
     facts.see(target, *kinds)
     faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target, fresh=True))
@@ -52,8 +55,18 @@ def proven(target: Target) -> Commands:
         yield give_up(f"not proven: {'; '.join(faults)}", target)
         return
     record = call(proof.record, site=site, desired=desired, seconds=STABLE_SECONDS)
-    yield Guarded(run(record, target, keeps=(parts.OldBackend, parts.OldWorkers)), target)
+    keeps = (parts.OldBackend, parts.OldWorkers)
+    yield _grow_old(record, target, STABLE_SECONDS, keeps)
     _report(target)
+
+
+def _grow_old(
+    call: Call[list[str]], target: Target, seconds: int, keeps: Collection[type] = ()
+) -> Guarded:
+    """A call that ends when the workers have lived for some seconds."""
+    lives = f"each worker has to live for {seconds} s without a restart"
+    limit = workers.STABLE_LIMIT + seconds
+    return Guarded(run(call, target, keeps, waits=lives, limit=limit), target)
 
 
 def _report(target: Target) -> None:

@@ -6,7 +6,7 @@ from pyinfra.context import host
 
 from tasks import facts
 from tasks.commands import run
-from tasks.host import parts, rollback
+from tasks.host import parts, rollback, web
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
@@ -21,7 +21,8 @@ def old_workers_started(target: Target) -> Commands:
         host.noop("the old workers are as they were")
         return
     start = call(rollback.start_old_workers, site=target.site(), desired=target.desired())
-    yield run(start, target)
+    starts = "the old workers start; any that has to start anew ends its job first"
+    yield run(start, target, waits=starts, limit=target.settings.drain_timeout)
 
 
 def _states(units: list[parts.Unit]) -> list[tuple[str, str, str]]:
@@ -36,7 +37,10 @@ def backend_disabled(target: Target) -> Commands:
     if not facts.ask(target, parts.Settings).is_on:
         host.noop("the new backend is off")
         return
-    yield run(call(rollback.disable_backend, site=target.site(), desired=target.desired()), target)
+    disable = call(rollback.disable_backend, site=target.site(), desired=target.desired())
+    ends = "the new workers end, each after its job, and the web tier is reloaded"
+    limit = target.settings.drain_timeout + web.SECONDS
+    yield run(disable, target, waits=ends, limit=limit)
 
 
 @step()
@@ -45,7 +49,9 @@ def jobs_returned(target: Target) -> Commands:
     if not facts.ask(target, parts.Originals).is_kept:
         host.noop("no new lists to empty")
         return
-    yield run(call(rollback.move_back, site=target.site(), desired=target.desired()), target)
+    move = call(rollback.move_back, site=target.site(), desired=target.desired())
+    moves = "the new workers end, and their waiting jobs move to the old ones"
+    yield run(move, target, waits=moves, limit=target.settings.drain_timeout)
 
 
 @step()
@@ -54,4 +60,5 @@ def everything_put_back(target: Target) -> Commands:
     if not facts.ask(target, parts.Originals).is_kept:
         host.noop("nothing to put back")
         return
-    yield run(call(rollback.put_back, site=target.site(), desired=target.desired()), target)
+    put_back = call(rollback.put_back, site=target.site(), desired=target.desired())
+    yield run(put_back, target, waits="RPC, libraries and SELinux are put back")

@@ -35,7 +35,7 @@ def opened(target: Target) -> Commands:
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield fail(
             f"supervisord has to be restarted and also runs {', '.join(foreign)}: set "
-            "allow_foreign_restart to true when a restart of these is acceptable"
+            "allow_foreign_restart to true when a restart of these is acceptable, then run again"
         )
         return
     configure = call(
@@ -45,7 +45,9 @@ def opened(target: Target) -> Commands:
         text="" if target.rpc_elsewhere else target.rpc_text(),
         rotate=rotates,
     )
-    yield run(configure, target)
+    restarts = "supervisord starts anew, once its workers have no job" if is_running else ""
+    limit = target.settings.drain_timeout
+    yield run(configure, target, waits=restarts or "supervisord starts", limit=limit)
 
 
 def _address(target: Target) -> str:

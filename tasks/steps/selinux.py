@@ -30,7 +30,8 @@ def module_loaded(target: Target) -> Commands:
         return
     load = target.selinux == "load"
     install = call(selinux.install, site=target.site(), source=source, digest=digest, load=load)
-    yield run(install, target)
+    builds = "the SELinux policy is built with the module"
+    yield run(install, target, waits=builds, limit=selinux.BUILD_SECONDS)
 
 
 def _faults(target: Target, seen: parts.Selinux, digest: str) -> list[str]:

@@ -6,7 +6,7 @@ from pyinfra.context import host
 
 from tasks import facts, parse
 from tasks.commands import Guarded, give_up, run
-from tasks.host import parts, settings, web
+from tasks.host import bridge, parts, settings, web
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
@@ -32,6 +32,8 @@ def configured(target: Target) -> Commands:
         yield run(
             call(settings.apply, site=target.site(), desired=target.desired(), settings=pairs),
             target,
+            waits=f"MISP's command line stores {len(pairs)} settings, one after the other",
+            limit=len(pairs) * bridge.CAKE_SECONDS,
         )
         # In the same round trip what the next step asks: the web tier's reload changes none of it.
         facts.see(target, parts.Settings, parts.Workers, parts.Supervisor, parts.NewBackend)
@@ -41,10 +43,9 @@ def configured(target: Target) -> Commands:
             yield give_up(reason, target)
             return
     keeps = (parts.Workers, parts.Supervisor, parts.NewBackend)
-    yield Guarded(
-        run(call(web.reload_web, site=target.site()), target, keeps),
-        target,
-    )
+    reload = call(web.reload_web, site=target.site())
+    ends = "the web tier is reloaded, and ends requests that know the old settings"
+    yield Guarded(run(reload, target, keeps, waits=ends, limit=web.SECONDS), target)
 
 
 def _wrong(target: Target, seen: parts.Settings) -> list[str]:

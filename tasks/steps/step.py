@@ -12,10 +12,11 @@ from typing import ParamSpec
 from pyinfra.api.arguments_typed import PyinfraOperation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
-from pyinfra.context import state
+from pyinfra.context import host, state
 
 from tasks.commands import fail, give_up
 from tasks.errors import MigrationError
+from tasks.report import recording
 from tasks.target import Target
 
 P = ParamSpec("P")
@@ -43,4 +44,6 @@ def step(*, returns: bool = False) -> Callable[[Callable[P, Commands]], PyinfraO
 
 
 def _failure(reason: str, target: Target, returns: bool) -> PyinfraCommand:
+    if not state.is_executing:  # nothing runs the command, and such a host has no plan
+        recording.out_of_the_run(state, host, "what to do here cannot be told", [reason])
     return give_up(reason, target) if returns and state.is_executing else fail(reason)

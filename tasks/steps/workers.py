@@ -31,7 +31,9 @@ def running(target: Target) -> Commands:
         yield run(call(workers.take_jobs_back, site=site, desired=desired), target)
     if faults:
         apply = call(workers.apply, site=site, desired=desired, text=target.group_text())
-        yield Guarded(run(apply, target), target)
+        starts = f"supervisord starts {len(target.process_names)} workers; any that run end first"
+        limit = target.settings.drain_timeout
+        yield Guarded(run(apply, target, waits=starts, limit=limit), target)
 
 
 def _faults(target: Target, seen: parts.Workers) -> list[str]:

@@ -19,7 +19,9 @@ POINTS = 10
 ROLLBACK_POINTS = 4
 UNDISTURBED = ("undisturbed-debian", "undisturbed-el")
 AT_ONCE = 3  # deploys side by side on two cores
-NOTICED = 60.0  # seconds until a pyinfra whose host is gone has ended by itself
+NOTICED = 180.0  # seconds until a pyinfra whose host is gone has ended by itself
+# A look is made again over a new connection, and with it the run goes on.
+SURVIVED = "the connection to the host was cut; it is made again"
 BACKLOG = 6  # jobs that wait in one queue, so that there is always one that waits and one that runs
 
 # What each run has of its own: a password, dates, PIDs; digests of files with these; copies of
@@ -116,7 +118,7 @@ class Ending:
     def faults(self) -> list[str]:
         """What is wrong with the runs."""
         found = []
-        if self.cut.process.returncode == 0:
+        if self.cut.process.returncode == 0 and SURVIVED not in self.cut.stderr:
             found.append("the first run was over before it could be cut")
         if self.again.exit_code:
             found.append(f"the second run failed: {self.again.stderr}")

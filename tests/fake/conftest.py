@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tasks.remote import PROJECT
+from tasks.report.events import VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -60,6 +61,7 @@ def pyinfra(tmp_path: Path) -> Callable[..., Run]:
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
+            pass_fds=[int(environment[VARIABLE])] if VARIABLE in environment else [],
         )
         output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         commands: dict[str, list[str]] = {}

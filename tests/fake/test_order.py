@@ -219,7 +219,7 @@ def test_the_drain_limit_leaves_the_old_workers_alone(pyinfra: Pyinfra) -> None:
             {"old_backend": {"waiting": {"prio": 3}}, "old_workers": {"processes": []}},
             "the old backend has 3 waiting in prio, and no old worker lives",
         ),
-        ({"old_backend": {"delayed": 2, "last_due": 90_000}}, "due in 1500 minutes"),
+        ({"old_backend": {"delayed": 2, "last_due": 90_000}}, "due in 25 h 0 min"),
     ],
 )
 def test_old_jobs_that_cannot_be_waited_for_stop_the_run_at_once(

@@ -131,6 +131,21 @@ def test_what_a_cakeresque_that_is_gone_left_behind_is_told(
     assert backlog.nobody_there(look(state._replace(is_installed=False))) == ""
 
 
+def test_no_remedy_is_an_option_that_is_set() -> None:
+    waits = old({"prio": 1})
+    gone = waits._replace(is_installed=False)
+    assert "set on_leftover_jobs to convert" in backlog.left_behind(gone)
+    assert "on_leftover_jobs" not in backlog.left_behind(gone, converts=True)
+    for state in (waits, old(overdue=90), old({"prio": 1}, elsewhere={"h": ["prio"]})):
+        seen = look(state)._replace(workers=[])
+        words = backlog.nobody_there(seen) or backlog.elsewhere(seen)
+        assert "set on_leftover_jobs to convert" in words
+        seen = seen._replace(converts=True)
+        words = backlog.nobody_there(seen) or backlog.elsewhere(seen)
+        assert "on_leftover_jobs" not in words
+        assert words.endswith("then run again")
+
+
 def test_dead_workers_of_a_former_name_are_told() -> None:
     words = backlog.nobody_there(look(old({"prio": 1}, dead_hosts=("misp-old",)), "default"))
     assert "for prio (those entered for misp-old are dead: none is connected to Redis):" in words
@@ -160,7 +175,7 @@ def test_what_nobody_will_do_is_told_with_its_remedy(state: OldBackend, says: st
         (old(delayed=1, last_due=61), "1 delayed, the last of them due in 61 s", "cron"),
         (
             old(scheduled=1, last_due=7200),
-            "due in 120 minutes, and the drain",
+            "due in 2 h 0 min, and the drain",
             "raise drain_timeout",
         ),
     ],

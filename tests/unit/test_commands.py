@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import binascii
+import json
 import logging
+import os
+import zlib
 from typing import Any
 
 import pytest
@@ -11,16 +15,25 @@ from tasks import commands, facts, heartbeat
 from tasks.commands import Action
 from tasks.host import parts, rollback, workers
 from tasks.remote import Call, Script, call
+from tasks.report import events, recording
 from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tests import hosts
 from tests.unit.pyinfra_fakes import Run
 
 TARGET = hosts.target()
+NEXT = ". Once that is corrected, run again"
 
 
 def stop() -> Call[list[str]]:
     """Any call that changes something."""
     return call(workers.apply, site=TARGET.site(), desired=TARGET.desired(), text="SECRET")
+
+
+def sent_by(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What a call has on its standard input."""
+    packed = binascii.a2b_base64(str.__str__(arguments["_stdin"]))
+    sent: dict[str, Any] = json.loads(zlib.decompress(packed))
+    return sent
 
 
 def execute(run: Run, command: Any) -> Any:
@@ -73,7 +86,7 @@ def test_an_error_of_the_host_fails_it_and_says_whether_it_may_have_changed(
     before = run.report.outcome
     run.host.answers = [hosts.refusal(kind, "it broke")]
     assert execute(run, Action(stop(), TARGET))[0] is False
-    assert run.report.cause == "it broke"
+    assert run.report.cause == f"it broke{NEXT}"
     assert run.report.is_unfinished is is_unfinished
     assert run.report.outcome == (outcome or before)
 
@@ -82,7 +95,7 @@ def test_a_command_that_ends_without_an_answer_fails_with_its_last_words(run: Ru
     run.host.succeeds = False
     run.host.stderr = ["first", "sudo: \x1b[2Ja", "b", "c"]
     assert execute(run, Action(stop(), TARGET))[0] is False
-    assert run.report.cause == "workers.apply ended without an answer: sudo: [2Ja b c"
+    assert run.report.cause == f"workers.apply ended without an answer: sudo: [2Ja b c{NEXT}"
     assert run.report.is_unfinished
 
 
@@ -94,11 +107,60 @@ def test_an_answer_that_is_none_fails_the_host(run: Run, lines: list[str]) -> No
     assert run.report.is_unfinished
 
 
-def test_what_pyinfra_raises_is_noted_and_left_to_it(run: Run) -> None:
-    run.host.error = OSError("the network is gone")
-    with pytest.raises(OSError, match="gone"):
+@pytest.mark.parametrize("is_read", [True, False])
+def test_what_a_failure_is_taken_from_goes_into_the_runs_log(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, is_read: bool
+) -> None:
+    monkeypatch.setenv(events.VARIABLE, str(os.open(os.devnull, os.O_WRONLY)) if is_read else "")
+    error = {"kind": "HostError", "text": "it broke", "details": ["a log's line", "Sw0rdfish"]}
+    run.host.answers = [[hosts.signed(json.dumps({"error": error}))]]
+    recording.hide(run.state, run.host, ["Sw0rdfish"])
+    with caplog.at_level(logging.DEBUG):
         execute(run, Action(stop(), TARGET))
-    assert run.report.cause == "OSError: the network is gone"
+    told = {record.message: record.levelno for record in caplog.records}
+    level = logging.INFO if is_read else logging.DEBUG
+    assert told["[misp1] | a log's line"] == told["[misp1] | ***"] == level
+    assert run.report.cause == f"it broke{NEXT}"
+
+
+def test_what_pyinfra_raises_is_noted_and_left_to_it(run: Run) -> None:
+    run.host.error = LookupError("odd")
+    with pytest.raises(LookupError, match="odd"):
+        execute(run, Action(stop(), TARGET))
+    assert run.report.cause == "LookupError: odd"
+
+
+@pytest.mark.parametrize("cut", [[], ["sudo: hung up"], EOFError()])
+def test_a_cut_is_said_in_a_sentence_and_the_call_is_not_sent_again(
+    run: Run, cut: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.host.answers = [hosts.answer([])]
+    run.host.cut(cut)
+    guarded = commands.Guarded(Action(stop(), TARGET), TARGET)
+    assert execute(run, guarded) is False
+    assert len(run.host.commands) == 1  # and no way back by a connection that is gone
+    assert run.report.cause.startswith("the connection to the host was cut (no word from the other")
+    assert "Run again" in run.report.cause
+    assert run.report.is_unfinished
+    assert run.report.outcome != RETURN_FAILED
+
+
+def test_a_run_that_has_lost_the_host_takes_nothing_back_there(run: Run) -> None:
+    run.host.answers = [hosts.refusal("LockError", "lost")]
+    assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
+    assert len(run.host.commands) == 1
+    assert (run.report.cause, run.report.outcome) == (f"lost{NEXT}", "interrupted")
+
+
+def test_from_its_second_action_on_a_run_demands_that_the_host_is_still_its_own(run: Run) -> None:
+    run.host.answers = [hosts.look(hosts.converged()), hosts.answer([])]
+    run.host.answers += [hosts.answer([]), hosts.look(hosts.converged())]
+    facts.see(TARGET, parts.Workers)
+    for _ in range(2):
+        execute(run, Action(stop(), TARGET))
+    facts.see(TARGET, parts.Workers)
+    sent = [sent_by(arguments)["has_held"] for arguments in run.host.arguments]
+    assert sent == [False, False, True, True]
 
 
 def test_from_an_action_on_the_lease_is_kept(run: Run) -> None:
@@ -155,7 +217,7 @@ def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
     assert execute(run, guarded) is False
     assert run.host.commands[-1].endswith("rollback.automatic")
     assert run.report.outcome == NOT_PROVEN_RETURNED
-    assert run.report.cause.startswith("it broke; a note")
+    assert run.report.cause.startswith(f"it broke{NEXT}; a note")
     assert not run.report.is_unfinished
 
 
@@ -200,10 +262,10 @@ def test_a_way_back_that_fails_is_said_loudly(run: Run, caplog: pytest.LogCaptur
     assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
     assert "THE WAY BACK FAILED" in caplog.text
     assert run.report.outcome == RETURN_FAILED
-    assert run.report.cause == "it broke; so; THE WAY BACK FAILED"
+    assert run.report.cause == f"it broke{NEXT}; so{NEXT}; THE WAY BACK FAILED: run rollback.py"
     assert run.report.is_unfinished
 
 
 def test_a_reason_fails_this_host_alone(run: Run) -> None:
     assert execute(run, commands.fail("no", DRAIN_LIMIT)) is False
-    assert (run.report.cause, run.report.outcome) == ("no", DRAIN_LIMIT)
+    assert (run.report.cause, run.report.outcome) == (f"no{NEXT}", DRAIN_LIMIT)

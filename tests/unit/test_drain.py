@@ -11,7 +11,7 @@ import pytest
 from tasks import drain
 from tasks.backlog import Look
 from tasks.drain import Convert, Done, Drain, Limit, Stuck, Wait
-from tasks.host.queues import OldBackend
+from tasks.host.queues import OldBackend, RunningJob
 
 QUIET = OldBackend({}, {})
 BY_THEMSELVES = "jobs arrive that no old job can have enqueued"
@@ -30,12 +30,13 @@ class Run:
     ) -> None:
         self.drain = Drain(mode, limit)
         self.workers = [names.split(",") for names in workers]
-        self.can_return = True
+        self.can_return, self.converts = True, mode == "convert"
         self.seconds = 0.0
         self.seen: list[drain.Decision] = []
 
     def see(self, state: OldBackend) -> drain.Decision:
-        decision = self.drain.see(Look(state, self.workers, self.can_return, self.seconds))
+        look = Look(state, self.workers, self.can_return, self.seconds, converts=self.converts)
+        decision = self.drain.see(look)
         self.seen.append(decision)
         self.seconds += 1
         return decision
@@ -64,11 +65,45 @@ def test_two_quiet_looks_end_it() -> None:
 
 
 def test_work_is_waited_for_and_told_now_and_then() -> None:
-    run = Run(limit=100)
-    states = [old({"prio": 2}, running=1)] * 15 + [QUIET] * 5
+    run = Run(limit=1800)
+    states = [old({"prio": 2}, running=1)] * 45 + [QUIET] * 5
     assert run.through(states) == Done()
-    assert len(run.seen) == 17
-    assert run.said == ["old backend: 2 waiting in prio, 1 running"] * 2
+    assert len(run.seen) == 47
+    assert run.said == [
+        "drain: 2 waiting in prio, 1 running; 0 s of 30 min gone",
+        "drain: 2 waiting in prio, 1 running; 30 s of 30 min gone",
+    ]
+
+
+def test_a_line_names_the_jobs_and_comes_when_they_are_other_ones() -> None:
+    def job(pid: int, seconds: int) -> OldBackend:
+        return old(running=1, jobs=(RunningJob(pid, "prio", "ServerShell pull", seconds),))
+
+    run = Run(limit=1800)
+    states = [job(7, 700 + n) for n in range(5)] + [job(8, n) for n in range(8)] + [QUIET] * 2
+    assert run.through(states) == Done()
+    assert run.said == [
+        "drain: 1 running (ServerShell pull, PID 7, prio, 11 min); 0 s of 30 min gone",
+        "drain: 1 running (ServerShell pull, PID 8, prio, 5 s); 10 s of 30 min gone",
+    ]
+
+
+def test_every_look_tells_what_is_waited_for_and_of_which_limit() -> None:
+    run = Run(limit=1800)
+    run.through([old({"prio": 2}), old({"prio": 1}), QUIET, QUIET])
+    waits = [one[2:] for one in run.seen if isinstance(one, Wait)]
+    assert waits == [
+        ("2 waiting in prio", 0, 1800),
+        ("1 waiting in prio", 1, 1800),
+        ("the old backend is quiet, and has to stay so", 2, 1800),
+    ]
+
+
+def test_what_is_stuck_has_its_jobs_names() -> None:
+    state = old({"prio": 1}, first=(("prio", "ServerShell pull"),))
+    decision = Run(limit=1000, workers=["default"]).through(repeat(state))
+    assert isinstance(decision, Stuck)
+    assert "1 waiting in prio (first: ServerShell pull), and no old worker" in decision.reason
 
 
 @pytest.mark.parametrize(
@@ -95,10 +130,40 @@ def test_delayed_jobs_without_any_old_worker_are_not_forgotten() -> None:
     assert "no old worker lives to do them" in decision.reason
 
 
+@pytest.mark.parametrize(
+    ("mode", "advice"),
+    [
+        ("stop", "run again later, or raise drain_timeout, or set on_leftover_jobs to convert"),
+        ("wait", "Now run again later, or set on_leftover_jobs to convert (for waiting jobs)"),
+        ("convert", "Now run again later, or raise drain_timeout. Both"),
+    ],
+)
+def test_no_remedy_is_an_option_that_is_set_or_does_not_count(mode: str, advice: str) -> None:
+    run = Run(mode, limit=20)
+    decision: drain.Decision = Wait()
+    while isinstance(decision, Wait):
+        decision = run.see(old(running=1))
+        run.seconds += 4000 if mode == "wait" else 0
+    assert isinstance(decision, Limit)
+    assert advice in decision.reason
+
+
+def test_before_a_conversion_a_redis_that_does_not_answer_has_its_remedy() -> None:
+    state = old(error="no connection", at="h:1")
+    run = Run("convert", workers=())
+    run.can_return = False
+    decision = run.see(state)
+    assert isinstance(decision, Stuck)
+    assert (
+        "the old workers' Redis (h:1) cannot be asked: no connection. Start it" in decision.reason
+    )
+
+
 def test_a_redis_that_does_not_answer_is_not_quiet() -> None:
     decision = Run().through(repeat(old(error="no connection")))
     assert isinstance(decision, Limit)
-    assert "a Redis that cannot be asked: no connection" in decision.reason
+    words = "a Redis that cannot be asked: no connection. Start that Redis, then run again"
+    assert words in decision.reason
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tasks import misp_rest, remote, secret
-from tasks.errors import MigrationError, RefusedError, problems_of
+from tasks.errors import MigrationError, RefusedError, problems_of, with_next_step
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,25 @@ from tasks.errors import MigrationError, RefusedError, problems_of
 )
 def test_the_problems_of_an_error(error: Exception, problems: list[str]) -> None:
     assert problems_of(error) == problems
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "jobs run on. Run again later",
+        "it does not start: see its log, then run it",
+        "it is off: run `systemctl start x`",
+        "no old worker: run rollback.py",
+        "somebody has it; --data take_over=true takes it",
+    ],
+)
+def test_a_sentence_with_a_next_step_stays(reason: str) -> None:
+    assert with_next_step(reason) == reason
+
+
+@pytest.mark.parametrize("reason", ["it broke", "it broke.", "it ran"])
+def test_any_other_gets_one(reason: str) -> None:
+    assert with_next_step(reason) == f"{reason.rstrip('.')}. Once that is corrected, run again"
 
 
 @pytest.mark.parametrize(

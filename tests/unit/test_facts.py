@@ -8,9 +8,10 @@ import subprocess
 import pytest
 
 from tasks import facts, misp_rest
+from tasks.connection import CutError
 from tasks.facts import Answer, Identity
-from tasks.host import lock, parts
-from tasks.remote import AnswerError, Call, HostRefusal
+from tasks.host import lock, parts, workers
+from tasks.remote import AnswerError, Call, HostRefusal, call
 from tests import hosts
 from tests.unit.pyinfra_fakes import Run
 
@@ -172,3 +173,22 @@ def test_the_first_question_is_answered_by_any_system() -> None:
     assert any(line.startswith("user\t") for line in found)
     assert any(line.startswith("os-release\tID=") for line in found)
     assert done.stderr == ""
+
+
+# --- a cut ---------------------------------------------------------------------------------------
+
+
+def test_a_look_survives_a_cut(run: Run) -> None:
+    run.host.answers = [LOOK]
+    run.host.cut([])
+    assert facts.ask(TARGET, parts.Workers) == hosts.converged()["workers"]
+    assert len(run.host.commands) == 2
+
+
+def test_a_call_that_changes_something_is_not_sent_again(run: Run) -> None:
+    run.host.answers = [hosts.answer([])]
+    run.host.cut(EOFError())
+    change = call(workers.take_jobs_back, site=TARGET.site(), desired=TARGET.desired())
+    with pytest.raises(CutError, match="Run again"):
+        facts.get(TARGET, change)
+    assert len(run.host.commands) == 1

@@ -28,8 +28,7 @@ def test_the_first_python_that_is_new_enough_is_taken() -> None:
 @pytest.mark.parametrize(
     ("lines", "sentence"),
     [
-        (None, "no command runs as root here"),
-        ([], "no command runs as root here"),
+        ([], "no command runs as root here (no word from the host). Give the login user sudo"),
         (["user\t1000"], "the login is not root: set _sudo = True"),
         (["no tab"], "the login is not root"),
         (["user\t0"], "/etc/os-release has no ID"),
@@ -48,6 +47,23 @@ def test_a_host_that_cannot_be_worked_on_is_refused(lines: list[str], sentence: 
         identity.system_of(lines)
     (problem,) = caught.value.problems
     assert sentence in problem
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ("sudo: a password is required", "root here (sudo: a password is required). Give"),
+        (
+            "Sorry, try again. sudo: 1 incorrect password attempt",
+            "sudo does not take the password (",
+        ),
+        ("sudo-rs: Authentication failed, try again.", "give the right one, then run again"),
+    ],
+)
+def test_sudos_own_words_are_part_of_the_sentence(said: str, sentence: str) -> None:
+    with pytest.raises(RefusedError) as caught:
+        identity.system_of([], said)
+    assert sentence in caught.value.problems[0]
 
 
 def completed(data: dict[str, Any] | None = None, **changes: dict[str, Any]) -> Target:

@@ -99,6 +99,14 @@ def test_what_is_no_whole_answer_of_the_right_type_is_an_error(
         STATE.read(lines)
 
 
+@pytest.mark.parametrize("given", [None, "text", 5, [1, "a\x1b[2Jb\nc"]])
+def test_its_details_are_lines_that_can_be_shown(given: Any) -> None:
+    answer = line({"error": {"kind": "HostError", "text": "no", "details": given}})
+    with pytest.raises(HostRefusal) as caught:
+        STATE.read([answer])
+    assert caught.value.details == (["1", "a [2Jb c"] if isinstance(given, list) else [])
+
+
 def test_an_error_of_the_host_function_keeps_its_kind() -> None:
     answer = line({"error": {"kind": "DrainLimitError", "text": "jobs run on"}})
     with pytest.raises(HostRefusal, match="jobs run on") as caught:

@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
+from pyinfra.api.arguments import all_global_arguments
+from pyinfra.connectors.ssh import ConnectorData
 
 from tasks.errors import RefusedError
 from tasks.host.queues import QUEUES
 from tasks.settings import (
     DEFAULT_WORKERS,
+    PYINFRA_KEYS,
     from_host_data,
     known_keys,
     resolve_secrets,
@@ -122,6 +125,37 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
 
 
 @pytest.mark.parametrize(
+    ("key", "value", "near"),
+    [
+        ("ssh_usr", "deploy", "ssh_user"),
+        ("ssh_strict_host_keys_checking", "yes", "ssh_strict_host_key_checking"),
+        ("sudo", True, "_sudo"),
+        ("su_user", "root", "_su_user"),
+        ("_sudo_usr", "root", "_sudo_user"),
+        ("ssh_keys", ["a", "b"], None),  # another deploy's
+        ("ssh_users", {"a": 1}, None),
+        ("env", "production", None),
+        ("timeout", 5, None),
+        ("docker_user", "x", None),
+        *((key, "x", None) for key in PYINFRA_KEYS),
+    ],
+)
+def test_a_misspelt_key_of_pyinfras_is_refused_too(key: str, value: Any, near: str | None) -> None:
+    if near is None:
+        assert from_host_data({key: value}) == from_host_data({})
+    else:
+        assert _problems(**{key: value}) == [
+            f"unknown key {key!r}: did you mean pyinfra's {near!r}?"
+        ]
+
+
+def test_pyinfras_keys_are_those_that_it_has() -> None:
+    words = "sudo|su|doas|dzdo|shell_executable"
+    own = [name for name, _ in all_global_arguments() if re.search(rf"_({words})(_|$)", name)]
+    assert sorted(PYINFRA_KEYS) == sorted([*ConnectorData.__annotations__, *own])
+
+
+@pytest.mark.parametrize(
     ("data", "problem"),
     [
         ({"misp_workers": {"default": 0}}, "misp_workers: default: must be 1 to 99, not 0"),
@@ -163,12 +197,12 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
         ({"misp_scheduler": 1}, "misp_scheduler: must be true or false"),
         ({"misp_redis_host": "a b"}, "misp_redis_host: must be a host name or address"),
         ({"misp_redis_port": "6379"}, "misp_redis_port: must be a whole number, not '6379'"),
-        ({"misp_redis_port": 0}, "misp_redis_port: Input should be greater than or equal to 1"),
-        ({"misp_redis_port": 65536}, "misp_redis_port: Input should be less than or equal"),
-        ({"misp_redis_database": -1}, "misp_redis_database: Input should be greater than"),
+        ({"misp_redis_port": 0}, "misp_redis_port: must be 1 or more"),
+        ({"misp_redis_port": 65536}, "misp_redis_port: must be 65535 or less"),
+        ({"misp_redis_database": -1}, "misp_redis_database: must be 0 or more"),
         ({"misp_redis_database": True}, "misp_redis_database: must be a whole number, not True"),
         ({"misp_redis_namespace": "a:b"}, "misp_redis_namespace: must be letters, digits"),
-        ({"misp_max_job_history_ttl": 59}, "misp_max_job_history_ttl: Input should be greater"),
+        ({"misp_max_job_history_ttl": 59}, "misp_max_job_history_ttl: must be 60 or more"),
         ({"supervisor_host": "0.0.0.0"}, "supervisor_host: must be 127.0.0.1 or localhost"),  # noqa: S104
         ({"supervisor_host": "*"}, "supervisor_host: must be 127.0.0.1 or localhost"),
         ({"supervisor_port": "9001"}, "supervisor_port: must be a whole number, not '9001'"),
@@ -180,7 +214,7 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
         ({"selinux": "on"}, "selinux: must be 'auto', 'off' or 'build'"),
         ({"epel": "yes"}, "epel: must be true or false"),
         ({"allow_foreign_restart": 1}, "allow_foreign_restart: must be true or false"),
-        ({"drain_timeout": 0}, "drain_timeout: Input should be greater than or equal to 1"),
+        ({"drain_timeout": 0}, "drain_timeout: must be 1 or more"),
         ({"drain_timeout": "1800"}, "drain_timeout: must be a whole number, not '1800'"),
         ({"legacy_service": "a b"}, "legacy_service: must be a unit name, not 'a b'"),
         ({"legacy_service": "a/b"}, "legacy_service: must be a unit name, not 'a/b'"),
@@ -195,7 +229,10 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
             "supervisor_password goes with supervisor_transport tcp",
         ),
         ({"misp_redis_password": {}}, "misp_redis_password: give exactly one of env, file and"),
-        ({"misp_redis_password": {"envv": "P"}}, "misp_redis_password.envv: Extra inputs"),
+        (
+            {"misp_redis_password": {"envv": "P"}},
+            "misp_redis_password.envv: there is no such reference: give {",
+        ),
         ({"http_proxy": "proxy:3128"}, "http_proxy: must be http://HOST:PORT or https://HOST:PORT"),
         ({"http_proxy": "socks5://proxy:3128"}, "http_proxy: must be http://HOST:PORT or https"),
         ({"http_proxy": "http://proxy:3128/path"}, "http_proxy: must be http://HOST:PORT or http"),
@@ -206,7 +243,19 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
         ({"http_proxy": "http://proxy:65536"}, "http_proxy: its port must be 1 to 65535"),
         ({"http_proxy": 3128}, "http_proxy: a secret is given as a reference, not as a value"),
         ({"http_proxy": {}}, "http_proxy: give exactly one of env, file and command"),
-        ({"http_proxy": {"envv": "P"}}, "http_proxy.envv: Extra inputs"),
+        ({"misp_root": 5}, "misp_root: must be text"),
+        (
+            {"misp_redis_password": {"command": "pass x"}},
+            "misp_redis_password.command: must be a l",
+        ),
+        (
+            {"misp_redis_password": {"command": []}},
+            "misp_redis_password.command: must not be empty",
+        ),
+        ({"misp_redis_password": {"env": ""}}, "misp_redis_password.env: must not be empty"),
+        ({"misp_redis_password": ["x"]}, "misp_redis_password: must be a reference: {"),
+        ({"selinux": "on"}, "selinux: must be 'auto', 'off' or 'build'"),
+        ({"http_proxy": {"envv": "P"}}, "http_proxy.envv: there is no such reference: give {"),
     ],
 )
 def test_a_bad_value_is_refused_in_a_sentence_that_names_the_key(

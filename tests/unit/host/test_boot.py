@@ -68,8 +68,8 @@ def test_a_module_is_compiled_when_it_is_needed_first() -> None:
 # --- main ----------------------------------------------------------------------------------------
 
 LOCK = """
-def none(run, owner, takes_over): pass
-def hold(run, owner, takes_over): raise KeyError((run, owner, takes_over))
+def none(run, owner, takes_over, has_held): pass
+def hold(run, owner, takes_over, has_held): raise KeyError((run, owner, takes_over, has_held))
 """
 WORK = """
 import os, signal, subprocess
@@ -80,7 +80,7 @@ class Pair(NamedTuple):
     a: int
     b: str
 
-class OwnError(HostError): pass
+class OwnError(HostError): details = ("a line",)
 def pair(one: Pair) -> List[Any]: return [type(one).__name__, one._replace(a=one.a + 1), one.b]
 def prints() -> str:
     print("misp-workers is no answer")
@@ -118,6 +118,7 @@ def run(function: str, lock: str = "none", **arguments: Any) -> subprocess.Compl
         "run": "r",
         "owner": "o",
         "takes_over": False,
+        "has_held": True,
     }
     return subprocess.run(
         [sys.executable, "-I", "-S", "-c", RUN],
@@ -159,7 +160,8 @@ def test_a_lost_connection_ends_nothing() -> None:
 
 @as_root
 def test_an_error_of_ours_has_its_kind_and_another_its_place() -> None:
-    assert answer(run("own")) == {"error": {"kind": "OwnError", "text": "a sentence"}}
+    own = {"kind": "OwnError", "text": "a sentence", "details": ["a line"]}
+    assert answer(run("own")) == {"error": own}
     found = answer(run("odd"))["error"]
     assert found["kind"] == "Exception"
     assert found["text"] == "KeyError: 'key' (tasks/host/work.py:21)"
@@ -170,7 +172,7 @@ def test_an_error_of_ours_has_its_kind_and_another_its_place() -> None:
 @as_root
 def test_the_lock_comes_before_the_function() -> None:
     assert answer(run("pair", lock="hold"))["error"]["text"].startswith(
-        "KeyError: ('r', 'o', False)"
+        "KeyError: ('r', 'o', False, True)"
     )
 
 
@@ -195,6 +197,7 @@ def test_nobody_who_listens_is_no_fault() -> None:
                         ["tasks.host.errors", "class HostError(Exception): pass"]],
             "function": "work.much", "arguments": {}, "lock": "none", "run": "", "owner": "",
             "takes_over": False,
+        "has_held": True,
         }
     )  # fmt: skip
     child.stdin.write(text.encode() + b"\n")

@@ -38,9 +38,13 @@ def test_the_last_line_that_names_an_error_is_told_without_its_calls(text: str, 
     assert complaints.telling(text) == line
 
 
+def logs(folder: Path) -> complaints.Logs:
+    return complaints.Logs(old_side.site(log_dir=str(folder)))
+
+
 def test_of_logs_each_line_comes_once_with_the_workers_concerned(tmp_path: Path) -> None:
-    site = old_side.site(log_dir=str(tmp_path))
-    assert complaints.of_logs(site, ["prio"]) == ""
+    found = logs(tmp_path)
+    assert found.say(["prio"]) == ""
     for number in range(5):
         (tmp_path / f"prio_0{number}.log").write_text("x" * 40000 + "\n" + UNCAUGHT)
     (tmp_path / "email_00.log").write_text("another error\n")
@@ -49,15 +53,37 @@ def test_of_logs_each_line_comes_once_with_the_workers_concerned(tmp_path: Path)
     (tmp_path / "cache_00.log").write_text("an error of nobody concerned\n")
     (tmp_path / "email_02.log").write_text("begins\n")
     names = ["prio", "email_00", "email_01", "email_02"]
-    assert complaints.of_logs(site, names) == (
+    assert found.say(names) == (
         ". Their logs say: another error (email_00) | PHP Fatal error:  Uncaught Exception: no "
         "class in /var/www/MISP/app/a.php:3 (prio_00, prio_01, prio_02 and 2 more)"
     )
 
 
 def test_of_logs_what_is_known_already_is_left_out(tmp_path: Path) -> None:
-    site = old_side.site(log_dir=str(tmp_path))
+    found = logs(tmp_path)
     (tmp_path / "prio_00.log").write_text("Error: [JOB 1] failed. STDERR: Error: it breaks\n")
     (tmp_path / "prio_01.log").write_text("begins\n")
-    assert complaints.of_logs(site, ["prio"], ["Error: it breaks", ""]) == ""
-    assert complaints.of_logs(site, ["prio_01"]) == ". Their logs say: begins (prio_01)"
+    assert found.say(["prio"], ["Error: it breaks", ""]) == ""
+    assert found.say(["prio_01"]) == ". Their logs say: begins (prio_01)"
+
+
+def test_what_an_earlier_run_has_left_in_a_log_is_not_told_of_this_one(tmp_path: Path) -> None:
+    for name in ("prio_00", "prio_01", "prio_02"):
+        (tmp_path / f"{name}.log").write_text("Error: long ago\n" * 3)
+    found = logs(tmp_path)
+    assert found.say(["prio"]) == ""
+    assert "Error: long ago (prio_00, prio_01, prio_02)" in found.say(["prio"], with_old=True)
+    with (tmp_path / "prio_00.log").open("a") as file:
+        file.write("Error: just now\n")
+    (tmp_path / "prio_01.log").write_text("Error: rotated\n")
+    assert found.say(["prio"]) == (
+        ". Their logs say: Error: just now (prio_00) | Error: rotated (prio_01)"
+    )
+
+
+def test_the_ends_of_logs_are_kept_for_who_wants_all(tmp_path: Path) -> None:
+    (tmp_path / "prio_00.log").write_text("".join(f"line {number}\n" for number in range(100)))
+    (tmp_path / "cache_00.log").write_text("nobody concerned\n")
+    lines = logs(tmp_path).ends(["prio"])
+    assert len(lines) == 40
+    assert lines[-1] == "prio_00.log: line 99"

@@ -43,10 +43,10 @@ def end_step() -> None:
     lock._held.clear()
 
 
-def step(run: str, owner: str = "", *, takes_over: bool = False) -> None:
+def step(run: str, owner: str = "", *, takes_over: bool = False, has_held: bool = False) -> None:
     """A step from its begin to its end."""
     try:
-        lock.hold(run, owner or f"{run}@host", takes_over)
+        lock.hold(run, owner or f"{run}@host", takes_over, has_held)
     finally:
         end_step()
 
@@ -110,6 +110,39 @@ def test_a_lease_ends_by_itself(place: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert lock.holder("second") == ""
     step("second")
     assert lease(place)["run"] == "second"
+
+
+@pytest.mark.parametrize("takes_over", [True, False])
+def test_a_run_that_comes_back_after_another_one_does_no_more(
+    place: Path, monkeypatch: pytest.MonkeyPatch, takes_over: bool
+) -> None:
+    """Its session was gone, the other run came and ended: what the first one knows is old."""
+    step("first")
+    change(place, session=[0, 0])
+    step("second")
+    now = lock._now()
+    monkeypatch.setattr(lock, "_now", lambda: now + lock.LEASE + 1)
+    for act in (lock.hold, lock.wait):
+        with pytest.raises(LockError, match=r"has lost this host \(second@host has been at work"):
+            act("first", "first@host", takes_over, True)
+        end_step()
+    assert lease(place)["run"] == "second"
+
+
+def test_a_run_that_comes_back_first_goes_on(place: Path) -> None:
+    step("first")
+    change(place, session=[0, 0], until=0)
+    lock.wait("first", "first@host", False, True)
+    assert lease(place)["session"] != [0, 0]
+    assert lease(place)["until"] > lock._now()
+    step("first", has_held=True)
+
+
+def test_a_run_does_no_more_after_a_restart_of_the_host(place: Path) -> None:
+    with pytest.raises(LockError, match="the host was started anew"):
+        lock.wait("first", "first@host", False, True)
+    with pytest.raises(LockError, match="the host was started anew"):
+        step("first", has_held=True)
 
 
 def test_a_heartbeat_keeps_it_and_only_of_the_run_that_has_it(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tasks.host import bridge, files, gate, moves, old_workers
-from tasks.host.errors import HostError, WebUserError
+from tasks.host.errors import HostError, RefusedError, WebUserError
 from tasks.host.misp import Misp
 from tasks.host.moves import MoveError
 from tasks.host.new_backend import Client
@@ -99,6 +99,17 @@ def test_a_conversion_without_jobs_moves_none_and_may_be_finished(
 ) -> None:
     assert moves.convert(site, Desired())[0].startswith("0 job(s)")
     assert moves.finish_conversion(site, Desired())[0].startswith("0 job(s)")
+
+
+@pytest.mark.parametrize("convert", [moves.convert, moves.finish_conversion])
+def test_nothing_is_converted_to_a_backend_that_misp_does_not_use(
+    misp: FakeMisp, site: Site, old: Backend, convert: Any
+) -> None:
+    misp.configure({"enabled": False})
+    enqueue(old, "queue:prio", old_record(1))
+    with pytest.raises(RefusedError, match="does not use the new backend any more"):
+        convert(site, Desired())
+    assert old.redis.command("LLEN", old.key("queue:prio")) == 1
 
 
 def test_a_copy_that_cannot_be_written_moves_nothing(
@@ -191,7 +202,10 @@ def test_jobs_that_may_have_been_left_behind_are_never_called_none(
         "/nowhere/redis.sock:0, database 0, namespace resque",
     )
     assert found.error == "nobody listens there"
-    with pytest.raises(HostError):
+    with pytest.raises(
+        HostError,
+        match=r"^Redis at /nowhere/redis\.sock does not answer: nobody listens.* then run again$",
+    ):
         moves.convert(site, Desired())
 
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tasks.host import old_backend
+from tasks.host import job_names, old_backend
 from tasks.host.errors import WebUserError
-from tasks.host.queues import QUEUES, Backend, OldBackend
+from tasks.host.queues import QUEUES, Backend, OldBackend, RunningJob
 from tasks.host.redis import Redis, RedisError, RedisGoneError, Reply, Word
 from tests.unit.host.fakes import LIES, LyingRedis, Refusing
 from tests.unit.host.records import delayed_record, old_record
@@ -47,6 +47,66 @@ def test_a_job_runs_only_where_its_worker_lives(old: Backend) -> None:
     assert look(old, 7).running == 1
     assert look(old, 7, 8).running == 2
     assert look(old).running == 0
+
+
+def run_job(old: Backend, pid: int, record: str, queue: str = "prio") -> None:
+    found = f'{{"queue":"{queue}","run_at":"then","payload":{record}}}'
+    old.redis.command("SET", f"resque:worker:here:{pid}:{queue}", found)
+
+
+def test_jobs_that_run_and_the_first_that_wait_have_names(old: Backend) -> None:
+    run_job(old, 7, old_record(1, "pull", class_="ServerShell"))
+    run_job(old, 8, delayed_record(2, "push"), "default")
+    run_job(old, 9, "junk", "email")
+    old.redis.command("RPUSH", "resque:queue:cache", old_record(3), old_record(4, "x"))
+    old.redis.command("RPUSH", "resque:queue:email", "\x1b[2J")
+    found = look(old, 7, 8, 9)
+    assert sorted(found.jobs) == [
+        RunningJob(7, "prio", "ServerShell pull"),
+        RunningJob(8, "default", "ServerShell push"),
+        RunningJob(9, "email", ""),
+    ]
+    assert dict(found.first) == {"cache": "EventShell publish", "email": ""}
+    aged = found.aged({7: 720, 1: 5})
+    assert aged.backlog == (
+        "2 waiting in cache (first: EventShell publish), 1 waiting in email, 3 running "
+        "(ServerShell pull, PID 7, prio, 12 min; ServerShell push, PID 8, default; "
+        "a job, PID 9, email)"
+    )
+
+
+def test_many_jobs_are_counted_and_some_named(old: Backend) -> None:
+    for pid in range(1, 101):
+        run_job(old, pid, old_record(pid))
+    found = look(old, *range(1, 101))
+    assert (found.running, len(found.jobs)) == (100, 20)
+    assert found.backlog.endswith("; 97 more)")
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (b'{"class":"EventShell","args":[["publish",1]]}', "EventShell publish"),
+        (b'{"class":"EventShell","args":[{"0":"publish"}]}', "EventShell publish"),
+        (b'{"class":"EventShell","args":[[]]}', "EventShell"),
+        (b'{"class":"Event\x1b[2J","args":[["publish"]]}', ""),
+        (b'{"class":"' + b"x" * 50 + b'"}', ""),
+        (b'{"class":"EventShell","args":[["`id`"]]}', "EventShell"),
+        (b" " * 5000 + b'{"class":"EventShell"}', ""),
+        (b"\xff\xfe", ""),
+    ],
+)
+def test_a_name_has_letters_and_digits_alone(record: bytes, name: str) -> None:
+    assert job_names.name(record) == name
+
+
+@pytest.mark.parametrize("command", ["GETRANGE", "LINDEX"])
+def test_a_job_whose_name_redis_does_not_tell_counts(old: Backend, command: str) -> None:
+    run_job(old, 7, old_record(1))
+    old.redis.command("RPUSH", "resque:queue:cache", old_record(3))
+    found = look(old._replace(redis=Refusing(old.redis, command)), 7)
+    assert (found.waits, found.running) == (1, 1)
+    assert "" in [found.jobs[0].name, *dict(found.first).values()]
 
 
 def test_delayed_jobs_and_scheduled_tasks_are_told_apart(old: Backend) -> None:

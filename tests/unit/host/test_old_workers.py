@@ -143,7 +143,8 @@ def test_a_look_has_all_of_it(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> No
         OldUnit("x.service", "/opt/x", "", "/opt is others'"),
     ]
     found = old_workers.look(SITE, WEB, units, [launcher], ["resque"])
-    assert found.processes == [OldWorker(11, 1, ["default"], 33)]
+    assert found.processes == [OldWorker(11, 1, ["default"], 33, found.processes[0].seconds)]
+    assert found.processes[0].seconds >= 0
     assert found.hidden == [12]
     assert (found.units, found.programs) == ([unit], ["resque"])
     assert found.launchers == [

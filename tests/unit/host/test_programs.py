@@ -35,6 +35,37 @@ def test_how_it_ended_and_what_it_said() -> None:
     assert len(Finished(1, b"", b"x" * 5000).complaint) == 400
 
 
+APT = """Reading package lists...
+E: Failed to fetch http://deb.debian.org/x.deb  Temporary failure resolving 'deb.debian.org'
+E: Unable to fetch some archives, maybe run apt-get update or try with --fix-missing?
+"""
+DNF = """Last metadata expiration check: 0:00:01 ago.
+Error:
+ Problem: conflicting requests
+  - nothing provides python3 needed by supervisor-4.2.5
+(try to add '--skip-broken')
+"""
+
+
+@pytest.mark.parametrize(
+    ("said", "begins"),
+    [
+        (APT, "E: Failed to fetch http://deb.debian.org/x.deb Temporary failure resolving"),
+        (DNF, "Error: Problem: conflicting requests - nothing provides python3 needed by"),
+        ("x" * 900 + "\nError: Unable to find a match: y\n" + "z" * 900, "Error: Unable to find"),
+    ],
+)
+def test_of_what_apt_and_dnf_say_their_first_error_counts(said: str, begins: str) -> None:
+    done = Finished(1, b"", said.encode())
+    assert done.complaint.startswith(begins)
+    assert len(done.complaint) <= 400
+
+
+def test_all_of_it_is_kept_by_lines() -> None:
+    done = Finished(1, b"out\n" * 150, b"err\n" * 100)
+    assert (len(done.said), done.said[-1], done.said.count("err")) == (200, "err", 100)
+
+
 def test_a_program_that_is_missing_is_an_error_and_not_off() -> None:
     assert programs.find("sh").endswith("/sh")
     assert programs.find("no-such-program") == ""

@@ -22,7 +22,7 @@ BLOCK = {"enabled": True, "redis_host": "h", "redis_password": "p", "supervisor_
 @pytest.fixture
 def site(misp: FakeMisp, monkeypatch: pytest.MonkeyPatch) -> Site:
     monkeypatch.setattr(bridge, "CODE", CODE)
-    monkeypatch.setattr(complaints, "of_logs", lambda _, *names: f". The logs: {names}")
+    monkeypatch.setattr(complaints.Logs, "say", lambda _, *names: f". The logs: {names}")
     (misp.folder / "conf.d").mkdir()
     (misp.folder / "conf.d/misp-workers.conf").write_text("[group:misp-workers]\n")
     misp.configure(BLOCK)
@@ -126,8 +126,11 @@ def test_a_job_that_does_not_come_through_is_named_with_the_logs(
     assert words == (
         "a test job did not come through: failed: Error: it breaks (cache, email); not done after "
         "3 s (update). The logs: (['cache', 'email', 'update'], ['Error: it breaks', 'Error: it "
-        "breaks', ''])"
+        "breaks', '']). Correct that, then run again. `setsid -w runuser -u www-data -- "
+        f"{site.app}/Console/cake Admin redisReady </dev/null 2>&1 | cat -v` does what such a job "
+        "does; the whole logs are in /var/log/misp-workers"
     )
+    assert caught.value.details == [failure, failure, "not done after 3 s"]
 
 
 @pytest.mark.parametrize(

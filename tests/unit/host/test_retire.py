@@ -16,12 +16,13 @@ from tasks.host import (
     old_units,
     old_workers,
     old_workers_back,
+    proof,
     scheduled_tasks,
     systemd,
 )
 from tasks.host import retire as module
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
-from tasks.host.parts import Launcher, Unit
+from tasks.host.parts import Launcher, Proof, Unit
 from tasks.host.queues import OldBackend
 from tasks.host.site import Desired, Site
 from tasks.host.waiting import wait_until
@@ -170,6 +171,7 @@ class Host:
 
 @pytest.fixture
 def host(monkeypatch: pytest.MonkeyPatch) -> Host:
+    monkeypatch.setattr(proof, "look", lambda _: Proof("digest", "digest"))
     return Host(monkeypatch)
 
 
@@ -284,6 +286,15 @@ def test_a_unit_that_does_not_stop_is_still_held_for_the_next_run(host: Host, fa
     with pytest.raises(HostError, match=failing):
         host.retire()
     assert "let_unit_go misp-workers.service" not in host.events
+
+
+@pytest.mark.parametrize("seen", [Proof("", ""), Proof("", "digest"), Proof("one", "another")])
+def test_workers_that_are_not_proven_any_more_keep_the_old_ones(
+    host: Host, monkeypatch: pytest.MonkeyPatch, seen: Proof
+) -> None:
+    """As where another run has taken the host back while this one had no connection."""
+    monkeypatch.setattr(proof, "look", lambda _: seen)
+    refused(host, "not proven any more, so the old ones stay")
 
 
 def test_work_that_is_left_stops_it_before_anything_is_changed(host: Host) -> None:

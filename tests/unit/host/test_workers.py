@@ -136,7 +136,7 @@ def test_a_file_or_log_folder_of_others_does_not_count(one: Crew) -> None:
 
 def _grow_old(one: Crew, monkeypatch: pytest.MonkeyPatch, seconds: int, limit: float) -> None:
     monkeypatch.setattr(workers, "connected_to", lambda *_: one.control())
-    monkeypatch.setattr(workers, "_LIMIT", limit - seconds)
+    monkeypatch.setattr(workers, "STABLE_LIMIT", limit - seconds)
     assert workers.wait_until_stable(one.site, seconds) == []
 
 
@@ -152,9 +152,16 @@ def test_workers_that_crash_in_a_loop_do_not(one: Crew, monkeypatch: pytest.Monk
     _apply(one, _text(one, default=IDLE, prio=crash))
     Path(one.site.log_dir, "prio.log").write_bytes(b"one\nRedis is \x1b[31m away\xff\n\n")
     states = "(EXITED|BACKOFF|STARTING|restarted)"
-    words = rf"stay: .*prio {states}.*\. Their logs say: Redis is \?\[31m away. \(prio\)$"
-    with pytest.raises(HostError, match=words):
+    words = rf"stay: .*prio {states}.*\. Their logs say: Redis is \?\[31m away. \(prio\)"
+    with pytest.raises(HostError, match=words) as caught:
         _grow_old(one, monkeypatch, 5, 1.5)
+    assert f"Correct that, then run again; the whole logs are in {one.site.log_dir}" in str(
+        caught.value
+    )
+    assert list(caught.value.details[:2]) == [
+        "prio.log: one",
+        "prio.log: Redis is \x1b[31m away\ufffd",
+    ]
 
 
 def test_no_worker_is_not_stable(one: Crew, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -61,6 +61,7 @@ def test_in_a_dry_run_nothing_goes_back(run: Run) -> None:
     run.state.is_executing = False
     [_, last] = commands_of(failing(MigrationError("no")), returns=True)
     assert isinstance(last, FunctionCommand)
+    assert run.state.failed_hosts == {"misp1"}
 
 
 def test_a_step_that_works_is_its_body(run: Run) -> None:
