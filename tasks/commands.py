@@ -16,6 +16,7 @@ from pyinfra.context import host
 from tasks import audit, facts, heartbeat
 from tasks.errors import MigrationError
 from tasks.host import rollback
+from tasks.host.done import Done
 from tasks.remote import Call, HostRefusal, call
 from tasks.report import recording
 from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
@@ -24,54 +25,70 @@ from tasks.untrusted import printable
 
 # Errors of host functions that come before their first change.
 UNCHANGED = ("RefusedError", "LockError")
+Change = Call[list[str]] | Call[Done]
 _TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
 class Action(StringCommand):
-    """A call that changes something. Its result, lines of text, is for the operator."""
+    """A call that changes something. Its result is for the operator, and for the run's record.
 
-    def __init__(self, call: Call[list[str]], target: Target) -> None:
+    One that only waits holds the host's lock as well; `changes` is false then.
+    """
+
+    def __init__(self, call: Change, target: Target, *, changes: bool = True) -> None:
         self.call = call = replace(call, takes_over=target.settings.take_over)
         super().__init__(call.words(target.python), _stdin=call.stdin())
         self.python = target.python
-        self.lines: list[str] = []
+        self.changes = changes
+        self.done = Done([])
+
+    @property
+    def lines(self) -> list[str]:
+        """What the call says."""
+        return self.done.lines
 
     def execute(
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """As pyinfra's own: whether it succeeded, and all that was printed."""
         arguments = dict(connector_arguments)
+        if self.changes:
+            recording.changes(state, host, self.call.described)
         try:
             succeeded, output = super().execute(state, host, connector_arguments)
             heartbeat.note(host, self.python, arguments)
-            self.lines = self._result(succeeded, output)
+            recording.keeps(state, host, "\n".join(output.stderr_lines))
+            self.done = self._result(succeeded, output)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
-            if kind not in UNCHANGED:
-                recording.changes(state, host)
+            if self.changes and kind in UNCHANGED:
+                recording.changed_nothing(state, host)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
-            recording.note(state, host, cause=f"{type(error).__name__}: {error}")
+            recording.note(state, host, cause=f"{type(error).__name__}: {error}".rstrip(": "))
             raise
-        recording.changes(state, host)
+        recording.done(state, host, self.done)
         for line in self.lines:
             logger.info(f"{host.print_prefix}{line}")
         return True, output
 
-    def _result(self, succeeded: bool, output: CommandOutput) -> list[str]:
+    def _result(self, succeeded: bool, output: CommandOutput) -> Done:
         if not succeeded:
             said = printable(" ".join(output.stderr_lines[-_TAIL:]))
             raise MigrationError(f"{self.call.name} ended without an answer: {said or 'no word'}")
-        return self.call.read(output.stdout_lines)
+        found = self.call.read(output.stdout_lines)
+        return found if isinstance(found, Done) else Done(found)
 
 
-def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> Action:
+def run(
+    call: Change, target: Target, keeps: Collection[type] = (), *, changes: bool = True
+) -> Action:
     """The call as a command; what is known of the host is forgotten, but for what it `keeps`."""
     if target.settings.show_calls:
         logger.info(f"{host.print_prefix}{audit.line(call)}")
     facts.forget(keeps)
-    return Action(call, target)
+    return Action(call, target, changes=changes)
 
 
 class Guarded(PyinfraCommand):

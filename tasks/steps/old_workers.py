@@ -43,7 +43,9 @@ def _drain(state: State, host: Host, target: Target) -> bool:
     drain = Drain(settings.on_leftover_jobs, settings.drain_timeout)
     try:
         while True:
-            decision = drain.see(_look(target))
+            look = _look(target)
+            recording.drain(state, host, look.old)
+            decision = drain.see(look)
             if isinstance(decision, Done):
                 _say(host, decision.says)
                 return True
@@ -51,8 +53,7 @@ def _drain(state: State, host: Host, target: Target) -> bool:
                 outcome = DRAIN_LIMIT if isinstance(decision, Limit) else ""
                 return failed(state, host, decision.reason, outcome)
             if isinstance(decision, Convert):
-                recording.changes(state, host)
-                _convert(target, drain, only_held=decision.only_held)
+                _convert(state, host, target, drain, only_held=decision.only_held)
             else:
                 _wait(host, decision)
             facts.see(target, parts.OldBackend, parts.OldWorkers)
@@ -79,17 +80,19 @@ def _say(host: Host, text: str) -> None:
         logger.info(f"{host.print_prefix}{text}")
 
 
-def _convert(target: Target, drain: Drain, *, only_held: bool) -> None:
+def _convert(state: State, host: Host, target: Target, drain: Drain, *, only_held: bool) -> None:
     site, desired = target.site(), target.desired()
     if only_held:
         conversion = call(moves.finish_conversion, site=site, desired=desired)
     else:
         conversion = call(moves.convert, site=site, desired=desired)
+    recording.changes(state, host, conversion.described)
     facts.forget()
-    lines = facts.get(target, conversion)
-    for line in lines:
+    done = facts.get(target, conversion)
+    recording.done(state, host, done)
+    for line in done.lines:
         _say(host, line)
-    drain.converted([line for line in lines if line.startswith(moves.LEFT)])
+    drain.converted([line for line in done.lines if line.startswith(moves.LEFT)])
 
 
 @step()
