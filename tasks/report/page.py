@@ -200,7 +200,7 @@ def html(name: str, reports: Sequence[Report]) -> str:
     environment.filters.update(duration=duration, clock=clock, day=day)
     hosts = [Host(report, number) for number, report in enumerate(reports, 1)]
     counts: dict[str, Any] = {}
-    for host in hosts:
+    for host in sorted(hosts, key=lambda one: one.report.code):
         counts.setdefault(host.meaning.word, [host.meaning, 0])[1] += 1
     template = environment.get_template("page.html.j2")
     kind = "Rollback" if any(one.deploy == "rollback" for one in reports) else "Migration"
