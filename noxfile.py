@@ -104,9 +104,10 @@ def _pytest(session: nox.Session, folder: str, *options: str) -> None:
     session.run("python", "-m", "pytest", f"tests/{folder}", *options)
 
 
-def _need_programs(session: nox.Session, options: argparse.Namespace) -> None:
+def _need_programs(session: nox.Session, options: argparse.Namespace, *words: str) -> None:
     """Have a Redis and PHP with its extensions, which unit tests and the simulation run."""
-    session.run("python", "-m", "lab.programs", *["--install-engine"] * options.install_engine)
+    install = ["--install-engine"] * options.install_engine
+    session.run("python", "-m", "lab.programs", *words, *install)
 
 
 def _in_containers(session: nox.Session, options: argparse.Namespace, *words: str) -> None:
@@ -168,9 +169,10 @@ def e2e(session: nox.Session) -> None:
 
 @nox.session
 def resilience(session: nox.Session) -> None:
-    """Long suites: kills in every operation, load across the cut-over, faults afterwards."""
+    """Long suites: kills in every operation, load, faults afterwards, a run's page in a browser."""
     _install(session)
     options, rest = _options(session)
+    _need_programs(session, options, "--browser")
     _in_containers(session, options, "tests/e2e", "-m", "resilience", *rest)
 
 

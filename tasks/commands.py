@@ -17,6 +17,7 @@ from tasks import audit, connection, facts, heartbeat
 from tasks import waits as waiting
 from tasks.errors import MigrationError, with_next_step
 from tasks.host import rollback
+from tasks.host.done import Done
 from tasks.remote import Call, HostRefusal, call
 from tasks.report import recording
 from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
@@ -25,46 +26,62 @@ from tasks.untrusted import printable
 
 # Errors of host functions that come before their first change.
 UNCHANGED = ("RefusedError", "LockError")
+Change = Call[list[str]] | Call[Done]
 _TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
 class Action(StringCommand):
-    """A call that changes something. Its result, lines of text, is for the operator.
+    """A call that changes something. Its result is for the operator, and for the run's record.
 
     Args:
         waits: what the host does where that may take more than a few seconds.
         limit: seconds after which it gives up; 0: not known.
+        changes: false where it only waits; it holds the host's lock all the same.
     """
 
     def __init__(
-        self, call: Call[list[str]], target: Target, waits: str = "", limit: float = 0
+        self,
+        call: Change,
+        target: Target,
+        *,
+        waits: str = "",
+        limit: float = 0,
+        changes: bool = True,
     ) -> None:
         self.call = replace(call, takes_over=target.settings.take_over)
         super().__init__(call.words(target.python))
         self.python = target.python
         self.waits, self.limit = waits, limit
-        self.lines: list[str] = []
+        self.changes = changes
+        self.done = Done([])
         self.is_out_of_reach = False  # cut off from the host, or another run has it
+
+    @property
+    def lines(self) -> list[str]:
+        """What the call says."""
+        return self.done.lines
 
     def execute(
         self, state: State, host: Host, connector_arguments: ConnectorArguments
     ) -> tuple[bool, CommandOutput]:
         """As pyinfra's own: whether it succeeded, and all that was printed."""
+        if self.changes:
+            recording.changes(state, host, self.call.described)
         try:
             output = self._send(state, host, connector_arguments)
         except MigrationError as error:
             kind = error.kind if isinstance(error, HostRefusal) else ""
             self.is_out_of_reach = kind == "LockError" or isinstance(error, connection.CutError)
-            if kind not in UNCHANGED:
-                recording.changes(state, host)
+            if self.changes and kind in UNCHANGED:
+                recording.changed_nothing(state, host)
             outcome = DRAIN_LIMIT if kind == "DrainLimitError" else ""
             if isinstance(error, HostRefusal):
                 recording.keep(state, host, error.details)
             return failed(state, host, str(error), outcome), CommandOutput([])
         except Exception as error:
-            recording.note(state, host, cause=f"{type(error).__name__}: {error}")
+            recording.note(state, host, cause=f"{type(error).__name__}: {error}".rstrip(": "))
             raise
-        recording.changes(state, host)
+        recording.done(state, host, self.done)
         for line in self.lines:
             logger.info(f"{host.print_prefix}{line}")
         return True, output
@@ -80,33 +97,36 @@ class Action(StringCommand):
         with waiting.shown(host, self.waits, self.limit):
             succeeded, output = connection.once(host, ask, lambda found: found[0])
         heartbeat.note(host, self.python, dict(arguments))
-        self.lines = self._result(succeeded, output)
+        recording.keep(state, host, output.stderr_lines)
+        self.done = self._result(succeeded, output)
         return output
 
-    def _result(self, succeeded: bool, output: CommandOutput) -> list[str]:
+    def _result(self, succeeded: bool, output: CommandOutput) -> Done:
         if not succeeded:
             said = printable(" ".join(output.stderr_lines[-_TAIL:]))
             raise MigrationError(f"{self.call.name} ended without an answer: {said or 'no word'}")
-        return self.call.read(output.stdout_lines)
+        found = self.call.read(output.stdout_lines)
+        return found if isinstance(found, Done) else Done(found)
 
 
-def run(
-    call: Call[list[str]],
+def run(  # noqa: PLR0913 - each a word of its own at the call
+    call: Change,
     target: Target,
     keeps: Collection[type] = (),
     *,
     waits: str = "",
     limit: float = 0,
+    changes: bool = True,
 ) -> Action:
     """The call as a command; what is known of the host is forgotten, but for what it `keeps`.
 
     Args:
-        waits, limit: as `Action` has them.
+        waits, limit, changes: as `Action` has them.
     """
     if target.settings.show_calls:
         logger.info(f"{host.print_prefix}{audit.line(call)}")
     facts.forget(keeps)
-    return Action(call, target, waits, limit)
+    return Action(call, target, waits=waits, limit=limit, changes=changes)
 
 
 class Guarded(PyinfraCommand):
@@ -117,7 +137,8 @@ class Guarded(PyinfraCommand):
         self.command = command
         back = call(rollback.automatic, site=target.site(), desired=target.desired())
         limit = target.settings.drain_timeout
-        self.way_back = Action(back, target, "the host goes back to its old workers", limit)
+        words = "the host goes back to its old workers"
+        self.way_back = Action(back, target, waits=words, limit=limit)
 
     def __repr__(self) -> str:
         return f"Guarded({self.command!r})"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from tasks.host.parts import Settings, View, Worker
+from tasks.host.parts import Libraries, Packages, Settings, View, Worker
 from tasks.host.remedies import quoted
 from tasks.host.site import GROUP
 from tasks.host.versions import Version
@@ -18,6 +18,11 @@ _SHOWN_NAMES = 6
 def dotted(version: Version) -> str:
     """Return `2.5.18` of (2, 5, 18)."""
     return ".".join(str(part) for part in version)
+
+
+def versions(packages: Packages, libraries: Libraries) -> dict[str, str]:
+    """Return what the migration brings, by name; empty: it is not there."""
+    return {"supervisor": packages.supervisor_version, **libraries.versions}
 
 
 def group_workers(workers: Iterable[Worker]) -> dict[str, Worker]:
@@ -122,7 +127,7 @@ def wrong_misp_view(view: View, wanted: Mapping[str, int]) -> list[str]:
         faults.append("MISP cannot reach supervisord (supervisord_status is not true)")
     differing = []
     for queue, count in wanted.items():
-        seen, good = _workers_in(view.workers.get(queue))
+        seen, good = workers_in(view.workers.get(queue))
         if seen != count or good != count:
             differing.append(f"{queue} {good} of {count}" + (f", {seen} seen" * (seen != good)))
     if differing:
@@ -152,7 +157,7 @@ def _listed(queue: Any) -> list[Any]:
     return workers if isinstance(workers, list) else []  # the key is absent when there are none
 
 
-def _workers_in(queue: Any) -> tuple[int, int]:
+def workers_in(queue: Any) -> tuple[int, int]:
     """Return how many workers MISP lists for a queue, and how many of them are good."""
     workers = _listed(queue)
     good = [one for one in workers if isinstance(one, dict) and one.get("ok") is True]

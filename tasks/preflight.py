@@ -12,6 +12,7 @@ from tasks import facts, first_look, misp_rest, parse
 from tasks.checks import migration, notes, rollback
 from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
+from tasks.host import proxy
 from tasks.report import recording
 from tasks.target import Target
 
@@ -42,12 +43,14 @@ def examine_for_rollback() -> Target | None:
 def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Target | None:
     recording.begin(deploy, state, host)
     try:
-        return examined()
+        target = examined()
     except Exception as error:
         if not isinstance(error, MigrationError):
             logger.debug("examining a host failed", exc_info=True)
         _refuse(problems_of(error))
         return None
+    recording.examined(state, host)
+    return target
 
 
 def _examine() -> Target:
@@ -76,15 +79,17 @@ def _examine_for_rollback() -> Target | None:
 def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
     """Look at the host, and report what runs there."""
     asked = first_look.asked_host()
-    recording.hide(state, host, asked.secrets.texts())
+    user_of_url = proxy.secrets_of(asked.settings.misp_url or "")
+    recording.hide(state, host, [*asked.secrets.texts(), *user_of_url])
+    recording.data(state, host, host.data.dict(), asked.settings.shown())
     target, seen = first_look.look(asked, parts)
-    recording.versions(
-        state,
-        host,
-        misp=parse.dotted(target.version) if any(target.version) else "",
-        php=seen.php.version_text,
-        supervisor=seen.packages.supervisor_version,
-    )
+    found = {
+        "misp": parse.dotted(target.version) if any(target.version) else "",
+        "php": seen.php.version_text,
+        "redis": seen.new_backend.version,
+        **parse.versions(seen.packages, seen.libraries),
+    }
+    recording.versions(state, host, "before", found)
     return target, seen
 
 

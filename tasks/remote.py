@@ -105,6 +105,11 @@ class Call(Generic[R]):
         module = self.function.__module__.removeprefix(f"{PACKAGE}.")
         return f"{module}.{self.function.__name__}"
 
+    @property
+    def described(self) -> str:
+        """Its name, and what the function says it does."""
+        return f"{self.name}: {(self.function.__doc__ or '').strip().partition(chr(10))[0]}"
+
     def words(self, python: str) -> str:
         """The command line on the host."""
         return f"{python} -I -S -c '{_RECEIVER}' {PROJECT} {self.name}"

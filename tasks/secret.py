@@ -84,6 +84,12 @@ class SecretRef(BaseModel):
             raise SecretError(f"{self.describe()} is empty")
         return Secret(text)
 
+    def shown(self) -> dict[str, str]:
+        """The reference, without a command's arguments: one of them may be a secret."""
+        if self.command:
+            return {"command": self.command[0]}
+        return {"env": self.env} if self.env is not None else {"file": self.file or ""}
+
     def describe(self) -> str:
         """The reference in words, fit for a message."""
         if self.env is not None:

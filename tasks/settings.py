@@ -205,6 +205,17 @@ class Settings(BaseModel):
             )
         return self
 
+    def shown(self) -> dict[str, Any]:
+        """The data in effect as a report may have it: of a secret the reference alone.
+
+        A key without a value is left out: MISP's own value counts.
+        """
+        return {
+            key: value.shown() if isinstance(value, SecretRef) else value
+            for key, value in self
+            if value is not None
+        }
+
 
 class Secrets(BaseModel):
     """The resolved secrets of one host; `None` where the operator gave no reference."""

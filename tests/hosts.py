@@ -44,6 +44,7 @@ BLOCK: dict[str, Any] = {
     "supervisor_user": "supervisor",
     "enabled": True,
 }
+LIBRARIES = {"supervisorphp/supervisor": "4.0.0", "lstrojny/fxmlrpc": "0.22.0"}
 NO_UNIT = parts.Unit(name="", active="", enabled="", main_pid=0, is_there=False)
 OLD_UNIT = parts.Unit(
     name="misp-workers.service", active="active", enabled="enabled", main_pid=76, is_there=True
@@ -159,7 +160,7 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
             "started_in": [],
         },
         "packages": {"installed": {"supervisor": "4.2.5"}, "supervisor_version": "4.2.5"},
-        "libraries": {"missing": []},
+        "libraries": {"missing": [], "versions": LIBRARIES},
         "supervisor": {
             "conf": conf,
             "include": [include],
@@ -235,7 +236,9 @@ def _host(user: str) -> Parts:
             read_timeout=-1.0,
             is_pending=False,
         ),
-        "new_backend": parts.NewBackend(waiting={}, foreign_keys=[], eviction="noeviction"),
+        "new_backend": parts.NewBackend(
+            waiting={}, foreign_keys=[], eviction="noeviction", version="7.0.15"
+        ),
         "scheduled_tasks": parts.ScheduledTasks(left=0, lines=[], error="", unfit=[], lacks=[]),
     }
 
@@ -274,7 +277,10 @@ def _nothing_new(family: str) -> Parts:
     return {
         "packages": parts.Packages(installed={}, supervisor_version="", is_masked=False),
         "libraries": parts.Libraries(
-            missing=["Supervisor\\Supervisor"], is_complete=True, is_unfinished=False
+            missing=["Supervisor\\Supervisor"],
+            is_complete=True,
+            is_unfinished=False,
+            versions={},
         ),
         "supervisor": parts.Supervisor(
             identity=supervisor_identity(family),

@@ -88,6 +88,22 @@ def lines(tasks: Iterable[Task], web_user: str, root: str) -> List[str]:
     return [line for task in due for line in (_comment(task), _line(task, web_user, root))]
 
 
+def described(tasks: Iterable[Task], web_user: str, root: str) -> List[str]:
+    """The same as far as cron can have them, and for each that it does not run who does."""
+    tasks = list(tasks)
+    found = lines(tasks, web_user, root) if can_name(web_user, root) else []
+    return found + [told(task) for task in tasks if task.job or task.is_native]
+
+
+def told(task: Task) -> str:
+    """Who runs a task that is handed over, in words."""
+    if task.is_native:
+        return "MISP's scheduled task %s: MISP's own scheduler has it" % task.kind
+    due = ["is due, and a job of the new backend does it"] if task.job else []
+    later = ["is cron's (%s)" % FILE] if task.due else []
+    return "MISP's scheduled task %s %s" % (task.kind, "; then it ".join(due + later))
+
+
 def has(text: str, task: Task) -> bool:
     """Whether a crontab has the task's line as it was written."""
     return _comment(task) in text.split("\n")

@@ -9,7 +9,7 @@ import json
 import os
 from typing import Dict, List
 
-from tasks.host import bridge, files, gate, originals, proxy, tree
+from tasks.host import bridge, files, gate, library_versions, originals, proxy, tree
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.parts import Libraries
@@ -22,6 +22,7 @@ LIBRARIES = (
     "php-http/message-factory",  # no longer a dependency of php-http/message (MISP #9232)
     "lstrojny/fxmlrpc",
 )
+PACKAGES = [name.partition(":")[0] for name in LIBRARIES]
 NAMES = tree.COMPOSERS
 COMPOSER_SECONDS = 900.0
 
@@ -33,14 +34,16 @@ class LibrariesError(HostError):
 def look(one: Misp) -> Libraries:
     """The classes as a part of a look; to be asked last, as a fatal error in one ends PHP."""
     try:
-        return Libraries(one.bridge.classes(), True, os.path.exists(_mark(one.site)))
+        missing = one.bridge.classes()
     except HostError:
         return unknown(one.site)
+    versions = library_versions.look(one, PACKAGES)
+    return Libraries(missing, True, os.path.exists(_mark(one.site)), versions)
 
 
 def unknown(site: Site) -> Libraries:
     """The part where MISP's PHP cannot be asked."""
-    return Libraries(list(bridge.CLASSES), False, os.path.exists(_mark(site)))
+    return Libraries(list(bridge.CLASSES), False, os.path.exists(_mark(site)), {})
 
 
 def require(site: Site, desired: Desired, composer: List[str], http_proxy: str = "") -> List[str]:
@@ -99,7 +102,7 @@ def _run(one: Misp, composer: List[str], http_proxy: str) -> str:
 def _remove_old(one: Misp) -> None:
     """Composer believes its own list of what is installed, but for packages that are gone."""
     vendor = one.site.app + "/Vendor/"
-    gone = [vendor + name.partition(":")[0] for name in LIBRARIES]
+    gone = [vendor + name for name in PACKAGES]
     try:
         gate.ask(one.user, tree.remove, gone)
     except HostError as error:

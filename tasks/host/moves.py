@@ -6,6 +6,7 @@ import time
 from typing import Any, Callable, List, Tuple
 
 from tasks.host import conversion, files, gate, old_backend, old_workers, tree, way_back
+from tasks.host.done import Done
 from tasks.host.errors import HostError, RefusedError, WebUserError
 from tasks.host.jobs import Rename
 from tasks.host.misp import Misp
@@ -65,7 +66,7 @@ def _others_of(place: Place) -> Callable[[List[Client]], bool]:
     return has_others
 
 
-def convert(site: Site, desired: Desired) -> List[str]:
+def convert(site: Site, desired: Desired) -> Done:
     """Make jobs of the new backend of what waits on the old one.
 
     Raises:
@@ -77,7 +78,7 @@ def convert(site: Site, desired: Desired) -> List[str]:
         return convert_jobs(one)
 
 
-def finish_conversion(site: Site, desired: Desired) -> List[str]:
+def finish_conversion(site: Site, desired: Desired) -> Done:
     """Finish a conversion that was cut off."""
     with Misp(site, desired) as one:
         _refuse_unused(one)
@@ -93,7 +94,7 @@ def _refuse_unused(one: Misp) -> None:
         )
 
 
-def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:
+def convert_jobs(one: Misp, only_held: bool = False) -> Done:
     """As `convert`, or as `finish_conversion`."""
     old, new = one.old() or one.at(one.left_place()), one.new()
     lists = {} if only_held else _lists(one, old)
@@ -105,7 +106,8 @@ def convert_jobs(one: Misp, only_held: bool = False) -> List[str]:
     rename = _rename(one, messages)
     done = conversion.convert(old, new, lists, rename, Clock(), postpones=postpones)
     converted = "%d job(s) of the old backend became jobs of the new one" % done.moved
-    return [converted, *(LEFT + line for line in done.left), *messages]
+    left = [LEFT + line for line in done.left]
+    return Done([converted, *left, *messages], converted=done.moved)
 
 
 def _lists(one: Misp, old: Backend) -> conversion.Lists:
@@ -134,7 +136,7 @@ def _keep_copy(site: Site, old: Backend, lists: conversion.Lists) -> None:
     files.write(site.state_dir + name, json.dumps(copy, indent=1).encode())
 
 
-def move_back(one: Misp) -> List[str]:
+def move_back(one: Misp) -> Done:
     """Move what waits on the new backend to the old one's lists."""
     old, new = one.old(), one.new()
     if old is None:
@@ -142,7 +144,7 @@ def move_back(one: Misp) -> List[str]:
     messages: List[str] = []
     done = way_back.move_back(old, new, _store(one), _rename(one, messages), Clock())
     moved = ["%d job(s) of the new backend moved to the old one" % done.moved] if done.moved else []
-    return [*moved, *done.left, *messages]
+    return Done([*moved, *done.left, *messages], moved=done.moved)
 
 
 def settle(one: Misp) -> None:

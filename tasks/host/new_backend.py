@@ -70,14 +70,15 @@ class Client(NamedTuple):
 def look(new: Backend, database: int) -> NewBackend:
     """Return what the new backend has, and whether its Redis is fit for it."""
     waiting = {queue: _length(new, queue) for queue in NEW_QUEUES}
-    keys, found, policy = foreign_keys(new), clients(new), eviction(new)
-    answers = (("SCAN", keys), ("CLIENT LIST", found), ("INFO", policy))
+    keys, found, info = foreign_keys(new), clients(new), _info(new)
+    answers = (("SCAN", keys), ("CLIENT LIST", found), ("INFO", info))
     return NewBackend(
         waiting=waiting,
         foreign_keys=keys or [],
         aside=_aside(new),
         blocked_clients=len(waiting_clients(found or [], database)),
-        eviction=policy or "",
+        eviction=_line_of(info, b"maxmemory_policy:([a-z-]{1,40})"),
+        version=_line_of(info, b"redis_version:([0-9A-Za-z.-]{1,40})"),
         refused=tuple(command for command, answer in answers if answer is None),
     )
 
@@ -145,14 +146,17 @@ def waiting_clients(found: List[Client], database: int) -> List[Client]:
     return [one for one in found if one.command == b"blpop" and one.database == database]
 
 
-def eviction(new: Backend) -> Optional[str]:
-    """Return what Redis does when its memory is full; None where it does not say."""
+def _info(new: Backend) -> Optional[bytes]:
+    """Return what Redis says of itself; None where an ACL forbids the question."""
     try:
-        info = text(new.redis.command("INFO", "memory"), "its memory", 65536) or b""
+        return text(new.redis.command("INFO"), "its state", 65536) or b""
     except RedisError:
         return None
-    found = re.search(rb"^maxmemory_policy:([a-z-]{1,40})\r?$", info, re.MULTILINE)
-    return found.group(1).decode() if found else None
+
+
+def _line_of(info: Optional[bytes], pattern: bytes) -> str:
+    found = re.search(b"^" + pattern + b"\r?$", info or b"", re.MULTILINE)
+    return found.group(1).decode() if found else ""
 
 
 def put_aside(new: Backend) -> bool:

@@ -195,6 +195,7 @@ class Libraries(NamedTuple):
     missing: List[str]
     is_complete: bool  # the look at them came to its end
     is_unfinished: bool  # a run of Composer's was cut off
+    versions: Dict[str, str]  # by package, of those that are there
 
     @property
     def are_in_place(self) -> bool:

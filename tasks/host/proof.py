@@ -6,6 +6,7 @@ from typing import Dict, List
 
 from tasks.host import complaints, files, gate, proof_jobs, remedies, tree
 from tasks.host import workers as workers_
+from tasks.host.done import Done
 from tasks.host.errors import HostError, with_details
 from tasks.host.misp import Misp, misp_version
 from tasks.host.parts import Proof
@@ -43,7 +44,7 @@ def evidence(one: Misp) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -> List[str]:
+def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -> Done:
     """Send a job through every queue and wait for its end.
 
     Args:
@@ -56,10 +57,11 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
         limits = proof_jobs.Limits(seconds, max(seconds, site.drain_timeout))
         marks = _marks_running_jobs(one)
         outcomes = proof_jobs.prove(one.new(), workers, limits, marks, Clock())
-    bad = {queue: problem for queue, problem in outcomes.items() if problem}
+    bad = {queue: one.problem for queue, one in outcomes.items() if one.problem}
     if bad:
         raise _failure(site, one.user.name, bad, logs)
-    return ["%s: completed" % queue for queue in outcomes]
+    jobs = tuple(one.job for one in outcomes.values())
+    return Done(["%s: completed" % job.queue for job in jobs], proof=jobs)
 
 
 def _failure(site: Site, user: str, bad: Dict[str, str], logs: complaints.Logs) -> ProofError:

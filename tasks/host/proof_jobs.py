@@ -5,6 +5,7 @@ Every version of MISP has it, it touches no database, and its output is known.
 
 from typing import Any, Dict, NamedTuple, Optional
 
+from tasks.host.done import ProofJob
 from tasks.host.jobs import OldJob, new_id, new_record
 from tasks.host.queues import Backend
 from tasks.host.replies import RECORD_BYTES, escaped, matching, number, parsed, text
@@ -26,17 +27,22 @@ class Limits(NamedTuple):
     longest: float  # while it runs, or all workers of its queue have a job
 
 
+class Outcome(NamedTuple):
+    """How a test job ended."""
+
+    problem: str  # empty: it came through
+    job: ProofJob
+
+
 class _TestJob:
     def __init__(
         self, new: Backend, queue: str, workers: int, limits: Limits, clock: Clock
     ) -> None:
         self._new, self.queue, self._workers = new, queue, workers
         self._limits, self._clock = limits, clock
-        self._id = new_id()
+        self._id, self._epoch = new_id(), clock.epoch()
         self._state_key = new.key("job_status:" + self._id)
-        self._record = new_record(
-            OldJob(queue, "", "admin", ["redisReady"]), self._id, clock.epoch()
-        )
+        self._record = new_record(OldJob(queue, "", "admin", ["redisReady"]), self._id, self._epoch)
         self._began = self._alive = clock.now()  # and when it was last known not to be abandoned
         self._end = self._began + limits.timeout
         # Not MISP's order: with the state first, a fast worker's "completed" is never overwritten.
@@ -44,7 +50,15 @@ class _TestJob:
         new.redis.command("SETEX", self._state_key, _STATUS_SECONDS, self._record)
         new.redis.command("LPUSH", new.key(queue), self._record)
 
-    def problem(self, marks_running: bool) -> Optional[str]:
+    def outcome(self, marks_running: bool) -> Optional[Outcome]:
+        """Return how it ended; None while it waits or runs."""
+        problem = self._problem(marks_running)
+        if problem is None:
+            return None
+        seconds = round(self._clock.now() - self._began, 3)
+        return Outcome(problem, ProofJob(self.queue, self._id, self._epoch, seconds))
+
+    def _problem(self, marks_running: bool) -> Optional[str]:
         """Empty where it was completed, else what went wrong; None while it waits or runs."""
         state = self._state()
         problem = _verdict(state)
@@ -97,23 +111,23 @@ class _TestJob:
 
 def prove(
     new: Backend, workers: Dict[str, int], limits: Limits, marks_running: bool, clock: Clock
-) -> Dict[str, str]:
+) -> Dict[str, Outcome]:
     """Put a test job into every queue and wait for their ends.
 
-    Returns what went wrong with each by its queue, in the order of the ends; empty: completed.
+    Returns how each ended by its queue, in the order of the ends.
 
     Args:
         workers: how many each queue has.
         marks_running: whether this MISP marks running jobs (2.4.184 and newer).
     """
     pending = [_TestJob(new, queue, count, limits, clock) for queue, count in workers.items()]
-    outcomes: Dict[str, str] = {}
+    outcomes: Dict[str, Outcome] = {}
     try:
         while pending:
             for job in list(pending):
-                problem = job.problem(marks_running)
-                if problem is not None:
-                    outcomes[job.queue] = problem
+                outcome = job.outcome(marks_running)
+                if outcome is not None:
+                    outcomes[job.queue] = outcome
                     pending.remove(job)
             if pending:
                 clock.sleep(_PAUSE)

@@ -143,4 +143,5 @@ class NewBackend(NamedTuple):
     aside: int = 0  # jobs that a step which was cut off has set aside
     blocked_clients: int = 0  # workers of somebody's that wait for a job
     eviction: str = ""  # maxmemory-policy
+    version: str = ""  # of Redis
     refused: Tuple[str, ...] = ()  # commands that Redis refuses; what they would tell is unknown

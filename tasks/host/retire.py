@@ -21,6 +21,7 @@ from tasks.host import (
     scheduled_tasks,
     systemd,
 )
+from tasks.host.done import Done
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.misp import Misp
 from tasks.host.parts import Unit
@@ -45,7 +46,7 @@ _SOURCES = (
 )
 
 
-def retire(site: Site, desired: Desired) -> List[str]:
+def retire(site: Site, desired: Desired) -> Done:
     """Have no old worker live, and nothing that starts one.
 
     Raises:
@@ -57,21 +58,26 @@ def retire(site: Site, desired: Desired) -> List[str]:
         _refuse_unproven(one)
         _check(site, user)
         workers = OldWorkers(site, user)
-        convert = (lambda: moves.convert_jobs(one)) if site.leftovers == "convert" else None
+        converted: List[Done] = []
+
+        def convert() -> None:
+            converted.append(moves.convert_jobs(one))
+
         end_workers(
             lambda: moves.old_state(one, [worker.pid for worker in workers.living()]),
-            convert,
+            convert if site.leftovers == "convert" else None,
             workers,
             site.drain_timeout,
             Clock(),
         )
         try:
-            messages = scheduled_tasks.hand_over(one, workers_return=True)
+            done = scheduled_tasks.hand_over(one, workers_return=True)
         except Exception:  # whatever the web user's answers bring about
             workers.start_again()  # else nobody would run them
             raise
         workers.stop_units()
-        return [*messages, *moves.forget_dead(one)]
+        lines = [*done.lines, *moves.forget_dead(one)]
+    return done._replace(lines=lines, converted=sum(one.converted for one in converted))
 
 
 class OldWorkers:

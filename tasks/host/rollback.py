@@ -21,6 +21,7 @@ from tasks.host import (
     workers,
 )
 from tasks.host.daemon import Daemon
+from tasks.host.done import Done
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.site import GROUP, Desired, Site
@@ -81,10 +82,13 @@ def start_old_workers(site: Site, desired: Desired) -> List[str]:
     return []
 
 
-def move_back(site: Site, desired: Desired) -> List[str]:
+def move_back(site: Site, desired: Desired) -> Done:
     """Stop the new workers, and give the old ones what they did not get to."""
     with Misp(site, desired) as one:
-        return [*_remove_workers(one), *moves.move_back(one), *scheduled_tasks.give_back(one)]
+        lines = _remove_workers(one)
+        back = moves.move_back(one)
+        lines += [*back.lines, *scheduled_tasks.give_back(one)]
+    return back._replace(lines=lines)
 
 
 def put_back(site: Site, desired: Desired) -> List[str]:
@@ -103,7 +107,7 @@ def put_back(site: Site, desired: Desired) -> List[str]:
     return messages
 
 
-def automatic(site: Site, desired: Desired) -> List[str]:
+def automatic(site: Site, desired: Desired) -> Done:
     """After a failed proof: the host as it was, with its old workers, if these still live.
 
     Where they were retired before, the new backend is all there is, so it stays.
@@ -111,20 +115,20 @@ def automatic(site: Site, desired: Desired) -> List[str]:
     with Misp(site, desired) as one:
         alive = old_workers.processes(site, one.user)
         if not alive or not os.path.isdir(originals.folder(site)):
-            return [STAYED]
+            return Done([STAYED])
         launchers.put_back(site)  # a run may have been cut off while it took them out of use
         unlike = _turn_off(one)
         web.reload(one.site, one.user)
         unlike += _remove_workers(one)
-        moved = moves.move_back(one)
-        moved += scheduled_tasks.give_back(one)
+        back = moves.move_back(one)
+        moved = [*back.lines, *scheduled_tasks.give_back(one)]
         unlike += _restore_supervisor(one)
         log_folders.restore(site, Daemon(site.unit))
         unlike += libraries.restore(one)
         selinux.undo(site, one.user)
         unlike += _differing(one)
         forget(site)
-    return [*moved, *unlike, RETURNED_IN_PART if unlike else RETURNED]
+    return back._replace(lines=[*moved, *unlike, RETURNED_IN_PART if unlike else RETURNED])
 
 
 def _differing(one: Misp) -> List[str]:

@@ -19,6 +19,7 @@ from typing import Dict, List, Optional
 
 from tasks.host import conversion, cron, files, handed_over, old_tasks, originals, programs, systemd
 from tasks.host.cron import Task
+from tasks.host.done import Done
 from tasks.host.errors import HostError
 from tasks.host.handed_over import Kept
 from tasks.host.jobs import OldJob, compact, new_id
@@ -64,9 +65,7 @@ def look(one: Misp) -> ScheduledTasks:
         is_odd = isinstance(error, old_tasks.OddTasksError)
         return seen._replace(odd=str(error)) if is_odd else seen._replace(error=str(error))
     tasks = _with_new(kept, moving, found.tasks, Clock().epoch())
-    names = one.user.name, one.site.misp_root
-    lines = cron.lines(tasks.values(), *names) if cron.can_name(*names) else []
-    lines += [_told(task) for task in tasks.values() if task.job or task.is_native]
+    lines = cron.described(tasks.values(), one.user.name, one.site.misp_root)
     left = len(found.entries) + unfinished
     lacks = _lacks(tasks)
     return ScheduledTasks(
@@ -83,8 +82,8 @@ def _lacks(tasks: Dict[str, Task]) -> List[str]:
     return [*([] if runs else ["cron"]), *([] if programs.find("flock") else ["flock"])]
 
 
-def hand_over_tasks(site: Site, desired: Desired) -> List[str]:
-    """As `hand_over`, where a run was cut off before it, or no old worker lives."""
+def hand_over_tasks(site: Site, desired: Desired) -> Done:
+    """Hand the scheduled tasks over where a run was cut off before it, or no old worker lives."""
     with Misp(site, desired) as one:
         try:
             return hand_over(one)
@@ -94,7 +93,7 @@ def hand_over_tasks(site: Site, desired: Desired) -> List[str]:
             raise TaskError("%s. %s" % (error, _NOBODYS)) from None
 
 
-def hand_over(one: Misp, *, workers_return: bool = False) -> List[str]:
+def hand_over(one: Misp, *, workers_return: bool = False) -> Done:
     """Have cron, or MISP's own scheduler, run the scheduled tasks, and the old backend not.
 
     To be called while no old worker lives.
@@ -107,9 +106,9 @@ def hand_over(one: Misp, *, workers_return: bool = False) -> List[str]:
     """
     old = one.old()
     if one.site.scheduled_tasks == LEAVE or old is None:
-        return []
+        return Done([])
     if handed_over.load(one.site).is_done and not old_tasks.entries(old):
-        return []
+        return Done([])
     new, clock = one.new(), Clock()
     with Lock(new, clock):  # another host may share the Redis: the first one gets a task
         try:
@@ -121,7 +120,7 @@ def hand_over(one: Misp, *, workers_return: bool = False) -> List[str]:
             raise TaskError("%s. %s" % (why, _NOBODYS)) from error
 
 
-def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]:
+def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> Done:
     kept = handed_over.load(one.site)
     if not kept.is_done and kept.is_removed:
         kept = _finish(one, old, new, clock, [])
@@ -129,7 +128,7 @@ def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]
     if found.unfit:
         raise TaskError("nothing can take over MISP's scheduled task " + found.unfit[0])
     if kept.is_done and not found.entries:
-        return []
+        return Done([])
     tasks = _with_new(kept, _moving(old, kept), found.tasks, clock.epoch())
     if kept.is_done:
         kept = Kept({}, False, kept.tasks, files.read(cron.FILE), new_id(), False)
@@ -137,7 +136,9 @@ def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]
     handed_over.keep(one.site, kept)
     _write_crontab(one, kept)
     _finish(one, old, new, clock, found.entries)
-    return [_told(tasks[kind]) for kind in found.tasks]
+    taken = [tasks[kind] for kind in found.tasks]
+    lines = cron.described(taken, one.user.name, one.site.misp_root)
+    return Done([cron.told(task) for task in taken], tasks=tuple(lines))
 
 
 def _moving(old: Backend, kept: Kept) -> Dict[str, Task]:
@@ -226,14 +227,6 @@ def _restore_crontab(site: Site, kept: Kept) -> None:
     original = originals.kept(site, cron.FILE)
     mode = original.mode if original is not None and original.existed else 0o644
     files.write(cron.FILE, kept.crontab, mode)
-
-
-def _told(task: Task) -> str:
-    if task.is_native:
-        return "MISP's scheduled task %s: MISP's own scheduler has it" % task.kind
-    due = ["is due, and a job of the new backend does it"] if task.job else []
-    later = ["is cron's (%s)" % cron.FILE] if task.due else []
-    return "MISP's scheduled task %s %s" % (task.kind, "; then it ".join(due + later))
 
 
 def _with_new(

@@ -42,7 +42,7 @@ def look(site: Site, table: Table) -> Web:
 
 
 def reload_web(site: Site) -> List[str]:
-    """As `reload`, for who has not identified the web user yet."""
+    """Have every PHP process of the web tier read MISP's settings anew."""
     return reload(site, web_user.web_user(site))
 
 

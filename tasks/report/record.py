@@ -2,7 +2,8 @@
 
     python -m tasks.report.record [DIR]    # the newest run, or the one in DIR
 
-pyinfra ends with 0 or 1 and nothing else, so what a script branches on is here.
+pyinfra ends with 0 or 1 and nothing else, so what a script branches on is here. docs/records.md
+explains each field.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any, NamedTuple
+
+from pydantic import TypeAdapter, ValidationError
 
 VARIABLE = "MISP_WORKERS_REPORTS"
 DEFAULT = Path(__file__).resolve().parents[2] / "reports" / "runs"
+SCHEMA = 1  # another number: fields have another meaning
+OUTPUT = "output.log"  # beside the records: all that pyinfra printed
 
 DONE = "done"
 FAILED = "failed"
@@ -37,9 +43,86 @@ CODES = {
     RETURN_FAILED: 5,
     INTERRUPTED: 97,  # killed, or still at work
 }
+CHANGED = "changed"  # a step that did something; UNCHANGED: the host was so already
+UNCHANGED = "unchanged"
 
+_CUT_OFF = (
+    "the run did not come to its end here: it was killed, or it is still at work. A call that has "
+    "begun on the host goes on to its own end"
+)
+_SILENT = f"the run gave no reason; what it printed is in {OUTPUT}"
 _CAUSE_LENGTH = 600
 _NAME_LENGTH = 80
+
+
+class Sample(NamedTuple):
+    """The old backend at one look of the drain."""
+
+    at: str
+    waiting: int
+    running: int
+    delayed: int  # MISP's scheduled tasks are no part of it
+
+
+@dataclass
+class Step:
+    """One operation on the host."""
+
+    step: str  # the operation's name
+    started: str
+    ended: str = ""  # empty: it is at work, or was cut off
+    seconds: float = 0.0
+    outcome: str = ""  # CHANGED, UNCHANGED or FAILED; empty: as `ended`
+    calls: list[str] = field(default_factory=list)  # that change something, with what they do
+    says: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Worker:
+    """A worker of the set that was proven."""
+
+    name: str
+    queue: str
+    pid: int
+    started: str
+
+
+@dataclass
+class Job:
+    """A test job of the proof, by the host's clock."""
+
+    queue: str
+    id: str
+    started: str
+    seconds: float
+
+
+@dataclass
+class Proof:
+    """That the new workers work. Without jobs it is an earlier run's, and still holds."""
+
+    at: str
+    jobs: list[Job]
+    view: dict[str, dict[str, int]]  # what MISP sees of each queue: "workers", and "good" ones
+    supervisord_status: bool  # MISP reaches supervisord
+    over_rest: bool  # MISP's web tier was asked as well
+
+
+@dataclass
+class Jobs:
+    """What became of jobs."""
+
+    drained: int = 0  # that old workers ended while the drain looked
+    converted: int = 0  # from the old backend to the new one
+    moved: int = 0  # from the new backend to the old one
+
+
+@dataclass
+class CutOver:
+    """When MISP began to use the new backend."""
+
+    enabled: str = ""  # `enabled` was stored; empty: an earlier run did that
+    web_tier: str = ""  # and PHP processes of the web tier had it
 
 
 @dataclass
@@ -49,19 +132,44 @@ class Report:
     host: str
     deploy: str
     outcome: str = INTERRUPTED
-    step: str = ""  # the operation's name
+    step: str = ""  # the last one that began
     cause: str = ""
-    changed: list[str] = field(default_factory=list)  # names of the operations that changed it
-    is_unfinished: bool = False  # the step that failed may have changed the host
+    changed: list[str] = field(default_factory=list)  # names of the steps that changed it
+    # Calls of the step that failed, or is at work, that may have changed the host.
+    may_have_changed: list[str] = field(default_factory=list)
     started: str = ""
     ended: str = ""
-    versions: dict[str, str] = field(default_factory=dict)
-    workers: int | None = None  # of a host whose set is proven
+    operator: str = ""
+    project: dict[str, str] = field(default_factory=dict)  # "version" and "commit"
+    data: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, dict[str, str]] = field(default_factory=dict)  # "before" and "after"
+    plan: dict[str, Any] | None = None
+    steps: list[Step] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)  # of a host whose set is proven
+    proof: Proof | None = None
+    cut_over: CutOver | None = None
+    jobs: Jobs = field(default_factory=Jobs)
+    drain: list[Sample] = field(default_factory=list)
+    scheduled_tasks: list[str] = field(default_factory=list)
+    output: str = ""  # path of the run's whole output
+    schema: int = SCHEMA
 
     @property
     def code(self) -> int:
         """The outcome as a number."""
         return CODES.get(self.outcome, 1)
+
+    @property
+    def is_unfinished(self) -> bool:
+        """The step that failed, or is at work, may have changed the host."""
+        return bool(self.may_have_changed)
+
+    @property
+    def reason(self) -> str:
+        """The cause; never empty where the host is not done."""
+        if self.cause or self.outcome == DONE:
+            return self.cause
+        return _CUT_OFF if self.outcome == INTERRUPTED else _SILENT
 
     def add_cause(self, text: str) -> None:
         """Append to the reasons, in one line and not without end."""
@@ -75,16 +183,42 @@ class Report:
         count = len(self.changed)
         changed = f"{count or 'no'} operation{'' if count == 1 else 's'} changed"
         where = f" in {self.step}" if self.step and self.outcome != DONE else ""
-        cause = f": {self.cause}" if self.cause else ""
+        cause = f": {self.reason}" if self.reason else ""
         if self.is_unfinished:
             may = "this one may have changed the host before it failed"
             changed = f"{changed}, and {may}" if count else may
         return f"{self.outcome}{where}, {changed}{cause}"
 
 
-def now() -> str:
-    """The time as it stands in a report: ISO, UTC, whole seconds."""
-    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+_REPORT = TypeAdapter(Report)
+
+
+def now(seconds: float = 0.0) -> str:
+    """The time as it stands in a report: ISO, UTC, milliseconds.
+
+    Args:
+        seconds: since 1970; 0: this moment.
+    """
+    moment = datetime.fromtimestamp(seconds, timezone.utc) if seconds else _now()
+    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
+def moment(text: str) -> datetime | None:
+    """The time that a report's text stands for; `None`: there is none."""
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+
+
+def seconds_between(start: str, end: str) -> float:
+    """Between two times of a report; 0 where one is missing."""
+    first, last = moment(start), moment(end)
+    return round((last - first).total_seconds(), 3) if first and last else 0.0
+
+
+def _now() -> datetime:
+    return datetime.now(timezone.utc)
 
 
 def base() -> Path:
@@ -96,7 +230,7 @@ def new_directory(deploy: str) -> Path:
     """Make a directory for a run that begins; two runs in one second get two."""
     place = base()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    stem = f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}-{deploy}"
+    stem = f"{_now():%Y-%m-%dT%H%M%SZ}-{deploy}"
     number = 1
     while True:
         directory = place / (stem if number == 1 else f"{stem}-{number}")
@@ -125,12 +259,16 @@ def file_name(host: str) -> str:
 
 def write(directory: Path, report: Report) -> None:
     """Write a host's file, whole or not at all, for its owner's eyes only."""
-    path = directory / file_name(report.host)
+    values = {"schema": SCHEMA, **asdict(report), "cause": report.reason}
+    write_text(directory / file_name(report.host), json.dumps(values, indent=2) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file as `write` does."""
     new = path.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        json.dump(asdict(report), file, indent=2)
-        file.write("\n")
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(text)
     new.replace(path)
 
 
@@ -142,10 +280,15 @@ def read(directory: Path) -> list[Report]:
 def _read(path: Path) -> Report:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-        known = {key.name for key in fields(Report)}
-        return Report(**{key: value for key, value in values.items() if key in known})
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        return Report(path.stem, "", FAILED, cause=f"{path} cannot be read: {error}")
+        schema = values["schema"]
+        if schema != SCHEMA:
+            raise ValueError(f"it has schema {schema}, and this version reads {SCHEMA}")
+        return _REPORT.validate_python(values)
+    except ValidationError as error:
+        why = f"its field {'.'.join(map(str, error.errors()[0]['loc']))} is not as it should be"
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        why = f"{type(error).__name__}: {error}"
+    return Report(path.stem, "", FAILED, cause=f"{path} cannot be read: {why}")
 
 
 def code(reports: Iterable[Report]) -> int:
@@ -156,7 +299,7 @@ def code(reports: Iterable[Report]) -> int:
 def table(reports: Sequence[Report]) -> list[str]:
     """Lines with host, outcome, step and cause, under each other."""
     rows = [("host", "outcome", "step", "cause")]
-    rows += [(one.host, one.outcome, one.step, one.cause) for one in reports]
+    rows += [(one.host, one.outcome, one.step, one.reason) for one in reports]
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     return [
         "  ".join(
@@ -166,16 +309,24 @@ def table(reports: Sequence[Report]) -> list[str]:
     ]
 
 
+def named(arguments: Sequence[str], module: str) -> Path | None:
+    """The run's directory that a command line means, or the newest; else what is wrong is said."""
+    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
+        print(f"usage: python -m tasks.report.{module} [DIR]", file=sys.stderr)
+        return None
+    directory = Path(arguments[0]) if arguments else newest()
+    if not directory or not next(directory.glob("*.json"), None):
+        print(f"no report of a run in {directory or base()}", file=sys.stderr)
+        return None
+    return directory
+
+
 def main(arguments: Sequence[str]) -> int:
     """Print a run's hosts; gives the exit status."""
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python -m tasks.report.record [DIR]", file=sys.stderr)
+    directory = named(arguments, "record")
+    if not directory:
         return 1
-    directory = Path(arguments[0]) if arguments else newest()
-    reports = read(directory) if directory else []
-    if not reports:
-        print(f"no report of a run in {directory or base()}", file=sys.stderr)
-        return 1
+    reports = read(directory)
     print(directory)
     print("\n".join(table(reports)))
     return code(reports)

@@ -1,108 +1,105 @@
 """Writes a run's reports (see record.py) as pyinfra goes from operation to operation.
 
-What pyinfra cannot know, the steps say by `note`; the rest comes from pyinfra's own callbacks.
+What pyinfra cannot know, the steps say; the rest comes from pyinfra's own callbacks.
 """
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+from gevent.lock import RLock
 from pyinfra import logger
+from pyinfra.api.hiddenvalue import HiddenValue
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
+from tasks.host.done import Done
+from tasks.host.queues import OldBackend
 from tasks.report import events, record
-from tasks.report.record import DONE, FAILED, INTERRUPTED, RETURN_FAILED, Report
+from tasks.report.record import DONE, CutOver, Proof, Report, Sample, Worker
+from tasks.report.run import Run
+
+PREFLIGHT = "Preflight"  # the step before the first operation
+_MOST_SAMPLES = 2000
+
+_runs: dict[int, Run] = {}  # by the inventory's identity, since `context.state` is a proxy; one
 
 
-class _Run:
-    """The run of this process: its reports by host, and where they are written."""
+_beginning = RLock()  # each host has a greenlet, and a begin asks git and the disk
 
-    def __init__(self, deploy: str) -> None:
-        self.deploy = deploy
-        self.reports: dict[str, Report] = {}
-        self.hidden: dict[str, list[str]] = {}
-        self.is_written = not _is_dry()
-        self.is_ended = False
-        self._directory: Path | None = None
-
-    def save(self, report: Report) -> None:
-        """Write one report. A full disk on the operator's machine must stop no migration."""
-        if not self.is_written:
-            return
-        try:
-            self._directory = self._directory or record.new_directory(self.deploy)
-            record.write(self._directory, report)
-        except OSError as error:
-            self.is_written = False
-            logger.warning(f"no more reports are written, this run's are not complete: {error}")
-
-    @property
-    def place(self) -> str:
-        """The directory of the reports, if there is one."""
-        return str(self._directory or "")
-
-
-_runs: dict[int, _Run] = {}  # by the inventory's identity, since `context.state` is a proxy; one
-
-
-def _is_dry() -> bool:
-    """Whether pyinfra will only look. It tells a deploy nothing of this, so its own words count."""
-    said = set(sys.argv)
-    is_confirmed = said & {"-y", "--yes"} or os.environ.get("PYINFRA_YES")
-    only_looks = said & {"--dry", "--debug-operations", "--debug-facts"}
-    return bool(only_looks) or ("--json" in said and not is_confirmed)
+# --- a host's begin and end ----------------------------------------------------------------------
 
 
 def begin(deploy: str, state: State, host: Host) -> None:
     """Report on this host from now on; hosts that could not be reached are reported at once."""
-    run = _runs.get(id(state.inventory))
-    if run is None:
-        run = _runs[id(state.inventory)] = _Run(deploy)
-        state.add_callback_handler(_Callbacks())
-        for lost in state.failed_hosts - state.activated_hosts:
-            cause = "no connection to the host. Try `ssh` to it; once that works, run again"
-            report = Report(lost.name, deploy, FAILED, cause=cause)
-            report.started = report.ended = record.now()
-            run.reports[lost.name] = report
-            run.save(report)
-        names = sorted(one.name for one in state.activated_hosts)
-        events.emit("run", hosts=names, deploy=deploy, directory=run.place)
-        for report in run.reports.values():
-            _tell_end(report)
-    run.reports.setdefault(host.name, Report(host.name, deploy, started=record.now()))
+    with _beginning:
+        if id(state.inventory) not in _runs:
+            _runs[id(state.inventory)] = _begin_run(deploy, state)
+    run = _runs[id(state.inventory)]
+    run.begin_step(run.report(host.name), PREFLIGHT)
 
 
-def note(state: State, host: Host, outcome: str = "", cause: str = "") -> None:
-    """Keep the reason why a host will end, or its outcome where that is more than `failed`."""
+def _begin_run(deploy: str, state: State) -> Run:
+    run = Run(deploy)
+    state.add_callback_handler(_Callbacks())
+    lost = [run.report(one.name) for one in state.failed_hosts - state.activated_hosts]
+    for report in lost:
+        report.cause = "no connection to the host. Try `ssh` to it; once that works, run again"
+        run.end(report, record.FAILED)
+        run.save(report)
+    names = sorted(one.name for one in state.activated_hosts)
+    events.emit("run", hosts=names, deploy=deploy, directory=run.place)
+    for report in lost:
+        _tell_end(report)
+    return run
+
+
+def forget() -> None:
+    """Have no run any more, as when the process began."""
+    for run in _runs.values():
+        run.close()
+    _runs.clear()
+
+
+def data(state: State, host: Host, given: Mapping[str, Any], in_effect: dict[str, Any]) -> None:
+    """Keep the data in effect.
+
+    Args:
+        given: the inventory's, of which no password may be in what the run leaves.
+        in_effect: what counts, with references in the place of secrets.
+    """
+    hide(state, host, [_text(value) for key, value in given.items() if "password" in key])
+    if run := _runs.get(id(state.inventory)):
+        run.report(host.name).data = run.masked_all(host.name, in_effect)
+
+
+def _text(value: object) -> str:
+    value = value.unmask() if isinstance(value, HiddenValue) else value
+    return value if isinstance(value, str) else ""
+
+
+def hide(state: State, host: Host, secrets: list[str]) -> None:
+    """Values that no report may have, whoever printed them. They stay in this process."""
+    if run := _runs.get(id(state.inventory)):
+        run.hide(host.name, secrets)
+
+
+def examined(state: State, host: Host) -> None:
+    """The preflight has found nothing against this host."""
     if report := _report(state, host):
-        report.outcome = outcome or report.outcome
-        report.add_cause(_masked(state, host, cause))
-
-
-def changes(state: State, host: Host) -> None:
-    """Say that the step at work may leave something changed if it fails from now on."""
-    if report := _report(state, host):
-        report.is_unfinished = True
-
-
-def is_back(state: State, host: Host) -> None:
-    """Say that what the step at work had changed is as it was before the migration."""
-    if report := _report(state, host):
-        report.is_unfinished = False
+        _runs[id(state.inventory)].end_step(report)
 
 
 def refused(state: State, host: Host, problems: list[str]) -> None:
     """This host ends before its first operation."""
     if report := _report(state, host):
-        report.outcome = record.REFUSED
-        report.add_cause(_masked(state, host, "; ".join(problems)))
-        report.ended = record.now()
-        _runs[id(state.inventory)].save(report)
+        run = _runs[id(state.inventory)]
+        report.steps[-1].says += [run.masked(host.name, problem) for problem in problems]
+        report.add_cause("; ".join(report.steps[-1].says))
+        run.end_step(report, has_failed=True)
+        run.end(report, record.REFUSED)
+        run.save(report)
 
 
 def out_of_the_run(state: State, host: Host, heading: str, problems: list[str]) -> None:
@@ -117,10 +114,7 @@ def out_of_the_run(state: State, host: Host, heading: str, problems: list[str]) 
     state.fail_hosts({state.inventory.get_host(host.name)})
 
 
-def hide(state: State, host: Host, secrets: list[str]) -> None:
-    """Values that no report may have, whoever printed them. They stay in this process."""
-    if run := _runs.get(id(state.inventory)):
-        run.hidden[host.name] = [secret for secret in secrets if secret]
+# --- what a step says ----------------------------------------------------------------------------
 
 
 def says(state: State, host: Host, text: str) -> None:
@@ -130,10 +124,10 @@ def says(state: State, host: Host, text: str) -> None:
 
 
 def keep(state: State, host: Host, lines: Iterable[str]) -> None:
-    """Put what a failure's sentence is taken from into the run's log; without one: at --debug."""
-    level = logging.INFO if events.has_reader() else logging.DEBUG
-    for line in lines:
-        logger.log(level, f"{host.print_prefix}| {_masked(state, host, line)}")
+    """Have lines in the run's whole output that are too long for the screen."""
+    if run := _runs.get(id(state.inventory)):
+        for line in lines:
+            run.output.keep(f"[{host.name}] {run.masked(host.name, line)}")
 
 
 def waits(host: Host, text: str, elapsed: float, limit: float) -> None:
@@ -141,33 +135,111 @@ def waits(host: Host, text: str, elapsed: float, limit: float) -> None:
     events.emit("waits", host.name, text=text, elapsed=round(elapsed, 1), limit=limit)
 
 
+def note(state: State, host: Host, outcome: str = "", cause: str = "") -> None:
+    """Keep the reason why a host will end, or its outcome where that is more than `failed`."""
+    if report := _report(state, host):
+        report.outcome = outcome or report.outcome
+        report.add_cause(_masked(state, host, cause))
+
+
+def changes(state: State, host: Host, what: str = "") -> None:
+    """Say that the step at work may leave something changed if it fails or is killed from now on.
+
+    Args:
+        what: the call that may change something; empty: the step as a whole.
+    """
+    if report := _report(state, host):
+        report.may_have_changed.append(what or report.step or host.name)
+        _runs[id(state.inventory)].save(report)
+
+
+def changed_nothing(state: State, host: Host) -> None:
+    """Say that the call of which `changes` told last was refused before its first change."""
+    if report := _report(state, host):
+        del report.may_have_changed[-1:]
+
+
+def is_back(state: State, host: Host) -> None:
+    """Say that what the step at work had changed is as it was before the migration."""
+    if report := _report(state, host):
+        report.may_have_changed = []
+
+
+def done(state: State, host: Host, what: Done) -> None:
+    """Keep what a call has done."""
+    if report := _report(state, host):
+        report.jobs.converted += what.converted
+        report.jobs.moved += what.moved
+        report.scheduled_tasks += [_masked(state, host, line) for line in what.tasks]
+
+
+# --- facts of the migration ----------------------------------------------------------------------
+
+
+def versions(state: State, host: Host, when: str, found: Mapping[str, str]) -> None:
+    """What runs on the host "before" or "after", as far as it is known."""
+    if report := _report(state, host):
+        known = {name: version for name, version in found.items() if version}
+        report.versions[when] = {**report.versions.get("before", {}), **known}
+
+
+def plan(state: State, host: Host, document: dict[str, Any]) -> None:
+    """Keep, and tell, what will be done to the host (tasks/plan)."""
+    run = _runs.get(id(state.inventory))
+    document = run.masked_all(host.name, document) if run else document
+    events.emit("plan", host.name, plan=document)
+    if report := _report(state, host):
+        report.plan = document
+
+
+def cut_over(state: State, host: Host, *, enabled: str) -> None:
+    """The web tier has just read settings by which MISP uses the new backend.
+
+    Args:
+        enabled: when `enabled` was stored; empty: an earlier run did that.
+    """
+    if report := _report(state, host):
+        report.cut_over = CutOver(enabled, record.now())
+
+
+def proven(state: State, host: Host, workers: Sequence[Worker], proof: Proof) -> None:
+    """The host's worker set is proven."""
+    if report := _report(state, host):
+        report.workers, report.proof = [*workers], proof
+
+
+def drain(state: State, host: Host, old: OldBackend) -> None:
+    """Keep what one look of the drain found. What stays the same is kept twice: first and last."""
+    run, report = _runs.get(id(state.inventory)), _report(state, host)
+    if run is None or report is None or old.error:
+        return
+    first = run.processed.setdefault(host.name, old.processed)
+    report.jobs.drained = max(0, old.processed - first)
+    sample = Sample(record.now(), old.waits, old.running, old.delayed)
+    samples = report.drain
+    if [one[1:] for one in samples[-2:]] == [sample[1:]] * 2:
+        samples[-1] = sample
+    else:
+        samples.append(sample)
+    if len(samples) > _MOST_SAMPLES:
+        del samples[1:-1:2]
+    run.save_now_and_then(report)
+
+
 def _tell_end(report: Report) -> None:
     events.emit(
         "end",
         report.host,
         outcome=report.outcome,
-        cause=report.cause,
+        cause=report.reason,
         changed=report.changed,
         step=report.step,
     )
 
 
 def _masked(state: State, host: Host, text: str) -> str:
-    for secret in _runs[id(state.inventory)].hidden.get(host.name, ()):
-        text = text.replace(secret, "***")
-    return text
-
-
-def versions(state: State, host: Host, **found: str) -> None:
-    """What runs on the host, as far as it is known."""
-    if report := _report(state, host):
-        report.versions = {name: version for name, version in found.items() if version}
-
-
-def proven(state: State, host: Host, workers: int) -> None:
-    """The host's worker set is proven."""
-    if report := _report(state, host):
-        report.workers = workers
+    run = _runs.get(id(state.inventory))
+    return run.masked(host.name, text) if run else text
 
 
 def _report(state: State, host: Host) -> Report | None:
@@ -175,25 +247,30 @@ def _report(state: State, host: Host) -> Report | None:
     return run.reports.get(host.name) if run else None
 
 
-class _Callbacks(BaseStateCallback):
-    """pyinfra's own words on where a host is."""
+# --- pyinfra's own words on where a host is ------------------------------------------------------
 
+
+class _Callbacks(BaseStateCallback):
     @staticmethod
     def operation_host_start(state: State, host: Host, op_hash: str) -> None:
         """The file is there before the first command."""
-        if report := _report(state, host):
+        report = _report(state, host)
+        if report and op_hash in state.ops[host]:
+            run = _runs[id(state.inventory)]
             report.step = ", ".join(sorted(state.get_op_meta(op_hash).names))
-            report.is_unfinished = False
-            _save(state, host, report)
+            run.begin_step(report, report.step)
+            run.save(report)
             events.emit("step", host.name, step=report.step, limit=0)
 
     @staticmethod
     def operation_host_success(
         state: State, host: Host, op_hash: str, retry_count: int = 0
     ) -> None:
-        """What the operation changed is told as its change."""
+        """The step has come to its end."""
         if report := _report(state, host):
-            report.is_unfinished = False
+            run = _runs[id(state.inventory)]
+            run.end_step(report)
+            run.save(report)
 
     @staticmethod
     def operation_host_error(
@@ -201,8 +278,10 @@ class _Callbacks(BaseStateCallback):
     ) -> None:
         """The host is out of the run."""
         if report := _report(state, host):
-            _end(report, _failure(report))
-            _save(state, host, report)
+            run = _runs[id(state.inventory)]
+            run.end_step(report, has_failed=True)
+            run.end(report, run.failure())
+            run.save(report)
 
     @staticmethod
     def host_disconnect(state: State, host: Host) -> None:
@@ -213,50 +292,28 @@ class _Callbacks(BaseStateCallback):
             _end_all(state, run)
 
 
-def _save(state: State, host: Host, report: Report) -> None:
-    report.changed = _changed(state, host)
-    _runs[id(state.inventory)].save(report)
+def _end_all(state: State, run: Run) -> None:
+    has_begun = state.is_executing or any(one.ended for one in run.reports.values())
+    if has_begun and not run.only_looks:
+        for host in state.inventory:
+            if report := run.reports.get(host.name):
+                _end_one(state, host, run, report)
+        if run.place:
+            logger.info(f"Reports: {run.place}")
+    run.close()
 
 
-def _failure(report: Report) -> str:
-    return RETURN_FAILED if report.deploy == "rollback" else FAILED
-
-
-def _end(report: Report, outcome: str) -> None:
-    if report.outcome == INTERRUPTED:
-        report.outcome = outcome
-    report.ended = report.ended or record.now()
-
-
-def _changed(state: State, host: Host) -> list[str]:
-    """Names of operations that changed something. pyinfra has this a little after the callback."""
-    return [
-        ", ".join(sorted(state.get_op_meta(op_hash).names))
-        for op_hash, data in state.ops[host].items()
-        if data.operation_meta.is_complete() and data.operation_meta.did_change()
-    ]
-
-
-def _end_all(state: State, run: _Run) -> None:
-    if not run.is_written or not (state.is_executing or any(r.ended for r in run.reports.values())):
-        return
-    for host in state.inventory:
-        if report := run.reports.get(host.name):
-            if not report.ended:
-                _end_one(state, host, report)
-            if state.is_executing or report.ended:
-                _save(state, host, report)
-                logger.info(f"{host.name}: {report.sentence()}")
-                _tell_end(report)
-    if run.place:
-        logger.info(f"Reports: {run.place}")
-
-
-def _end_one(state: State, host: Host, report: Report) -> None:
-    if host in state.failed_hosts:
-        _end(report, _failure(report))
-    elif state.is_executing and _is_through(state, host):
-        _end(report, DONE)
+def _end_one(state: State, host: Host, run: Run, report: Report) -> None:
+    if not report.ended and host in state.failed_hosts:
+        run.end(report, run.failure())
+    elif not report.ended and state.is_executing and _is_through(state, host):
+        if not report.changed:  # so the versions are what they were
+            versions(state, host, "after", {})
+        run.end(report, DONE)
+    if state.is_executing or report.ended:
+        run.save(report)
+        logger.info(f"{host.name}: {report.sentence()}")
+        _tell_end(report)
 
 
 def _is_through(state: State, host: Host) -> bool:

@@ -43,7 +43,9 @@ def _drain(state: State, host: Host, target: Target) -> bool:
     drain = Drain(settings.on_leftover_jobs, settings.drain_timeout)
     try:
         while True:
-            decision = drain.see(_look(target))
+            look = _look(target)
+            recording.drain(state, host, look.old)
+            decision = drain.see(look)
             if isinstance(decision, Done):
                 _say(state, host, decision.says)
                 return True
@@ -51,9 +53,7 @@ def _drain(state: State, host: Host, target: Target) -> bool:
                 outcome = DRAIN_LIMIT if isinstance(decision, Limit) else ""
                 return failed(state, host, decision.reason, outcome)
             if isinstance(decision, Convert):
-                recording.changes(state, host)
-                for line in _convert(target, drain, only_held=decision.only_held):
-                    _say(state, host, line)
+                _convert(state, host, target, drain, only_held=decision.only_held)
             else:
                 _wait(state, host, decision)
             facts.see(target, parts.OldBackend, parts.OldWorkers)
@@ -82,17 +82,19 @@ def _say(state: State, host: Host, text: str) -> None:
         recording.says(state, host, text)
 
 
-def _convert(target: Target, drain: Drain, *, only_held: bool) -> list[str]:
-    """Convert, and return the lines for the operator."""
+def _convert(state: State, host: Host, target: Target, drain: Drain, *, only_held: bool) -> None:
     site, desired = target.site(), target.desired()
     if only_held:
         conversion = call(moves.finish_conversion, site=site, desired=desired)
     else:
         conversion = call(moves.convert, site=site, desired=desired)
+    recording.changes(state, host, conversion.described)
     facts.forget()
-    lines = facts.get(target, conversion)
-    drain.converted([line for line in lines if line.startswith(moves.LEFT)])
-    return lines
+    done = facts.get(target, conversion)
+    recording.done(state, host, done)
+    for line in done.lines:
+        _say(state, host, line)
+    drain.converted([line for line in done.lines if line.startswith(moves.LEFT)])
 
 
 @step()

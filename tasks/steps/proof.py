@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterable
 
 from pyinfra.context import host, state
 
 from tasks import facts, misp_rest, parse
 from tasks.commands import Guarded, give_up, run
 from tasks.host import parts, proof, workers
+from tasks.host.done import Done, ProofJob
 from tasks.remote import Call, call
-from tasks.report import recording
+from tasks.report import record, recording
+from tasks.report.record import Job, Proof, Worker
 from tasks.steps.step import Commands, step
 from tasks.target import JOB_TIMEOUT, Target
 
@@ -32,12 +35,12 @@ def proven(target: Target) -> Commands:
     if seen.proven and seen.proven == seen.evidence:
         faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target))
         if not faults:
-            _report(target)
+            recording.proven(state, host, *_evidence(target, ()))
             host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
             return
     site, desired = target.site(), target.desired()
     stay = call(workers.wait_until_stable, site=site, seconds=STARTED_SECONDS)
-    yield _grow_old(stay, target, STARTED_SECONDS)
+    yield _grow_old(stay, target, STARTED_SECONDS, changes=False)
     prove = call(
         proof.prove,
         site=site,
@@ -47,30 +50,56 @@ def proven(target: Target) -> Commands:
     )
     passes = f"a test job passes through each of {len(target.worker_counts)} queues"
     longest = max(JOB_TIMEOUT, target.settings.drain_timeout)
-    yield Guarded(run(prove, target, waits=passes, limit=longest), target)
+    proving = run(prove, target, waits=passes, limit=longest)
+    yield Guarded(proving, target)
+    # The last two for the record alone: meanwhile the workers grow old anyway.
     kinds = (parts.Supervisor, parts.View, parts.OldBackend, parts.OldWorkers)
-    facts.see(target, *kinds)
+    facts.see(target, *kinds, parts.Packages, parts.Libraries)
     faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target, fresh=True))
     if faults:
         yield give_up(f"not proven: {'; '.join(faults)}", target)
         return
-    record = call(proof.record, site=site, desired=desired, seconds=STABLE_SECONDS)
+    workers_and_proof = _evidence(target, proving.done.proof)
+    packages, libraries = facts.ask(target, parts.Packages), facts.ask(target, parts.Libraries)
+    remember = call(proof.record, site=site, desired=desired, seconds=STABLE_SECONDS)
     keeps = (parts.OldBackend, parts.OldWorkers)
-    yield _grow_old(record, target, STABLE_SECONDS, keeps)
-    _report(target)
+    yield _grow_old(remember, target, STABLE_SECONDS, keeps)
+    recording.proven(state, host, *workers_and_proof)
+    recording.versions(state, host, "after", parse.versions(packages, libraries))
 
 
 def _grow_old(
-    call: Call[list[str]], target: Target, seconds: int, keeps: Collection[type] = ()
+    call: Call[list[str]] | Call[Done],
+    target: Target,
+    seconds: int,
+    keeps: Collection[type] = (),
+    *,
+    changes: bool = True,
 ) -> Guarded:
     """A call that ends when the workers have lived for some seconds."""
     lives = f"each worker has to live for {seconds} s without a restart"
     limit = workers.STABLE_LIMIT + seconds
-    return Guarded(run(call, target, keeps, waits=lives, limit=limit), target)
+    action = run(call, target, keeps, waits=lives, limit=limit, changes=changes)
+    return Guarded(action, target)
 
 
-def _report(target: Target) -> None:
-    recording.proven(state, host, len(target.process_names))
+def _evidence(target: Target, jobs: Iterable[ProofJob]) -> tuple[list[Worker], Proof]:
+    """The worker set and its proof, as the run's record has them."""
+    supervisor, view = facts.ask(target, parts.Supervisor), facts.ask(target, parts.View)
+    seen = time.time() - facts.age(parts.Supervisor)
+    found = parse.group_workers(supervisor.workers)
+    group = [
+        Worker(name, parse.program_of(name), one.pid, record.now(seen - one.uptime))
+        for name, one in sorted(found.items())
+    ]
+    queues = {name: parse.workers_in(view.workers.get(name)) for name in target.worker_counts}
+    return group, Proof(
+        at=record.now(),
+        jobs=[Job(one.queue, one.id, record.now(one.began), one.seconds) for one in jobs],
+        view={name: {"workers": count, "good": good} for name, (count, good) in queues.items()},
+        supervisord_status=view.workers.get("supervisord_status") is True,
+        over_rest=facts.rest_view(target) is not None,
+    )
 
 
 def _faults(target: Target) -> list[str]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from pyinfra.context import host
+from pyinfra.context import host, state
 
 from tasks import facts, parse
 from tasks.commands import Guarded, give_up, run
 from tasks.host import bridge, parts, settings, web
 from tasks.remote import call
+from tasks.report import record, recording
 from tasks.steps.step import Commands, step
 from tasks.target import Target
+
+ENABLED = "SimpleBackgroundJobs.enabled"
 
 
 @step(returns=True)
@@ -26,6 +29,9 @@ def configured(target: Target) -> Commands:
     if not wrong and not is_unfinished and not facts.ask(target, parts.Web).is_stale:
         host.noop("MISP's settings are in place and the web tier has them")
         return
+    # After a run that ended between `enabled` and the web tier's reload: nothing was proven yet.
+    is_cut_off = not (wrong or is_unfinished or facts.ask(target, parts.Proof).proven)
+    enabled = ""
     if wrong or is_unfinished:
         wanted = target.misp_settings()
         pairs: list[list[object]] = [[name, wanted[name]] for name in wrong]
@@ -35,6 +41,7 @@ def configured(target: Target) -> Commands:
             waits=f"MISP's command line stores {len(pairs)} settings, one after the other",
             limit=len(pairs) * bridge.CAKE_SECONDS,
         )
+        enabled = record.now() if ENABLED in wrong else ""
         # In the same round trip what the next step asks: the web tier's reload changes none of it.
         facts.see(target, parts.Settings, parts.Workers, parts.Supervisor, parts.NewBackend)
         if still := _wrong(target, facts.ask(target, parts.Settings)):
@@ -46,6 +53,8 @@ def configured(target: Target) -> Commands:
     reload = call(web.reload_web, site=target.site())
     ends = "the web tier is reloaded, and ends requests that know the old settings"
     yield Guarded(run(reload, target, keeps, waits=ends, limit=web.SECONDS), target)
+    if enabled or is_cut_off:
+        recording.cut_over(state, host, enabled=enabled)
 
 
 def _wrong(target: Target, seen: parts.Settings) -> list[str]:

@@ -104,9 +104,10 @@ def kept(lab: Lab) -> Iterator[dict[str, Watch]]:
 
 
 def _printed(lab: Lab) -> list[str]:
-    """All lines that pyinfra printed, and those of its reports."""
+    """All lines that pyinfra printed, and those of what its runs have left."""
     reports = Path(lab.environment[record.VARIABLE])
-    texts = [*lab.printed, *(path.read_text() for path in reports.rglob("*.json"))]
+    left = [path for path in reports.rglob("*") if path.is_file()]
+    texts = [*lab.printed, *(path.read_text() for path in left)]
     return "\n".join(texts).splitlines()
 
 

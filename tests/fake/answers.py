@@ -9,7 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.checks import seen
+from tasks.host import rollback
+from tasks.host.done import Done, ProofJob
 from tasks.remote import PROJECT
+from tasks.settings import DEFAULT_WORKERS
 from tests import hosts
 
 Answers = dict[str, Any]
@@ -23,6 +26,24 @@ PROVEN = "look.take Supervisor View"
 DRAIN = "look.take OldBackend"
 
 
+# What the calls tell that are more to a record than their lines.
+JOBS = [ProofJob(queue, f"id-{queue}", 1_800_000_000, 0.25) for queue in DEFAULT_WORKERS]
+DONE = {
+    "proof.prove": Done([f"{one.queue}: completed" for one in JOBS], proof=tuple(JOBS)),
+    "moves.convert": Done(["2 job(s) became new ones"], converted=2),
+    "retire.retire": Done([], tasks=("17 * * * * www-data a task",)),
+    "scheduled_tasks.hand_over_tasks": Done([]),
+    "rollback.move_back": Done(["3 job(s) moved"], moved=3),
+    "rollback.automatic": Done([rollback.RETURNED], moved=1),
+}
+
+
+ACTIONS = {
+    **{f"{PROJECT} {name}": hosts.answer(done) for name, done in DONE.items()},
+    f"{PROJECT} ": hosts.answer([]),
+}
+
+
 def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
     """A host on which every step has something to do and every step works."""
     before, after = hosts.migrating(family, **changes), hosts.converged(family)
@@ -33,7 +54,7 @@ def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
         SETTINGS_APPLIED: hosts.look({**before, "settings": after["settings"]}),
         PROVEN: hosts.look({**after, **old}),
         "look.take": hosts.look(before),
-        f"{PROJECT} ": hosts.answer([]),
+        **ACTIONS,
     }
 
 
@@ -42,13 +63,13 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
     return {
         "id -u": hosts.identity(family),
         "look.take": hosts.look(hosts.converged(family, **changes)),
-        f"{PROJECT} ": hosts.answer([]),
+        **ACTIONS,
     }
 
 
 def failing(answers: Answers, action: str, kind: str = "HostError") -> Answers:
     """The same host, on which one action gives up with the words "it broke"."""
-    return {f"{PROJECT} {action}": hosts.refusal(kind, "it broke"), **answers}
+    return first({f"{PROJECT} {action}": hosts.refusal(kind, "it broke")}, answers)
 
 
 def draining(answers: Answers, changes: Changes) -> Answers:

@@ -66,7 +66,7 @@ def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra)
         "look.take Proof",
         "workers.wait_until_stable",
         "proof.prove",
-        "look.take Supervisor View OldBackend OldWorkers",
+        "look.take Supervisor View OldBackend OldWorkers Packages Libraries",
         "proof.record",
         "look.take OldBackend OldWorkers",
         "retire.retire",

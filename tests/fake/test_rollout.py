@@ -19,7 +19,7 @@ from tasks import rollout
 from tasks.report import record
 from tests.fake.answers import converged, failing, migrating
 from tests.fake.conftest import ROOT, Run
-from tests.fake.test_summary import RETURNED
+from tests.fake.test_records import RETURNED
 
 Hosts = dict[str, dict[str, Any]]
 FAMILIES = ("debian", "rhel")

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tasks import heartbeat
-from tasks.report import recording
+from tasks.report import record, recording
 from tests.unit.pyinfra_fakes import Run
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
+def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Run]:
+    monkeypatch.setenv(record.VARIABLE, str(tmp_path / "runs"))
     monkeypatch.setattr(heartbeat, "_beats", {})
     monkeypatch.setattr(heartbeat, "_greenlets", [])
     one = Run()
@@ -20,4 +22,4 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[Run]:
     yield one
     for greenlet in heartbeat._greenlets:
         greenlet.kill()
-    recording._runs.clear()
+    recording.forget()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import json
 import logging
-import os
 import zlib
 from typing import Any
 
@@ -13,9 +12,10 @@ import pytest
 
 from tasks import commands, facts, heartbeat
 from tasks.commands import Action
-from tasks.host import parts, rollback, workers
+from tasks.host import parts, proof, rollback, workers
+from tasks.host.done import Done
 from tasks.remote import Call, Script, call
-from tasks.report import events, recording
+from tasks.report import record, recording
 from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tests import hosts
 from tests.unit.pyinfra_fakes import Run
@@ -91,6 +91,50 @@ def test_an_error_of_the_host_fails_it_and_says_whether_it_may_have_changed(
     assert run.report.outcome == (outcome or before)
 
 
+def test_a_call_that_only_waits_changes_nothing(run: Run) -> None:
+    run.host.answers = [hosts.refusal("WorkersError", "they crash"), hosts.answer([])]
+    for _ in range(2):
+        execute(run, Action(stop(), TARGET, changes=False))
+    assert run.report.cause == f"they crash{NEXT}"
+    assert not run.report.may_have_changed
+
+
+def test_before_a_call_is_sent_the_record_says_what_may_change(run: Run) -> None:
+    """A run may be killed meanwhile, and the call goes on."""
+    seen = []
+
+    def look(*_: Any, **__: Any) -> Any:
+        (directory,) = record.base().iterdir()
+        seen.extend(record.read(directory)[0].may_have_changed)
+        raise OSError("the network is gone")
+
+    run.host.run_shell_command = look
+    assert execute(run, Action(stop(), TARGET))[0] is False
+    assert seen == [stop().described]
+    assert seen[0].startswith("workers.apply: Have the group's file, loaded,")
+
+
+def test_what_a_call_has_done_is_kept(run: Run) -> None:
+    done = Done(["a line"], converted=2, moved=3, tasks=("a task",))
+    prove = call(proof.prove, site=TARGET.site(), desired=TARGET.desired(), workers={}, seconds=1)
+    run.host.answers = [hosts.answer(done)] * 2
+    for _ in range(2):
+        action = Action(prove, TARGET)
+        execute(run, action)
+    assert (action.done, action.lines) == (done, ["a line"])
+    assert (run.report.jobs.converted, run.report.jobs.moved) == (4, 6)
+    assert run.report.scheduled_tasks == ["a task"] * 2
+
+
+def test_all_of_standard_error_is_in_the_runs_output(run: Run) -> None:
+    run.host.succeeds = False
+    run.host.stderr = [f"line {number}" for number in range(9)]
+    execute(run, Action(stop(), TARGET))
+    (directory,) = record.base().iterdir()
+    kept = (directory / record.OUTPUT).read_text()
+    assert all(f"line {number}" in kept for number in range(9))
+
+
 def test_a_command_that_ends_without_an_answer_fails_with_its_last_words(run: Run) -> None:
     run.host.succeeds = False
     run.host.stderr = ["first", "sudo: \x1b[2Ja", "b", "c"]
@@ -107,20 +151,16 @@ def test_an_answer_that_is_none_fails_the_host(run: Run, lines: list[str]) -> No
     assert run.report.is_unfinished
 
 
-@pytest.mark.parametrize("is_read", [True, False])
-def test_what_a_failure_is_taken_from_goes_into_the_runs_log(
-    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, is_read: bool
-) -> None:
-    monkeypatch.setenv(events.VARIABLE, str(os.open(os.devnull, os.O_WRONLY)) if is_read else "")
+def test_what_a_failure_is_taken_from_goes_into_the_runs_output(run: Run) -> None:
     error = {"kind": "HostError", "text": "it broke", "details": ["a log's line", "Sw0rdfish"]}
     run.host.answers = [[hosts.signed(json.dumps({"error": error}))]]
     recording.hide(run.state, run.host, ["Sw0rdfish"])
-    with caplog.at_level(logging.DEBUG):
-        execute(run, Action(stop(), TARGET))
-    told = {record.message: record.levelno for record in caplog.records}
-    level = logging.INFO if is_read else logging.DEBUG
-    assert told["[misp1] | a log's line"] == told["[misp1] | ***"] == level
-    assert run.report.cause == f"it broke{NEXT}"
+    execute(run, Action(stop(), TARGET))
+    (directory,) = record.base().iterdir()
+    output = (directory / "output.log").read_text()
+    assert "[misp1] a log's line" in output
+    assert "[misp1] ***" in output
+    assert "Sw0rdfish" not in output
 
 
 def test_what_pyinfra_raises_is_noted_and_left_to_it(run: Run) -> None:
@@ -208,7 +248,7 @@ def test_a_command_that_works_is_followed_by_nothing(run: Run) -> None:
 
 @pytest.mark.parametrize("is_reason", [True, False])
 def test_a_host_that_fails_goes_back(run: Run, is_reason: bool) -> None:
-    run.host.answers = [hosts.answer(["a note", rollback.RETURNED])]
+    run.host.answers = [hosts.answer(Done(["a note", rollback.RETURNED]))]
     if is_reason:
         guarded = commands.give_up("it broke", TARGET)
     else:
@@ -230,7 +270,7 @@ def test_what_an_earlier_command_of_the_step_changed_is_not_forgotten(run: Run, 
         run.host.answers = [hosts.refusal(then, "no")]
         assert not execute(run, Action(stop(), TARGET))[0]
     else:
-        run.host.answers = [hosts.answer([rollback.STAYED])]
+        run.host.answers = [hosts.answer(Done([rollback.STAYED]))]
         assert not execute(run, commands.give_up("no", TARGET))
     assert run.report.is_unfinished
 
@@ -244,7 +284,7 @@ def test_a_way_back_that_changed_nothing_does_not_undo_the_step(run: Run) -> Non
 def test_a_host_that_is_back_in_part_may_be_changed(run: Run) -> None:
     run.host.answers = [
         hosts.refusal("HostError", "it broke"),
-        hosts.answer(["Vendor stays", rollback.RETURNED_IN_PART]),
+        hosts.answer(Done(["Vendor stays", rollback.RETURNED_IN_PART])),
     ]
     assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
     assert (run.report.outcome, run.report.is_unfinished) == (NOT_PROVEN_RETURNED, True)
@@ -252,7 +292,7 @@ def test_a_host_that_is_back_in_part_may_be_changed(run: Run) -> None:
 
 
 def test_a_host_without_old_workers_stays(run: Run) -> None:
-    run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.answer(["stays"])]
+    run.host.answers = [hosts.refusal("HostError", "it broke"), hosts.answer(Done(["stays"]))]
     assert execute(run, commands.Guarded(Action(stop(), TARGET), TARGET)) is False
     assert (run.report.outcome, run.report.is_unfinished) == (FAILED, True)
 

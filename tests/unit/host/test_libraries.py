@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import subprocess
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import bridge, files, gate, libraries, originals, tree
+from tasks.host import bridge, files, gate, libraries, library_versions, originals, tree
 from tasks.host.errors import HostError
 from tasks.host.libraries import LibrariesError
 from tasks.host.misp import Misp
@@ -382,3 +383,35 @@ def test_a_link_in_the_place_of_the_folder_takes_root_nowhere(
         require(misp, site, FAILS)
     assert [one.name for one in root.rglob("*")] == ["supervisor", "file"]
     assert originals.is_kept(site, str(misp.app / "Vendor"))
+
+
+# --- what Composer has noted ----------------------------------------------------------------------
+
+NOTED = [
+    {"name": "guzzlehttp/guzzle", "version": "7.9.2"},
+    {"name": "lstrojny/fxmlrpc", "version": "0" * 99},
+    {"name": "other/package", "version": "1"},
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "versions"),
+    [
+        (json.dumps(NOTED), {"guzzlehttp/guzzle": "7.9.2", "lstrojny/fxmlrpc": "0" * 40}),
+        (json.dumps({"packages": NOTED[:1]}), {"guzzlehttp/guzzle": "7.9.2"}),
+        *((odd, {}) for odd in ("", "{", "5", '{"packages": 5}', '[{"name": 5}]', "[5]", "\xff")),
+    ],
+)
+def test_the_versions_are_composers_own_words(
+    misp: FakeMisp, site: Site, content: str, versions: dict[str, str]
+) -> None:
+    folder = misp.app / "Vendor/composer"
+    folder.mkdir()
+    (folder / "installed.json").write_bytes(content.encode("latin-1"))
+    with Misp(site, Desired()) as one:
+        assert library_versions.look(one, libraries.PACKAGES) == versions
+
+
+def test_without_composer_there_are_none(misp: FakeMisp, site: Site) -> None:
+    with Misp(site, Desired()) as one:
+        assert library_versions.look(one, libraries.PACKAGES) == {}

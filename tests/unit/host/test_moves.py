@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tasks.host import bridge, files, gate, moves, old_workers
+from tasks.host.done import Done
 from tasks.host.errors import HostError, RefusedError, WebUserError
 from tasks.host.misp import Misp
 from tasks.host.moves import MoveError
@@ -79,7 +80,9 @@ def test_what_waits_is_converted_and_a_copy_of_it_stays(
     site: Site, old: Backend, new: Backend
 ) -> None:
     enqueue(old, "queue:prio", old_record(1), b"junk \xff\x00")
-    first, left, message = moves.convert(site, Desired())
+    done = moves.convert(site, Desired())
+    first, left, message = done.lines
+    assert done.converted == 1
     assert first == "1 job(s) of the old backend became jobs of the new one"
     assert left.startswith(moves.LEFT + "queue:prio")
     assert "MISP's page of jobs" in message
@@ -97,8 +100,8 @@ def test_what_waits_is_converted_and_a_copy_of_it_stays(
 def test_a_conversion_without_jobs_moves_none_and_may_be_finished(
     site: Site, old: Backend, new: Backend
 ) -> None:
-    assert moves.convert(site, Desired())[0].startswith("0 job(s)")
-    assert moves.finish_conversion(site, Desired())[0].startswith("0 job(s)")
+    assert moves.convert(site, Desired()).lines[0].startswith("0 job(s)")
+    assert moves.finish_conversion(site, Desired()).lines[0].startswith("0 job(s)")
 
 
 @pytest.mark.parametrize("convert", [moves.convert, moves.finish_conversion])
@@ -149,7 +152,7 @@ def test_jobs_that_cakeresque_left_behind_are_seen_and_converted(
     assert (found.waiting["prio"], found.delayed) == (1, 1)
     assert found.has_work(with_scheduled=True)
     assert found.at == f"{redis}:0, database 0, namespace resque"
-    assert moves.convert(site, Desired())[0].startswith("2 job(s)")
+    assert moves.convert(site, Desired()).lines[0].startswith("2 job(s)")
     assert [job["args"][1] for job in jobs_in(new, "prio")] == ["1"]
     assert old.redis.command("KEYS", "resque:queue*") == []
 
@@ -180,7 +183,7 @@ def test_jobs_that_another_hosts_workers_serve_are_left_to_them(
         with Misp(site, Desired()) as one:
             found = moves.old_state(one, [])
         assert (found.waiting["prio"], found.waiting["cache"]) == (0, 1)
-        assert moves.convert(site, Desired())[0].startswith("1 job(s)")
+        assert moves.convert(site, Desired()).lines[0].startswith("1 job(s)")
     assert old.redis.command("LLEN", old.key("queue:prio")) == 1
 
 
@@ -286,7 +289,9 @@ PAIRS = [(40001, 6379), (40003, 3306), (6379, 40001)]
 def test_what_waits_moves_back(site: Site, old: Backend, new: Backend) -> None:
     enqueue(new, "prio", new_record(1))
     with Misp(site, Desired()) as one:
-        first, message = moves.move_back(one)
+        done = moves.move_back(one)
+    first, message = done.lines
+    assert done.moved == 1
     assert first == "1 job(s) of the new backend moved to the old one"
     assert "MISP's page of jobs" in message
     assert old.redis.command("LLEN", old.key("queue:prio")) == 1
@@ -295,7 +300,7 @@ def test_what_waits_moves_back(site: Site, old: Backend, new: Backend) -> None:
 
 def test_a_host_without_jobs_says_nothing(site: Site, old: Backend, new: Backend) -> None:
     with Misp(site, Desired()) as one:
-        assert moves.move_back(one) == []
+        assert moves.move_back(one) == Done([])
         moves.settle(one)
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from tasks.host import new_backend
@@ -27,6 +29,7 @@ def test_what_waits_is_aside_or_moves_is_counted(new: Backend) -> None:
     assert found.waiting == {**dict.fromkeys(NEW_QUEUES, 0), "prio": 2, "scheduler": 1}
     assert (found.aside, found.foreign_keys) == (3, [])
     assert (found.blocked_clients, found.eviction, found.refused) == (0, "noeviction", ())
+    assert re.fullmatch(r"\d+\.\d+\.\d+", found.version)
 
 
 def test_keys_of_somebody_else_are_named(new: Backend) -> None:

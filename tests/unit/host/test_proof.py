@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from tasks.host import bridge, complaints, files, proof, proof_jobs, workers
+from tasks.host.done import ProofJob
 from tasks.host.misp import Misp
 from tasks.host.proof import ProofError
+from tasks.host.proof_jobs import Outcome
 from tasks.host.site import Desired, Site
 from tasks.host.workers import WorkersError
 from tests.unit.host.fake_misp import FakeMisp
@@ -39,9 +41,10 @@ def outcomes(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
     """What goes wrong with further test jobs; afterwards how they were asked for."""
     found: list[Any] = []
 
-    def prove(_new: Any, queues: dict[str, int], *rest: Any) -> dict[str, str]:
+    def prove(_new: Any, queues: dict[str, int], *rest: Any) -> dict[str, Outcome]:
         found[:0] = [rest]
-        return {**dict.fromkeys(queues, ""), **dict(found[1:])}
+        problems = {**dict.fromkeys(queues, ""), **dict(found[1:])}
+        return {name: Outcome(why, ProofJob(name, "id", 9, 0.5)) for name, why in problems.items()}
 
     monkeypatch.setattr(proof_jobs, "prove", prove)
     yield found
@@ -108,8 +111,9 @@ def test_each_queue_gets_a_job_and_an_older_proof_counts_no_more(
 ) -> None:
     (misp.folder / "state").mkdir(0o700)
     files.write(site.state_dir + "/proven", b"older")
-    lines = proof.prove(site._replace(drain_timeout=7), Desired(), {"prio": 5, "email": 1}, 3)
-    assert lines == ["prio: completed", "email: completed"]
+    done = proof.prove(site._replace(drain_timeout=7), Desired(), {"prio": 5, "email": 1}, 3)
+    assert done.lines == ["prio: completed", "email: completed"]
+    assert done.proof == tuple(ProofJob(name, "id", 9, 0.5) for name in ("prio", "email"))
     assert not Path(site.state_dir, "proven").exists()
     limits, marks, _clock = outcomes[0]
     assert (limits, marks) == (proof_jobs.Limits(3, 7), True)

@@ -21,6 +21,7 @@ from tasks.host import (
     systemd,
 )
 from tasks.host import retire as module
+from tasks.host.done import Done
 from tasks.host.errors import DrainLimitError, HostError, RefusedError
 from tasks.host.parts import Launcher, Proof, Unit
 from tasks.host.queues import OldBackend
@@ -71,7 +72,7 @@ class Host:
         patch.setattr(module, "Misp", self.misp)
         self.answers: list[OldBackend] = []
         patch.setattr(moves, "old_state", self.old_state)
-        patch.setattr(moves, "convert_jobs", self._event("convert"))
+        patch.setattr(moves, "convert_jobs", self.convert)
         patch.setattr(moves, "forget_dead", self.forget)
         patch.setattr(scheduled_tasks, "hand_over", self.hand_over)
         self.is_unfit = False  # somebody's scheduled task
@@ -140,16 +141,20 @@ class Host:
         self.note("ask")
         return self.answers.pop(0) if self.answers else QUIET
 
+    def convert(self, _: Any) -> Done:
+        self.note("convert")
+        return Done([], converted=3)
+
     def forget(self, _: Any) -> list[str]:
         self.note("forget")
         return []
 
-    def hand_over(self, _: Any, *, workers_return: bool) -> list[str]:
+    def hand_over(self, _: Any, *, workers_return: bool) -> Done:
         assert workers_return  # or the old backend would have lost some tasks to nobody
         self.note("hand over")
         if self.is_unfit:
             raise HostError("nothing can take over")
-        return ["a task"]
+        return Done(["a task"], tasks=("a line",))
 
     def send(self, _: Any, workers: list[Any], number: int) -> list[int]:
         assert number == signal.SIGQUIT
@@ -160,10 +165,10 @@ class Host:
                 self.newcomers = []
         return [one.pid for one in workers]
 
-    def retire(self, *answers: OldBackend, leftovers: str = "stop") -> None:
+    def retire(self, *answers: OldBackend, leftovers: str = "stop") -> Done:
         """Retire; `answers` is what each question for the old backend's work gives."""
         self.answers = list(answers)
-        module.retire(old_side.site(leftovers=leftovers), Desired())
+        return module.retire(old_side.site(leftovers=leftovers), Desired())
 
     def start(self) -> None:
         old_workers_back.start_old_workers(old_side.site(), WEB)
@@ -389,7 +394,8 @@ def test_a_redis_that_does_not_answer_brings_the_workers_back(host: Host) -> Non
 
 
 def test_leftovers_are_converted_and_looked_at_again(host: Host) -> None:
-    host.retire(QUIET, WORK, leftovers="convert")
+    done = host.retire(QUIET, WORK, leftovers="convert")
+    assert done == Done(["a task"], converted=3, tasks=("a line",))
     assert host.events[4:8] == ["quit", "ask", "convert", "ask"]
     assert host.events[-1] == "forget"
 

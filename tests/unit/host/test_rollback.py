@@ -28,6 +28,7 @@ from tasks.host import (
     workers,
 )
 from tasks.host.daemon import Daemon
+from tasks.host.done import Done
 from tasks.host.errors import HostError
 from tasks.host.parts import Unit, Worker
 from tasks.host.site import Desired, Site
@@ -53,6 +54,10 @@ class Host:
             return list(answer)
 
         return do
+
+    def move_back(self, *_: Any) -> Done:
+        self.done.append("move back")
+        return Done(["moved"], moved=1)
 
     def turn_off(self, *_: Any) -> list[str]:
         self.done.append("off")
@@ -90,7 +95,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Host]:
         (settings, "is_unfinished", lambda _: one.is_unfinished),
         (web, "reload", one.note("web")),
         (old_workers_back, "start_old_workers", one.note("start old")),
-        (moves, "move_back", one.note("move back", "moved")),
+        (moves, "move_back", one.move_back),
         (scheduled_tasks, "give_back", one.note("tasks back")),
         (libraries, "restore", one.note("libraries")),
         (selinux, "undo", one.note("selinux")),
@@ -185,7 +190,7 @@ def test_a_backend_that_is_off_already_is_not_stopped_again(host: Host) -> None:
 def test_jobs_move_once_no_new_worker_can_take_them(host: Host) -> None:
     migrated(host)
     files.write(host.site.state_dir + "/proven", b"x")
-    assert rollback.move_back(host.site, Desired()) == ["moved"]
+    assert rollback.move_back(host.site, Desired()) == Done(["moved"], moved=1)
     assert host.done == ["stop idle", "update", "move back", "tasks back"]
     assert not Path(host.site.group_file).exists()
     assert not Path(host.site.state_dir, "proven").exists()
@@ -195,7 +200,7 @@ def test_a_group_from_before_is_laid_aside_while_the_backend_is_off(host: Host) 
     Path(host.site.group_file).write_text("theirs")
     migrated(host)
     host.is_on = False
-    first, _ = rollback.move_back(host.site, Desired())
+    first, _ = rollback.move_back(host.site, Desired()).lines
     aside = Path(host.site.group_file + ".before-migration")
     assert str(aside) in first
     assert (aside.read_text(), Path(host.site.group_file).exists()) == ("theirs", False)
@@ -247,17 +252,17 @@ def test_settings_that_were_cut_off_go_first(host: Host) -> None:
 
 
 def test_a_host_without_old_workers_or_a_record_stays(host: Host) -> None:
-    assert rollback.automatic(host.site, Desired()) == [rollback.STAYED]
+    assert rollback.automatic(host.site, Desired()) == Done([rollback.STAYED])
     migrated(host)
     host.old = []
-    assert rollback.automatic(host.site, Desired()) == [rollback.STAYED]
+    assert rollback.automatic(host.site, Desired()) == Done([rollback.STAYED])
     assert host.done == []
     assert Path(host.site.group_file).exists()
 
 
 def test_a_host_whose_old_workers_live_goes_back_by_itself(host: Host) -> None:
     migrated(host, active="inactive", enabled="disabled")
-    lines = rollback.automatic(host.site, Desired())
+    lines = rollback.automatic(host.site, Desired()).lines
     assert lines == ["moved", rollback.RETURNED]
     assert host.done == [
         "launchers",
@@ -287,7 +292,9 @@ def test_what_is_not_as_it_was_is_not_called_so(
     one.status_of = lambda _: (None, "after")
     monkeypatch.setattr(rollback, "Misp", lambda *_: contextlib.nullcontext(one))
     monkeypatch.setattr(libraries, "restore", host.note("libraries", "Vendor stays"))
-    moved, stays, differs, last = rollback.automatic(host.site, Desired())
+    done = rollback.automatic(host.site, Desired())
+    moved, stays, differs, last = done.lines
+    assert done.moved == 1
     assert (moved, stays, last) == ("moved", "Vendor stays", rollback.RETURNED_IN_PART)
     assert differs.startswith(f"{vendor} is not exactly as it was before")
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tasks.host import cron, files, handed_over, programs, scheduled_tasks, systemd
+from tasks.host.done import Done
 from tasks.host.errors import HostError, WebUserError
 from tasks.host.parts import ScheduledTasks, Unit
 from tasks.host.queues import LOCK, Backend
@@ -77,7 +78,8 @@ def test_cron_gets_the_tasks_that_are_on_with_their_times(
     one.add("pull_all", LATER, hours=24, user=3)
     one.add("push_all", LATER + HOUR, hours=1, user=1, id_=9)
     one.add("cache_feeds", LATER, hours=0)
-    told = scheduled_tasks.hand_over(one)
+    done = scheduled_tasks.hand_over(one)
+    told = done.lines
     assert told == [
         f"MISP's scheduled task {kind} is cron's ({cron.FILE})"
         for kind in ("pull_all", "cache_feeds", "push_all")
@@ -87,9 +89,10 @@ def test_cron_gets_the_tasks_that_are_on_with_their_times(
         comment("pull_all", LATER, hours=24, user=3),
         comment("push_all", LATER + HOUR, hours=1, user=1),
     ]
+    assert set(done.tasks) == set(Path(cron.FILE).read_text().splitlines()[4:])
     assert (files.mode_of(cron.FILE), jobs(new)) == ("0:0 644", [])
     assert old.redis.command("KEYS", "*") == []
-    assert scheduled_tasks.hand_over(one) == []
+    assert scheduled_tasks.hand_over(one) == Done([])
 
 
 @pytest.mark.parametrize("due", [SOON, NOW, NOW - 5, NOW - 20 * HOUR, NOW + 120])
@@ -97,7 +100,7 @@ def test_what_is_due_before_cron_has_read_its_file_runs_at_once_and_then_in_its_
     one: TaskedMisp, old: Backend, new: Backend, due: int
 ) -> None:
     one.add("fetch_feeds", due)
-    (told,) = scheduled_tasks.hand_over(one)
+    (told,) = scheduled_tasks.hand_over(one).lines
     assert "is due, and a job of the new backend does it; then it is cron's" in told
     assert jobs(new) == [["fetchFeed", "7", "all"]]
     first = due + (20 // 6 + 1) * 6 * HOUR if due < NOW - HOUR else due + 6 * HOUR
@@ -200,7 +203,7 @@ def test_a_table_that_cannot_be_read_is_an_error_only_where_there_are_tasks(
 ) -> None:
     monkeypatch.setattr(one.table, "sql", failing("no database"))
     assert scheduled_tasks.look(one).error == ""
-    assert scheduled_tasks.hand_over(one) == []
+    assert scheduled_tasks.hand_over(one) == Done([])
     delay(old, task_record("pull_all", LATER), LATER)
     assert scheduled_tasks.look(one) == ScheduledTasks(1, [], "no database", [], [])
     with pytest.raises(WebUserError):
@@ -276,7 +279,7 @@ def test_with_leave_nothing_is_looked_at_or_done(
     left = TaskedMisp(old, new, folder, "leave")
     left.add("pull_all", SOON)
     assert scheduled_tasks.look(left) == ScheduledTasks(0, [], "", [], [])
-    assert scheduled_tasks.hand_over(left) == []
+    assert scheduled_tasks.hand_over(left) == Done([])
     assert list(delayed(old)) == [SOON]
 
 
@@ -296,7 +299,9 @@ def test_misps_own_scheduler_gets_what_its_table_has(
         ["Feed", None, None],
     ]
     assert scheduled_tasks.look(native).left == 2
-    told = scheduled_tasks.hand_over(native)
+    done = scheduled_tasks.hand_over(native)
+    told = done.lines
+    assert list(done.tasks) == told
     assert [line.rpartition(": ")[2] for line in told] == ["MISP's own scheduler has it"] * 2
     assert (delayed(old), jobs(new), Path(cron.FILE).exists()) == ({}, [], False)
     assert len(scheduled_tasks.give_back(native)) == 1

@@ -4,12 +4,14 @@ import json
 import os
 import re
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tasks.report import record
 from tasks.report.record import Report
+from tests import runs
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,7 @@ def test_two_runs_in_one_second_have_two_directories(base: Path) -> None:
 
 def test_what_is_written_is_read_again() -> None:
     directory = record.new_directory("deploy")
-    report = Report("a/b", "deploy", "done", changed=["x"], versions={"php": "8.2"}, workers=21)
+    report = replace(runs.sample()[0], host="a/b")
     old = os.umask(0)
     try:
         record.write(directory, report)
@@ -56,9 +58,13 @@ def test_what_is_written_is_read_again() -> None:
 
 
 def test_a_file_that_is_no_report_counts_as_failed(tmp_path: Path) -> None:
-    for name, text in {"a": "", "b": "[]", "c": '{"outcome": "done"}'}.items():
-        (tmp_path / f"{name}.json").write_text(text)
-    assert {report.outcome for report in record.read(tmp_path)} == {"failed"}
+    odd = ["", "[]", '{"outcome": "done"}', '{"schema": 1, "outcome": "done"}', '{"schema": 2}']
+    for number, text in enumerate(odd):
+        (tmp_path / f"{number}.json").write_text(text)
+    reports = record.read(tmp_path)
+    assert [report.outcome for report in reports] == ["failed"] * len(odd)
+    assert "its field host is not as it should be" in reports[3].cause
+    assert "it has schema 2, and this version reads 1" in reports[4].cause
 
 
 def test_the_worst_outcome_is_the_runs() -> None:
@@ -92,12 +98,12 @@ def test_a_cause_is_one_line_said_once_and_not_endless() -> None:
             "failed in Drain, no operations changed: why",
         ),
         (
-            Report("h", "deploy", "failed", "RPC", "why", ["a"], is_unfinished=True),
+            Report("h", "deploy", "failed", "RPC", "why", ["a"], ["call"]),
             "failed in RPC, 1 operation changed, and this one may have changed the host before it "
             "failed: why",
         ),
         (
-            Report("h", "deploy", "failed", "RPC", "why", is_unfinished=True),
+            Report("h", "deploy", "failed", "RPC", "why", may_have_changed=["call"]),
             "failed in RPC, this one may have changed the host before it failed: why",
         ),
     ],
@@ -128,8 +134,19 @@ def test_without_a_report_there_is_no_success(
     assert capsys.readouterr().err
 
 
-def test_a_report_holds_nothing_but_its_fields() -> None:
+@pytest.mark.parametrize("outcome", record.CODES)
+def test_whoever_is_not_done_has_a_cause(outcome: str) -> None:
     directory = record.new_directory("rollback")
-    record.write(directory, Report("h", "rollback"))
+    record.write(directory, Report("h", "rollback", outcome))
     (file,) = directory.iterdir()
-    assert json.loads(file.read_text())["outcome"] == "interrupted"
+    written = json.loads(file.read_text())
+    assert (written["schema"], written["outcome"]) == (1, outcome)
+    assert bool(written["cause"]) is (outcome != "done")
+    assert bool(record.table(record.read(directory))[1].split()[2:]) is (outcome != "done")
+
+
+def test_times_are_utc_and_exact_to_the_millisecond() -> None:
+    assert record.now(1_800_000_000.5) == "2027-01-15T08:00:00.500Z"
+    assert record.seconds_between(record.now(5), record.now(6.25)) == 1.25
+    assert record.seconds_between("", record.now()) == 0
+    assert record.moment("odd") is None
