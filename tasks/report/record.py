@@ -1,7 +1,5 @@
 """What became of each host in a run: a JSON file per host, on the operator's machine.
 
-    python -m tasks.report.record [DIR]    # the newest run, or the one in DIR
-
 pyinfra ends with 0 or 1 and nothing else, so what a script branches on is here.
 """
 
@@ -11,14 +9,15 @@ import hashlib
 import json
 import os
 import re
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from pathlib import Path
 
-VARIABLE = "MISP_WORKERS_REPORTS"
-DEFAULT = Path(__file__).resolve().parents[2] / "reports" / "runs"
+from tasks import places
+
+VARIABLE = "MISP_WORKERS_REPORTS"  # the operator's: the directory that has one for each run
+RUN_VARIABLE = "MISP_WORKERS_RUN"  # from `python -m tasks`: the directory of this very run
 
 DONE = "done"
 FAILED = "failed"
@@ -27,6 +26,8 @@ DRAIN_LIMIT = "drain_limit"
 NOT_PROVEN_RETURNED = "not_proven_returned"
 RETURN_FAILED = "return_failed"
 INTERRUPTED = "interrupted"
+NO_CONNECTION = "no connection to the host"
+PLANNED = "planned"  # of a run that only looked, so no record has it
 # The largest of its hosts' codes is a run's.
 CODES = {
     DONE: 0,
@@ -89,11 +90,16 @@ def now() -> str:
 
 def base() -> Path:
     """The directory that has a directory for each run."""
-    return Path(os.environ.get(VARIABLE) or DEFAULT)
+    return Path(os.environ.get(VARIABLE) or places.runs())
 
 
 def new_directory(deploy: str) -> Path:
-    """Make a directory for a run that begins; two runs in one second get two."""
+    """Make a directory for a run that begins; two runs in one second get two.
+
+    The command `python -m tasks` has made it already: its slices are several runs of pyinfra's.
+    """
+    if made := os.environ.get(RUN_VARIABLE):
+        return Path(made)
     place = base()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     stem = f"{datetime.now(timezone.utc):%Y-%m-%dT%H%M%SZ}-{deploy}"
@@ -106,13 +112,6 @@ def new_directory(deploy: str) -> Path:
             number += 1
         else:
             return directory
-
-
-def newest() -> Path | None:
-    """The directory of the run that began last."""
-    found = [path for path in base().glob("*Z-*") if path.is_dir()] if base().is_dir() else []
-    second = len("2026-01-01T000000Z")
-    return max(found, key=lambda path: (path.name[:second], path.stat().st_mtime), default=None)
 
 
 def file_name(host: str) -> str:
@@ -151,35 +150,3 @@ def _read(path: Path) -> Report:
 def code(reports: Iterable[Report]) -> int:
     """A run's exit code: the largest of its hosts'."""
     return max((report.code for report in reports), default=0)
-
-
-def table(reports: Sequence[Report]) -> list[str]:
-    """Lines with host, outcome, step and cause, under each other."""
-    rows = [("host", "outcome", "step", "cause")]
-    rows += [(one.host, one.outcome, one.step, one.cause) for one in reports]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [
-        "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Print a run's hosts; gives the exit status."""
-    if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
-        print("usage: python -m tasks.report.record [DIR]", file=sys.stderr)
-        return 1
-    directory = Path(arguments[0]) if arguments else newest()
-    reports = read(directory) if directory else []
-    if not reports:
-        print(f"no report of a run in {directory or base()}", file=sys.stderr)
-        return 1
-    print(directory)
-    print("\n".join(table(reports)))
-    return code(reports)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from pyinfra import logger
 from pyinfra.api.host import Host
 from pyinfra.api.state import BaseStateCallback, State
 
 from tasks.report import events, record
-from tasks.report.record import DONE, FAILED, INTERRUPTED, RETURN_FAILED, Report
+from tasks.report.record import DONE, FAILED, INTERRUPTED, PLANNED, RETURN_FAILED, Report
 
 
 class _Run:
@@ -22,9 +23,10 @@ class _Run:
 
     def __init__(self, deploy: str) -> None:
         self.deploy = deploy
+        self.is_dry = _is_dry()
         self.reports: dict[str, Report] = {}
         self.hidden: dict[str, list[str]] = {}
-        self.is_written = not _is_dry()
+        self.is_written = not self.is_dry
         self.is_ended = False
         self._directory: Path | None = None
 
@@ -63,7 +65,7 @@ def begin(deploy: str, state: State, host: Host) -> None:
         run = _runs[id(state.inventory)] = _Run(deploy)
         state.add_callback_handler(_Callbacks())
         for lost in state.failed_hosts - state.activated_hosts:
-            report = Report(lost.name, deploy, FAILED, cause="no connection to the host")
+            report = Report(lost.name, deploy, FAILED, cause=record.NO_CONNECTION)
             report.started = report.ended = record.now()
             run.reports[lost.name] = report
             run.save(report)
@@ -184,6 +186,7 @@ class _Callbacks(BaseStateCallback):
         """What the operation changed is told as its change."""
         if report := _report(state, host):
             report.is_unfinished = False
+            waits(host, "the other hosts", 0, 0)  # pyinfra takes all through one step at a time
 
     @staticmethod
     def operation_host_error(
@@ -193,6 +196,7 @@ class _Callbacks(BaseStateCallback):
         if report := _report(state, host):
             _end(report, _failure(report))
             _save(state, host, report)
+            _tell_end(report)
 
     @staticmethod
     def host_disconnect(state: State, host: Host) -> None:
@@ -228,6 +232,9 @@ def _changed(state: State, host: Host) -> list[str]:
 
 
 def _end_all(state: State, run: _Run) -> None:
+    if run.is_dry:
+        _end_looks(state, run)
+        return
     if not run.is_written or not (state.is_executing or any(r.ended for r in run.reports.values())):
         return
     for host in state.inventory:
@@ -240,6 +247,28 @@ def _end_all(state: State, run: _Run) -> None:
                 _tell_end(report)
     if run.place:
         logger.info(f"Reports: {run.place}")
+
+
+def _end_looks(state: State, run: _Run) -> None:
+    """Tell what became of each host in a run that changes nothing."""
+    for host in state.inventory:
+        if not (report := run.reports.get(host.name)):
+            continue
+        if not report.ended:
+            report.outcome = FAILED if host in state.failed_hosts else PLANNED
+            if report.outcome == PLANNED:
+                events.emit("plan", host.name, plan=_plan(state, host))
+        _tell_end(report)
+
+
+def _plan(state: State, host: Host) -> dict[str, Any]:
+    """The operations that would change something, in order."""
+    titles = [
+        ", ".join(sorted(state.get_op_meta(op_hash).names))
+        for op_hash in state.get_op_order()
+        if op_hash in state.ops[host] and state.ops[host][op_hash].operation_meta.will_change
+    ]
+    return {"host": host.name, "steps": [{"step": title, "limit": 0} for title in titles]}
 
 
 def _end_one(state: State, host: Host, report: Report) -> None:

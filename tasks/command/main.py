@@ -1,0 +1,247 @@
+"""The four commands. Each is one run of pyinfra, or for slices one after the other."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tasks import places
+from tasks.command import arguments, ending, inventory, status_view, views
+from tasks.command.arguments import DEPLOYS, Asked
+from tasks.command.child import Child, command, last_words
+from tasks.command.fleet import FAULTY, HEALTHY, NOT_BEGUN, Fleet, count
+from tasks.command.inventory import Groups
+from tasks.errors import RefusedError
+from tasks.plan import document, show
+from tasks.report import record
+from tasks.report.record import CODES, FAILED, INTERRUPTED, PLANNED, Report
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def main(words: Sequence[str]) -> int:
+    """Run a command; gives the exit status."""
+    # Until pyinfra is at work these end the command; from then on they end pyinfra first.
+    for number in _SIGNALS:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        return _run(arguments.parsed(words))
+    except (RefusedError, OSError) as error:
+        print(f"Nothing began: {error}", file=sys.stderr)
+        return CODES[FAILED]
+    except KeyboardInterrupt:
+        print("Interrupted. Nothing began.", file=sys.stderr)
+        return CODES[INTERRUPTED]
+
+
+def _run(asked: Asked) -> int:
+    source, options, approved = asked.source, [*asked.options], None
+    if asked.command == "apply" and (found := document.load(Path(source))):
+        source, approved = found
+        options += ["--data", f"approved_plan={Path(asked.source).resolve()}"]
+    _check_out(asked)
+    groups = inventory.hosts_of(source, options)
+    if approved is not None:
+        groups = _of_the_plan(groups, approved, source)
+    within = inventory.chosen(groups, asked.limit, ())
+    taken = inventory.chosen(groups, asked.limit, asked.exclude)
+    run = Run(asked, source, options, groups, Fleet(taken))
+    if asked.command in ("apply", "rollback"):
+        return _change(run, inventory.in_slices(within, taken, asked.canary, asked.size))
+    return _plan(run) if asked.command == "plan" else _status(run)
+
+
+def _check_out(asked: Asked) -> None:
+    if asked.out:
+        path = Path(asked.out)
+        if not path.absolute().parent.is_dir():
+            raise RefusedError(f"--out: there is no folder {path.parent}")
+        if path.exists() and not document.load(path):
+            raise RefusedError(f"--out: {path} is there and is no plan, so it stays as it is")
+
+
+def _of_the_plan(groups: Groups, approved: Mapping[str, object], source: str) -> Groups:
+    if gone := [host for host in approved if host not in groups]:
+        raise RefusedError(f"{', '.join(gone)}: in the plan, but no longer in {source}; plan again")
+    return {host: groups[host] for host in groups if host in approved}
+
+
+class Run:
+    """What the hosts of one command line go through."""
+
+    def __init__(
+        self, asked: Asked, source: str, options: Sequence[str], groups: Groups, fleet: Fleet
+    ) -> None:
+        """Nothing begins yet."""
+        self.asked = asked
+        self.source = source
+        self.options = options
+        self.groups = groups
+        self.fleet = fleet
+        self.is_stopped = False
+        self.ending = ""  # how the last pyinfra ended
+        self._child: Child | None = None
+
+    @contextlib.contextmanager
+    def shown(self) -> Iterator[views.View]:
+        """Show what the hosts are at; a signal stops the run from now on."""
+        for number in _SIGNALS:
+            signal.signal(number, self._stop)
+        is_plain = self.asked.asks or self.asked.is_verbose
+        with views.shown(self.fleet, is_plain=is_plain) as self.view:
+            yield self.view
+
+    def _stop(self, number: int, _frame: object) -> None:
+        if self._child:
+            self._child.interrupt(number)
+        self.is_stopped = True
+
+    def pyinfra(self, hosts: Sequence[str], log: Path, *flags: str, **environment: str) -> None:
+        """Run pyinfra on these hosts up to its end."""
+        self.fleet.begin(hosts)
+        deploy = places.FILES / DEPLOYS[self.asked.command]
+        is_all = len(hosts) == len(self.groups)
+        limits = [] if is_all else [inventory.limit(host, self.groups) for host in hosts]
+        words = command(self.source, str(deploy.resolve()), [*flags, *limits, *self.options])
+        self._child = Child(words, environment, log, asks=self.asked.asks)
+        if self.is_stopped:
+            self._child.interrupt(signal.SIGTERM)
+        with log.open(encoding="utf-8", errors="replace") as printed:
+            printed.seek(0, os.SEEK_END)
+            has_said = False
+            for event in self._child.events():
+                host = self.fleet.take(event) if event else None
+                if event and host:
+                    self.view.happened(event, host)
+                if self.asked.is_verbose and (new := printed.read()):
+                    self.view.passes(new)
+                if self.is_stopped and not has_said:
+                    has_said = True
+                    self.view.says(
+                        "Interrupted: pyinfra lets go of the hosts. Once more ends it at once."
+                    )
+                self.view.tick()
+        self.ending, self._child = self._child.ending, None
+
+    def silence(self, log: Path, host: str) -> str:
+        """Why nothing was heard of a host's end: the log's last words about it."""
+        words = last_words(log, host) or "it said nothing"
+        return "interrupted" if self.is_stopped else f"{words} ({self.ending}, see {log})"
+
+
+# --- apply, rollback ----------------------------------------------------------------------------
+
+
+def _change(run: Run, slices: Sequence[Sequence[str]]) -> int:
+    directory = record.new_directory(run.asked.command).resolve()
+    log = directory / "pyinfra.log"
+    log.touch(0o600)
+    deploy = Path(DEPLOYS[run.asked.command]).stem
+    for name in run.fleet:
+        record.write(directory, Report(name, deploy, NOT_BEGUN))
+    with run.shown() as view:
+        for number, hosts in enumerate(slices, 1):
+            title = f"slice {number} of {len(slices)}" if len(slices) > 1 else ""
+            if title:
+                view.says(f"{title} begins: {', '.join(hosts)}")
+            run.pyinfra(hosts, log, "-y", **{record.RUN_VARIABLE: str(directory)})
+            _settle(run, hosts, directory, log)
+            bad = run.fleet.not_good(hosts)
+            if title:
+                said = ", ".join(f"{host.name} {host.outcome}" for host in bad)
+                view.says(f"{title} ends: {said or count(len(hosts), 'host') + ' done'}")
+            if bad or run.is_stopped:
+                break
+    for host in run.fleet.values():
+        host.outcome = host.outcome or NOT_BEGUN
+    print("\n".join(ending.report(run.fleet)))
+    return _closed(run, ("Record", directory), ("Log", log))
+
+
+def _settle(run: Run, hosts: Sequence[str], directory: Path, log: Path) -> None:
+    """Take each host's outcome from its record. One that pyinfra left without an end gets one."""
+    reports = {report.host: report for report in record.read(directory)}
+    for name in hosts:
+        report = reports.get(name) or Report(name, "", FAILED, cause="its record is gone")
+        if report.outcome == NOT_BEGUN and not run.is_stopped:
+            report.outcome, report.started, report.ended = FAILED, record.now(), record.now()
+            report.add_cause(run.silence(log, name))
+            record.write(directory, report)
+        elif report.outcome == INTERRUPTED and not report.cause:
+            waiting = run.fleet[name].waiting
+            report.ended = record.now()
+            report.add_cause(
+                run.silence(log, name) + (f", waiting for {waiting}" if waiting else "")
+            )
+            record.write(directory, report)
+        elif report.cause == record.NO_CONNECTION:
+            report.add_cause(last_words(log, name))
+            record.write(directory, report)
+        run.fleet[name].take_report(report)
+
+
+# --- plan, status -------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _looked(run: Run) -> Iterator[Path]:
+    """Have the hosts looked at. The log stays where a host's end is in no event."""
+    descriptor, name = tempfile.mkstemp(prefix="misp-workers-", suffix=".log")
+    os.close(descriptor)
+    log = Path(name)
+    with run.shown():
+        run.pyinfra([*run.fleet], log, "--dry", "--json")
+    for host in run.fleet.values():
+        if run.is_stopped and host.outcome in ("", PLANNED):
+            host.outcome, host.cause = INTERRUPTED, "before its end"
+        elif not host.outcome or (host.outcome == PLANNED and not host.plan):
+            host.outcome, host.cause = FAILED, run.silence(log, host.name)
+        elif host.cause == record.NO_CONNECTION:
+            host.cause += f"; {last_words(log, host.name)}"
+    yield log
+    if not run.fleet.keys_of(FAILED, INTERRUPTED):
+        log.unlink()
+
+
+def _plan(run: Run) -> int:
+    with _looked(run) as log:
+        plans = {name: run.fleet[name].plan for name in run.fleet.keys_of(PLANNED)}
+        if plans:
+            print("\n".join([*show.lines(plans), ""]))
+        if any(name not in plans for name in run.fleet):
+            print("\n".join(ending.report(run.fleet)))
+        if run.asked.out and plans:
+            source = Path(run.source)
+            kept = str(source.resolve()) if source.exists() else run.source
+            document.save(Path(run.asked.out), plans, kept)
+            whole = f"{len(plans)} of {count(len(run.fleet), 'host')}"
+            print(f"\nThe plan of {whole} is in {run.asked.out}.")
+    return _closed(run, ("Log", log if log.exists() else None))
+
+
+def _status(run: Run) -> int:
+    with _looked(run) as log:
+        documents = {}
+        for name, host in run.fleet.items():
+            silent = {"state": "unknown", "lines": [], "faults": [*host.problems] or [host.cause]}
+            document = status_view.expected(host.status or silent, run.asked.expect)
+            documents[name] = document
+            if host.status:
+                host.outcome = FAULTY if document["faults"] else HEALTHY
+        if run.asked.as_json:
+            print(status_view.as_json(documents))
+            return run.fleet.code()
+        print("\n".join(status_view.lines(documents)))
+    return _closed(run, ("Log", log if log.exists() else None))
+
+
+def _closed(run: Run, *kept: tuple[str, Path | None]) -> int:
+    step = ending.next_step(run.asked, run.source, run.fleet)
+    print("\n".join(ending.closing(kept, step)), flush=True)
+    code = run.fleet.code()
+    return CODES[INTERRUPTED] if run.is_stopped and code else code
