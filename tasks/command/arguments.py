@@ -45,10 +45,12 @@ ASKING = {"--same-sudo-password", "--use-sudo-password", "--ssh-password-prompt"
 _DESCRIPTION = """\
 Move MISP servers from the CakeResque workers to supervisord-run ones, and back.
 
-INVENTORY is what pyinfra takes: a Python file, host1,host2, or @local. No command ever asks."""
+INVENTORY is what pyinfra takes: a Python file, host1,host2, or @local.
+No command asks anything; apply and rollback begin at once."""
 
 _EPILOG = """\
-What follows -- goes to pyinfra, as in: %(prog)s apply INVENTORY -- --data drain_timeout=60
+What follows -- goes to pyinfra, as in
+  %(prog)s apply INVENTORY -- --data drain_timeout=60
 
 exit codes, the worst host's:
   0  done                 1  failed, or nothing began   2  refused, unchanged
@@ -181,7 +183,8 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
         made = subparsers.add_parser(
             command, help=text, description=text, usage=usage, allow_abbrev=False
         )
-        made.add_argument("source", metavar=source)
+        what = "what pyinfra takes" + (", or a file of `plan --out`" if "|" in source else "")
+        made.add_argument("source", metavar=source, help=what)
         for option, effect in (("--limit", "take these only"), ("--exclude", "leave these out")):
             help_text = f"{effect}: hosts, groups or patterns, with commas or given again"
             made.add_argument(option, metavar="NAME", action="append", help=help_text)

@@ -45,7 +45,7 @@ class Child:
             asks: it is left on the terminal, since it asks for a password there.
         """
         self._asks = asks
-        self._interrupted = False
+        self.is_interrupted = False
         self._pipe, other = os.pipe()
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -81,11 +81,11 @@ class Child:
 
     def interrupt(self, number: int) -> None:
         """Have it let go of the hosts and end; when called again, have it end at once."""
-        if self._interrupted:
+        if self.is_interrupted:
             self._process.kill()
         elif not (self._asks and number == signal.SIGINT):  # which the terminal has sent it
             self._process.send_signal(signal.SIGINT)
-        self._interrupted = True
+        self.is_interrupted = True
 
     @property
     def ending(self) -> str:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TextIO
 
 from tasks import places
 from tasks.command import arguments, ending, inventory, status_view, views
@@ -46,10 +47,9 @@ def _run(asked: Asked) -> int:
         options += ["--data", f"approved_plan={Path(asked.source).resolve()}"]
     _check_out(asked)
     groups = inventory.hosts_of(source, options)
-    if approved is not None:
-        groups = _of_the_plan(groups, approved, source)
-    within = inventory.chosen(groups, asked.limit, ())
-    taken = inventory.chosen(groups, asked.limit, asked.exclude)
+    meant = groups if approved is None else _of_the_plan(groups, approved, source)
+    within = inventory.chosen(meant, asked.limit, ())
+    taken = inventory.chosen(meant, asked.limit, asked.exclude)
     run = Run(asked, source, options, groups, Fleet(taken))
     if asked.command in ("apply", "rollback"):
         return _change(run, inventory.in_slices(within, taken, asked.canary, asked.size))
@@ -108,25 +108,26 @@ class Run:
         is_all = len(hosts) == len(self.groups)
         limits = [] if is_all else [inventory.limit(host, self.groups) for host in hosts]
         words = command(self.source, str(deploy.resolve()), [*flags, *limits, *self.options])
-        self._child = Child(words, environment, log, asks=self.asked.asks)
-        if self.is_stopped:
-            self._child.interrupt(signal.SIGTERM)
         with log.open(encoding="utf-8", errors="replace") as printed:
             printed.seek(0, os.SEEK_END)
-            has_said = False
-            for event in self._child.events():
-                host = self.fleet.take(event) if event else None
-                if event and host:
-                    self.view.happened(event, host)
-                if self.asked.is_verbose and (new := printed.read()):
-                    self.view.passes(new)
-                if self.is_stopped and not has_said:
-                    has_said = True
-                    self.view.says(
-                        "Interrupted: pyinfra lets go of the hosts. Once more ends it at once."
-                    )
-                self.view.tick()
+            self._child = Child(words, environment, log, asks=self.asked.asks)
+            if self.is_stopped and not self._child.is_interrupted:
+                self._child.interrupt(signal.SIGTERM)
+            self._follow(self._child, printed)
         self.ending, self._child = self._child.ending, None
+
+    def _follow(self, child: Child, printed: TextIO) -> None:
+        """Show what happens up to the child's end."""
+        has_said = False
+        for event in child.events():
+            if event and (host := self.fleet.take(event)):
+                self.view.happened(event, host)
+            if self.asked.is_verbose and (new := printed.read()):
+                self.view.passes(new)
+            if self.is_stopped and not has_said:
+                has_said = True
+                self.view.says("Interrupted: pyinfra lets go of the hosts; again ends it at once.")
+            self.view.tick()
 
     def silence(self, log: Path, host: str) -> str:
         """Why nothing was heard of a host's end: the log's last words about it."""

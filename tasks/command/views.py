@@ -118,10 +118,10 @@ def drawn(fleet: Fleet, width: int, height: int, now: float) -> list[Text]:
     hosts, rest = [*fleet.values()], ""
     if len(hosts) > height:
         hosts = [host for host in hosts if host.outcome not in GOOD]
-        hosts.sort(key=lambda host: not (host.has_begun or host.outcome))  # those at work first
+        hosts.sort(key=lambda host: (not host.outcome, not host.has_begun))  # what failed first
         done, hidden = len(fleet) - len(hosts), max(0, len(hosts) - height + 1)
         hosts = hosts[: len(hosts) - hidden]
-        rest = f"{count(done, 'host')} done" + (f", {hidden} more waiting" if hidden else "")
+        rest = f"{count(done, 'host')} done" + (f", {hidden} more" if hidden else "")
     name = min(_NAME, max(map(len, fleet)))
     rows = [_row(host, name, width, now) for host in hosts]
     return [*rows, Text(rest, "dim")] if rest else rows

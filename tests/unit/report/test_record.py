@@ -106,26 +106,12 @@ def test_a_sentence_says_it(report: Report, sentence: str) -> None:
     assert report.sentence() == sentence
 
 
-def test_the_command_prints_the_newest_run(capsys: pytest.CaptureFixture[str]) -> None:
-    for number, outcome in enumerate(("done", "drain_limit")):
-        directory = record.new_directory("deploy")
-        record.write(directory, Report("one", "deploy", outcome, "Drain", "why"))
-        os.utime(directory, (number, number))
-    assert record.main([]) == 3
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == str(directory)
-    assert [line.split() for line in said[1:]] == [
-        ["host", "outcome", "step", "cause"],
-        ["one", "drain_limit", "Drain", "why"],
-    ]
-
-
-@pytest.mark.parametrize("arguments", [[], ["/nonexistent"], ["--help"], ["a", "b"]])
-def test_without_a_report_there_is_no_success(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_run_of_the_command_has_one_directory_for_all_its_slices(
+    base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert record.main(arguments) == 1
-    assert capsys.readouterr().err
+    monkeypatch.setenv(record.RUN_VARIABLE, str(base / "made"))
+    assert record.new_directory("deploy") == base / "made"
+    assert not base.exists()
 
 
 def test_a_report_holds_nothing_but_its_fields() -> None:
