@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tasks.command.arguments import Asked
-from tasks.command.fleet import FAULTY, Fleet, Host, count
+from tasks.command.fleet import Fleet, Host, count
 from tasks.command.texts import table, width, wrapped
 from tasks.report.record import (
     DONE,
@@ -18,7 +18,7 @@ from tasks.report.record import (
     RETURN_FAILED,
 )
 
-_TO_MEND = (FAILED, REFUSED, NOT_PROVEN_RETURNED, RETURN_FAILED, FAULTY)
+_TO_MEND = (FAILED, REFUSED, NOT_PROVEN_RETURNED, RETURN_FAILED)
 
 
 def report(fleet: Fleet) -> list[str]:
@@ -92,7 +92,5 @@ def _after_success(asked: Asked, inventory: str, fleet: Fleet) -> str:
         if asked.out:
             return f"Read the plan, then do exactly that: `{asked.other('apply', asked.out)}`"
         return f"Do it: `{asked.other('apply', inventory)}`"
-    if asked.command == "status":
-        return "Nothing is wrong, so there is nothing to do."
     limit = [] if asked.source == inventory else [*fleet]
     return f"Look at the workers: `{asked.other('status', inventory, limit)}`"

@@ -76,8 +76,7 @@ class Host:
             self.plan = dict(event.get("plan") or {})
         elif kind == "status":
             self.status = dict(event.get("status") or {})
-            self.problems = [str(one) for one in self.status.get("faults", ())]
-            self.outcome = FAULTY if self.problems else HEALTHY
+            self.outcome = FAULTY if self.status.get("faults") else HEALTHY
         elif kind == "end":
             self.outcome = str(event.get("outcome", FAILED))
             self.has_ended, self.cause = True, str(event.get("cause", ""))

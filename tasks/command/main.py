@@ -129,6 +129,11 @@ class Run:
                 self.view.says("Interrupted: pyinfra lets go of the hosts; again ends it at once.")
             self.view.tick()
 
+    def code(self) -> int:
+        """The exit status: the worst host's, and after a signal that of an interruption."""
+        worst = self.fleet.code()
+        return CODES[INTERRUPTED] if self.is_stopped and worst else worst
+
     def silence(self, log: Path, host: str) -> str:
         """Why nothing was heard of a host's end: the log's last words about it."""
         words = last_words(log, host) or "it said nothing"
@@ -173,7 +178,7 @@ def _settle(run: Run, hosts: Sequence[str], directory: Path, log: Path) -> None:
             report.outcome, report.started, report.ended = FAILED, record.now(), record.now()
             report.add_cause(run.silence(log, name))
             record.write(directory, report)
-        elif report.outcome == INTERRUPTED and not report.cause:
+        elif report.outcome == INTERRUPTED and not report.ended:
             waiting = run.fleet[name].waiting
             report.ended = record.now()
             report.add_cause(
@@ -227,22 +232,24 @@ def _plan(run: Run) -> int:
 
 def _status(run: Run) -> int:
     with _looked(run) as log:
-        documents = {}
+        documents = []
         for name, host in run.fleet.items():
-            silent = {"state": "unknown", "lines": [], "faults": [*host.problems] or [host.cause]}
-            document = status_view.expected(host.status or silent, run.asked.expect)
-            documents[name] = document
+            problems = host.problems or [host.cause]
+            one = status_view.document(name, host.status, problems, run.asked.expect)
             if host.status:
-                host.outcome = FAULTY if document["faults"] else HEALTHY
-        if run.asked.as_json:
-            print(status_view.as_json(documents))
-            return run.fleet.code()
-        print("\n".join(status_view.lines(documents)))
-    return _closed(run, ("Log", log if log.exists() else None))
+                host.outcome = FAULTY if status_view.code([one]) else HEALTHY
+            documents.append(one)
+        print(
+            status_view.as_json(documents)
+            if run.asked.as_json
+            else "\n".join(status_view.table(documents))
+        )
+    if log.exists():
+        print(f"Log: {log}", file=sys.stderr)
+    return run.code()
 
 
 def _closed(run: Run, *kept: tuple[str, Path | None]) -> int:
     step = ending.next_step(run.asked, run.source, run.fleet)
     print("\n".join(ending.closing(kept, step)), flush=True)
-    code = run.fleet.code()
-    return CODES[INTERRUPTED] if run.is_stopped and code else code
+    return run.code()

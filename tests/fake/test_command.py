@@ -364,7 +364,7 @@ def test_status_prints_json_and_nothing_else(command: Command) -> None:
     command.are({**DONE, "m03": {"fake_responses": sick}, UNREACHABLE: {"ssh_port": 1}})
     done = command("status", "--json")
     assert done.returncode == 1
-    found = json.loads(done.stdout)
+    found = {one["host"]: one for one in json.loads(done.stdout)["hosts"]}
     assert [*found] == ["@fake/m01", "@fake/m02", "@fake/m03", UNREACHABLE]
     assert found["@fake/m01"]["faults"] == []
     assert "misp-workers:cache_00 is missing" in found["@fake/m03"]["faults"][0]
@@ -377,7 +377,7 @@ def test_status_of_hosts_that_are_well_ends_with_0_and_leaves_no_log(
     command.are(DONE)
     done = command("status")
     assert done.returncode == 0, done.stderr
-    assert "there is nothing to do" in done.stdout
+    assert "Next: nothing to do." in done.stdout
     assert [*tmp_path.glob("misp-workers-*.log")] == []
 
 

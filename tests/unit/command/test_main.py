@@ -118,8 +118,8 @@ def test_expect_takes_another_state_for_a_fault(
     assert main.main(["status", "i.py"]) == 0
     assert main.main(["status", "i.py", "--expect", "migrated"]) == 1
     said = capsys.readouterr().out
-    assert "FAULT: the host is old, and --expect says migrated" in said
-    assert "Mend what is wrong on a, then" in said
+    assert "FAULT: it is old, and is to be migrated" in said
+    assert "Next: mend the faults" in said
 
 
 def test_help_and_mistakes_start_nothing(
