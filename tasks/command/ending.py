@@ -78,7 +78,7 @@ def next_step(asked: Asked, inventory: str, fleet: Fleet) -> str:
         waits = asked.again() + ("" if asked.options else " --") + " --data on_leftover_jobs=wait"
         text = f"Have the run wait for the old jobs on {_some(names)}, a day at most: `{waits}`"
     else:
-        text = f"To reach the other hosts, {again}"
+        text = f"To reach the hosts that it did not come to, {again}"
     return text
 
 

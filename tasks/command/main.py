@@ -210,7 +210,7 @@ def _looked(run: Run) -> Iterator[Path]:
         elif host.cause == record.NO_CONNECTION:
             host.cause += f"; {last_words(log, host.name)}"
     yield log
-    if not run.fleet.keys_of(FAILED, INTERRUPTED):
+    if not run.fleet.keys_of(FAILED):
         log.unlink()
 
 

@@ -107,7 +107,9 @@ def shown(fleet: Fleet, *, is_plain: bool) -> Iterator[View]:
     """A view for as long as hosts are at work; `is_plain`: lines on a terminal too."""
     console = Console(stderr=True)
     if is_plain or not console.is_terminal or console.is_dumb_terminal:
-        yield Lines(fleet)
+        lines = Lines(fleet)
+        lines.says(f"{count(len(fleet), 'host')}: the first look begins")
+        yield lines
         return
     with Live(console=console, auto_refresh=False, transient=True) as live:
         yield Screen(fleet, live)
@@ -121,7 +123,8 @@ def drawn(fleet: Fleet, width: int, height: int, now: float) -> list[Text]:
         hosts.sort(key=lambda host: (not host.outcome, not host.has_begun))  # what failed first
         done, hidden = len(fleet) - len(hosts), max(0, len(hosts) - height + 1)
         hosts = hosts[: len(hosts) - hidden]
-        rest = f"{count(done, 'host')} done" + (f", {hidden} more" if hidden else "")
+        counts = ((done, "done"), (hidden, "more"))
+        rest = ", ".join(f"{number} {what}" for number, what in counts if number)
     name = min(_NAME, max(map(len, fleet)))
     rows = [_row(host, name, width, now) for host in hosts]
     return [*rows, Text(rest, "dim")] if rest else rows

@@ -384,7 +384,8 @@ def test_status_of_hosts_that_are_well_ends_with_0_and_leaves_no_log(
 def test_in_a_pipe_there_are_plain_lines(command: Command) -> None:
     command.are({"m01": WELL["m01"], REFUSED: BROKEN[REFUSED]})
     done = command("apply")
-    lines = done.stderr.splitlines()
+    first, *lines = done.stderr.splitlines()
+    assert first.endswith(" 2 hosts: the first look begins")
     assert all(re.match(r"\d\d:\d\d:\d\d @fake/m0[17]: ", line) for line in lines)
     assert any(line.endswith("@fake/m01: step Packages: supervisor") for line in lines)
     assert any(line.endswith("@fake/m01: done") for line in lines)

@@ -54,7 +54,7 @@ def test_on_a_low_terminal_what_failed_stays(fleet: Fleet) -> None:
     assert "refused" in lines[0]
     assert "failed" in lines[1]
     assert "Drain" in lines[2]
-    assert lines[-1] == "1 host done, 12 more"
+    assert lines[-1] == "1 done, 12 more"
 
 
 def test_names_with_markup_or_wide_letters_stay_as_they_are() -> None:
