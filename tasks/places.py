@@ -8,7 +8,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 """The folder that has the package `tasks`."""
 
-FILES = Path(__file__).resolve().parent / "project"
+FILES = Path(__file__).resolve().parent / "deploys"
 """deploy.py, rollback.py, status.py and templates/: in a checkout links to its top level."""
 
 

@@ -7,7 +7,8 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -17,7 +18,7 @@ from tasks.command.arguments import DEPLOYS, Asked
 from tasks.command.child import Child, command, last_words
 from tasks.command.fleet import FAULTY, HEALTHY, NOT_BEGUN, Fleet, count
 from tasks.command.inventory import Groups
-from tasks.errors import RefusedError
+from tasks.errors import MigrationError, RefusedError
 from tasks.plan import document, show
 from tasks.report import record
 from tasks.report.record import CODES, FAILED, INTERRUPTED, PLANNED, Report
@@ -31,19 +32,21 @@ def main(words: Sequence[str]) -> int:
     for number in _SIGNALS:
         signal.signal(number, signal.default_int_handler)
     try:
-        return _run(arguments.parsed(words))
-    except (RefusedError, OSError) as error:
+        act = _prepared(arguments.parsed(words))
+    except (MigrationError, OSError) as error:
         print(f"Nothing began: {error}", file=sys.stderr)
         return CODES[FAILED]
     except KeyboardInterrupt:
         print("Interrupted. Nothing began.", file=sys.stderr)
         return CODES[INTERRUPTED]
+    return act()
 
 
-def _run(asked: Asked) -> int:
+def _prepared(asked: Asked) -> Callable[[], int]:
+    """What is to be run, once everything that is wrong with the command line is known."""
     source, options, approved = asked.source, [*asked.options], None
-    if asked.command == "apply" and (found := document.load(Path(source))):
-        source, approved = found
+    if asked.command == "apply" and _is_plan(Path(source)):
+        source, approved = document.load(Path(source))
         options += ["--data", f"approved_plan={Path(asked.source).resolve()}"]
     _check_out(asked)
     groups = inventory.hosts_of(source, options)
@@ -52,8 +55,23 @@ def _run(asked: Asked) -> int:
     taken = inventory.chosen(meant, asked.limit, asked.exclude)
     run = Run(asked, source, options, groups, Fleet(taken))
     if asked.command in ("apply", "rollback"):
-        return _change(run, inventory.in_slices(within, taken, asked.canary, asked.size))
-    return _plan(run) if asked.command == "plan" else _status(run)
+        slices = inventory.in_slices(within, taken, asked.canary, asked.size)
+        directory = record.new_directory(asked.command).resolve()
+        run.log = directory / "pyinfra.log"
+        run.log.touch(0o600)
+        return partial(_change, run, slices, directory)
+    descriptor, name = tempfile.mkstemp(prefix="misp-workers-", suffix=".log")
+    os.close(descriptor)
+    run.log = Path(name)
+    return partial(_plan if asked.command == "plan" else _status, run)
+
+
+def _is_plan(path: Path) -> bool:
+    """Tell the file of a plan, which is JSON, from an inventory, which is Python."""
+    try:
+        return path.read_bytes()[:1] == b"{"
+    except OSError:
+        return False
 
 
 def _check_out(asked: Asked) -> None:
@@ -61,7 +79,7 @@ def _check_out(asked: Asked) -> None:
         path = Path(asked.out)
         if not path.absolute().parent.is_dir():
             raise RefusedError(f"--out: there is no folder {path.parent}")
-        if path.exists() and not document.load(path):
+        if path.exists() and not _is_plan(path):
             raise RefusedError(f"--out: {path} is there and is no plan, so it stays as it is")
 
 
@@ -83,6 +101,7 @@ class Run:
         self.options = options
         self.groups = groups
         self.fleet = fleet
+        self.log = Path()  # all that pyinfra prints
         self.is_stopped = False
         self.ending = ""  # how the last pyinfra ended
         self._child: Child | None = None
@@ -101,16 +120,16 @@ class Run:
             self._child.interrupt(number)
         self.is_stopped = True
 
-    def pyinfra(self, hosts: Sequence[str], log: Path, *flags: str, **environment: str) -> None:
+    def pyinfra(self, hosts: Sequence[str], *flags: str, **environment: str) -> None:
         """Run pyinfra on these hosts up to its end."""
         self.fleet.begin(hosts)
         deploy = places.FILES / DEPLOYS[self.asked.command]
         is_all = len(hosts) == len(self.groups)
         limits = [] if is_all else [inventory.limit(host, self.groups) for host in hosts]
         words = command(self.source, str(deploy.resolve()), [*flags, *limits, *self.options])
-        with log.open(encoding="utf-8", errors="replace") as printed:
+        with self.log.open(encoding="utf-8", errors="replace") as printed:
             printed.seek(0, os.SEEK_END)
-            self._child = Child(words, environment, log, asks=self.asked.asks)
+            self._child = Child(words, environment, self.log, asks=self.asked.asks)
             if self.is_stopped and not self._child.is_interrupted:
                 self._child.interrupt(signal.SIGTERM)
             self._follow(self._child, printed)
@@ -134,29 +153,26 @@ class Run:
         worst = self.fleet.code()
         return CODES[INTERRUPTED] if self.is_stopped and worst else worst
 
-    def silence(self, log: Path, host: str) -> str:
+    def silence(self, host: str) -> str:
         """Why nothing was heard of a host's end: the log's last words about it."""
-        words = last_words(log, host) or "it said nothing"
-        return "interrupted" if self.is_stopped else f"{words} ({self.ending}, see {log})"
+        words = last_words(self.log, host) or "it said nothing"
+        return "interrupted" if self.is_stopped else f"{words} ({self.ending}, see {self.log})"
 
 
 # --- apply, rollback ----------------------------------------------------------------------------
 
 
-def _change(run: Run, slices: Sequence[Sequence[str]]) -> int:
-    directory = record.new_directory(run.asked.command).resolve()
-    log = directory / "pyinfra.log"
-    log.touch(0o600)
+def _change(run: Run, slices: Sequence[Sequence[str]], directory: Path) -> int:
     deploy = Path(DEPLOYS[run.asked.command]).stem
-    for name in run.fleet:
-        record.write(directory, Report(name, deploy, NOT_BEGUN))
     with run.shown() as view:
+        for name in run.fleet:
+            _write(run, directory, Report(name, deploy, NOT_BEGUN))
         for number, hosts in enumerate(slices, 1):
             title = f"slice {number} of {len(slices)}" if len(slices) > 1 else ""
             if title:
                 view.says(f"{title} begins: {', '.join(hosts)}")
-            run.pyinfra(hosts, log, "-y", **{record.RUN_VARIABLE: str(directory)})
-            _settle(run, hosts, directory, log)
+            run.pyinfra(hosts, "-y", **{record.RUN_VARIABLE: str(directory)})
+            _settle(run, hosts, directory)
             bad = run.fleet.not_good(hosts)
             if title:
                 said = ", ".join(f"{host.name} {host.outcome}" for host in bad)
@@ -166,72 +182,80 @@ def _change(run: Run, slices: Sequence[Sequence[str]]) -> int:
     for host in run.fleet.values():
         host.outcome = host.outcome or NOT_BEGUN
     print("\n".join(ending.report(run.fleet)))
-    return _closed(run, ("Record", directory), ("Log", log))
+    return _closed(run, ("Record", directory), ("Log", run.log))
 
 
-def _settle(run: Run, hosts: Sequence[str], directory: Path, log: Path) -> None:
+def _settle(run: Run, hosts: Sequence[str], directory: Path) -> None:
     """Take each host's outcome from its record. One that pyinfra left without an end gets one."""
     reports = {report.host: report for report in record.read(directory)}
     for name in hosts:
         report = reports.get(name) or Report(name, "", FAILED, cause="its record is gone")
         if report.outcome == NOT_BEGUN and not run.is_stopped:
             report.outcome, report.started, report.ended = FAILED, record.now(), record.now()
-            report.add_cause(run.silence(log, name))
-            record.write(directory, report)
+            report.add_cause(run.silence(name))
+            _write(run, directory, report)
         elif report.outcome == INTERRUPTED and not report.ended:
             waiting = run.fleet[name].waiting
             report.ended = record.now()
-            report.add_cause(
-                run.silence(log, name) + (f", waiting for {waiting}" if waiting else "")
-            )
-            record.write(directory, report)
-        elif report.cause == record.NO_CONNECTION:
-            report.add_cause(last_words(log, name))
-            record.write(directory, report)
+            report.add_cause(run.silence(name))
+            report.add_cause(f"it waited for {waiting}" if waiting else "")
+            _write(run, directory, report)
+        elif report.cause.startswith(record.NO_CONNECTION):
+            report.add_cause(last_words(run.log, name))
+            _write(run, directory, report)
         run.fleet[name].take_report(report)
+
+
+def _write(run: Run, directory: Path, report: Report) -> None:
+    """Write a record. A full disk on the operator's machine must stop no migration."""
+    try:
+        record.write(directory, report)
+    except OSError as error:
+        run.view.says(f"{report.host}: its record cannot be written: {error}")
 
 
 # --- plan, status -------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def _looked(run: Run) -> Iterator[Path]:
+def _looked(run: Run) -> Iterator[None]:
     """Have the hosts looked at. The log stays where a host's end is in no event."""
-    descriptor, name = tempfile.mkstemp(prefix="misp-workers-", suffix=".log")
-    os.close(descriptor)
-    log = Path(name)
     with run.shown():
-        run.pyinfra([*run.fleet], log, "--dry", "--json")
+        run.pyinfra([*run.fleet], "--dry", "--json")
     for host in run.fleet.values():
         if run.is_stopped and host.outcome in ("", PLANNED):
             host.outcome, host.cause = INTERRUPTED, "before its end"
         elif not host.outcome or (host.outcome == PLANNED and not host.plan):
-            host.outcome, host.cause = FAILED, run.silence(log, host.name)
-        elif host.cause == record.NO_CONNECTION:
-            host.cause += f"; {last_words(log, host.name)}"
-    yield log
+            host.outcome, host.cause = FAILED, run.silence(host.name)
+        elif host.cause.startswith(record.NO_CONNECTION):
+            host.cause += f"; {last_words(run.log, host.name)}"
+    yield
     if not run.fleet.keys_of(FAILED):
-        log.unlink()
+        run.log.unlink()
 
 
 def _plan(run: Run) -> int:
-    with _looked(run) as log:
+    with _looked(run):
         plans = {name: run.fleet[name].plan for name in run.fleet.keys_of(PLANNED)}
         if plans:
             print("\n".join([*show.lines(plans), ""]))
         if any(name not in plans for name in run.fleet):
             print("\n".join(ending.report(run.fleet)))
-        if run.asked.out and plans:
-            source = Path(run.source)
-            kept = str(source.resolve()) if source.exists() else run.source
+    if run.asked.out and plans:
+        source = Path(run.source)
+        kept = str(source.resolve()) if source.exists() else run.source
+        try:
             document.save(Path(run.asked.out), plans, kept)
-            whole = f"{len(plans)} of {count(len(run.fleet), 'host')}"
-            print(f"\nThe plan of {whole} is in {run.asked.out}.")
-    return _closed(run, ("Log", log if log.exists() else None))
+        except (MigrationError, OSError) as error:
+            print(f"The plan is not kept: {error}", file=sys.stderr)
+            return CODES[FAILED]
+        whole = f"{len(plans)} of {count(len(run.fleet), 'host')}"
+        print(f"\nThe plan of {whole} is in {run.asked.out}.")
+    return _closed(run, ("Log", run.log if run.log.exists() else None))
 
 
 def _status(run: Run) -> int:
-    with _looked(run) as log:
+    with _looked(run):
         documents = []
         for name, host in run.fleet.items():
             problems = host.problems or [host.cause]
@@ -244,8 +268,8 @@ def _status(run: Run) -> int:
             if run.asked.as_json
             else "\n".join(status_view.table(documents))
         )
-    if log.exists():
-        print(f"Log: {log}", file=sys.stderr)
+    if run.log.exists():
+        print(f"Log: {run.log}", file=sys.stderr)
     return run.code()
 
 

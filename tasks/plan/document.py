@@ -22,20 +22,14 @@ def save(path: Path, documents: Mapping[str, dict[str, Any]], inventory: str) ->
     new.replace(path)
 
 
-def load(path: Path) -> tuple[str, dict[str, Any]] | None:
-    """The inventory and the documents by host; `None`: the file is no plan's.
+def load(path: Path) -> tuple[str, dict[str, Any]]:
+    """The inventory and the documents by host.
 
     Raises:
-        RefusedError: it is one, and not whole.
+        RefusedError: it is no such file.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return None
-    if not text.lstrip().startswith("{"):
-        return None
-    try:
-        content = from_json(text)
+        content = from_json(path.read_text(encoding="utf-8"))
         return str(content["inventory"]), dict(content["documents"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RefusedError(f"the plan {path} is not whole: {error}") from None

@@ -13,6 +13,7 @@ import pytest
 
 from tasks.command import inventory, main
 from tasks.command.inventory import Groups
+from tasks.plan import document
 from tasks.report import record
 from tests.unit.command import test_arguments
 
@@ -130,3 +131,34 @@ def test_help_and_mistakes_start_nothing(
     with pytest.raises(SystemExit):
         main.main(["--help"])
     assert pyinfra.started == []
+
+
+def test_a_plan_that_cannot_be_kept_is_shown_all_the_same(
+    pyinfra: type[NoPyinfra],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    pyinfra.tells = plan_of("a", "b")
+    monkeypatch.setattr(document, "save", full)
+    assert main.main(["plan", "i.py", "--out", str(tmp_path / "plan.json")]) == 1
+    said = capsys.readouterr()
+    assert "The plan is not kept: No space left" in said.err
+    assert "a: done" in said.out
+
+
+def test_a_record_that_cannot_be_written_stops_no_run(
+    pyinfra: type[NoPyinfra], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(record, "write", full)
+    assert main.main(["apply", "i.py"]) == 1
+    said = capsys.readouterr()
+    assert "a: its record cannot be written: No space left" in said.err
+    assert "its record is gone" in said.out
+    assert len(pyinfra.started) == 1
