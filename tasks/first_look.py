@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pyinfra.context import host
+from pathlib import Path
 
-from tasks import connection, facts, identity
+from pyinfra.context import host, state
+
+from tasks import connection, facts, identity, places
 from tasks.checks.seen import AnySeen, gathered, kinds
+from tasks.errors import RefusedError
 from tasks.settings import from_host_data, resolve_secrets
 from tasks.target import Target
 
@@ -16,6 +19,7 @@ def asked_host() -> Target:
     Raises:
         RefusedError: the data is wrong, or this deploy cannot work on the host.
     """
+    _check_project()
     settings = from_host_data(host.data.dict())
     secrets = resolve_secrets(settings)
     connection.prepare(host)
@@ -29,6 +33,17 @@ def asked_host() -> Target:
         rpc_port=settings.supervisor_port,
         rpc_user=settings.supervisor_user,
     )
+
+
+def _check_project() -> None:
+    """Refuse a deploy of one checkout with the package of another project that pip installed."""
+    folder = Path(state.current_exec_filename or "").resolve().parent
+    if folder != places.ROOT and (folder / "tasks" / "first_look.py").exists():
+        raise RefusedError(
+            f"the deploy is that of {folder}, but Python takes the package `tasks` of "
+            f"{places.ROOT}: run `misp-workers`, which takes both from there, or "
+            f"`pip install --editable {folder}`"
+        )
 
 
 def look(target: Target, seen: type[AnySeen]) -> tuple[Target, AnySeen]:

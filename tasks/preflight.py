@@ -13,7 +13,7 @@ from tasks.checks import migration, notes, rollback
 from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.host import proxy
-from tasks.report import recording
+from tasks.report import events, recording
 from tasks.target import Target
 
 _LONGEST = 4000  # characters of a reason, which may quote the host
@@ -57,6 +57,7 @@ def _examine() -> Target:
     target, seen = _seen(SeenToMigrate)
     for note in notes.of(target, seen):
         logger.warning(f"{host.print_prefix}note: {note}")
+        events.emit("says", host.name, text=f"note: {note}")
     problems = list(migration.of(target, seen))
     if migration.can_ask_rest(seen):
         problems += filter(None, [misp_rest.access_problem(facts.rest_view(target))])

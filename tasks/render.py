@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from tasks import places
 from tasks.host.queues import QUEUES
 from tasks.host.site import GROUP, LOG_DIR, PASSWORD_SHA1_TOKEN
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "templates"
+TEMPLATES = places.FILES / "templates"
 STARTSECS = 5  # seconds alive before supervisord calls a worker RUNNING
 STARTRETRIES = 100  # the waits 1 + 2 + ... + 100 s make 84 minutes
 SCHEDULER = "scheduler"

@@ -9,7 +9,7 @@ from tasks import facts, first_look, misp_rest
 from tasks.checks import faults
 from tasks.checks.seen import SeenForStatus
 from tasks.errors import problems_of
-from tasks.report import recording
+from tasks.report import events, recording
 
 
 def reported() -> None:
@@ -29,6 +29,7 @@ def _looked_at() -> tuple[list[str], list[str]]:
 
 
 def _print(lines: list[str], found: list[str]) -> None:
+    events.emit("status", host.name, status={"state": "unknown", "lines": lines, "faults": found})
     for line in lines:
         logger.info(f"{host.print_prefix}{line}")
     if not found:

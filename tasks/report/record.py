@@ -1,7 +1,5 @@
 """What became of each host in a run: a JSON file per host, on the operator's machine.
 
-    python -m tasks.report.record [DIR]    # the newest run, or the one in DIR
-
 pyinfra ends with 0 or 1 and nothing else, so what a script branches on is here. docs/records.md
 explains each field.
 """
@@ -21,8 +19,10 @@ from typing import Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
-VARIABLE = "MISP_WORKERS_REPORTS"
-DEFAULT = Path(__file__).resolve().parents[2] / "reports" / "runs"
+from tasks import places
+
+VARIABLE = "MISP_WORKERS_REPORTS"  # the operator's: the directory that has one for each run
+RUN_VARIABLE = "MISP_WORKERS_RUN"  # from `python -m tasks`: the directory of this very run
 SCHEMA = 1  # another number: fields have another meaning
 OUTPUT = "output.log"  # beside the records: all that pyinfra printed
 
@@ -33,6 +33,8 @@ DRAIN_LIMIT = "drain_limit"
 NOT_PROVEN_RETURNED = "not_proven_returned"
 RETURN_FAILED = "return_failed"
 INTERRUPTED = "interrupted"
+NO_CONNECTION = "no connection to the host. Try `ssh` to it; once that works, run again"
+PLANNED = "planned"  # of a run that only looked, so no record has it
 # The largest of its hosts' codes is a run's.
 CODES = {
     DONE: 0,
@@ -223,11 +225,16 @@ def _now() -> datetime:
 
 def base() -> Path:
     """The directory that has a directory for each run."""
-    return Path(os.environ.get(VARIABLE) or DEFAULT)
+    return Path(os.environ.get(VARIABLE) or places.runs())
 
 
 def new_directory(deploy: str) -> Path:
-    """Make a directory for a run that begins; two runs in one second get two."""
+    """Make a directory for a run that begins; two runs in one second get two.
+
+    The command `python -m tasks` has made it already: its slices are several runs of pyinfra's.
+    """
+    if made := os.environ.get(RUN_VARIABLE):
+        return Path(made)
     place = base()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     stem = f"{_now():%Y-%m-%dT%H%M%SZ}-{deploy}"
@@ -296,19 +303,6 @@ def code(reports: Iterable[Report]) -> int:
     return max((report.code for report in reports), default=0)
 
 
-def table(reports: Sequence[Report]) -> list[str]:
-    """Lines with host, outcome, step and cause, under each other."""
-    rows = [("host", "outcome", "step", "cause")]
-    rows += [(one.host, one.outcome, one.step, one.reason) for one in reports]
-    widths = [max(len(row[column]) for row in rows) for column in range(3)]
-    return [
-        "  ".join(
-            [*(cell.ljust(width) for cell, width in zip(row, widths, strict=False)), row[3]]
-        ).rstrip()
-        for row in rows
-    ]
-
-
 def named(arguments: Sequence[str], module: str) -> Path | None:
     """The run's directory that a command line means, or the newest; else what is wrong is said."""
     if len(arguments) > 1 or any(argument.startswith("-") for argument in arguments):
@@ -319,18 +313,3 @@ def named(arguments: Sequence[str], module: str) -> Path | None:
         print(f"no report of a run in {directory or base()}", file=sys.stderr)
         return None
     return directory
-
-
-def main(arguments: Sequence[str]) -> int:
-    """Print a run's hosts; gives the exit status."""
-    directory = named(arguments, "record")
-    if not directory:
-        return 1
-    reports = read(directory)
-    print(directory)
-    print("\n".join(table(reports)))
-    return code(reports)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

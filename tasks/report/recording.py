@@ -17,7 +17,7 @@ from pyinfra.api.state import BaseStateCallback, State
 from tasks.host.done import Done
 from tasks.host.queues import OldBackend
 from tasks.report import events, record
-from tasks.report.record import DONE, CutOver, Proof, Report, Sample, Worker
+from tasks.report.record import DONE, FAILED, PLANNED, CutOver, Proof, Report, Sample, Worker
 from tasks.report.run import Run
 
 PREFLIGHT = "Preflight"  # the step before the first operation
@@ -45,7 +45,7 @@ def _begin_run(deploy: str, state: State) -> Run:
     state.add_callback_handler(_Callbacks())
     lost = [run.report(one.name) for one in state.failed_hosts - state.activated_hosts]
     for report in lost:
-        report.cause = "no connection to the host. Try `ssh` to it; once that works, run again"
+        report.cause = record.NO_CONNECTION
         run.end(report, record.FAILED)
         run.save(report)
     names = sorted(one.name for one in state.activated_hosts)
@@ -271,6 +271,7 @@ class _Callbacks(BaseStateCallback):
             run = _runs[id(state.inventory)]
             run.end_step(report)
             run.save(report)
+            waits(host, "the other hosts", 0, 0)  # pyinfra takes all through one step at a time
 
     @staticmethod
     def operation_host_error(
@@ -282,6 +283,7 @@ class _Callbacks(BaseStateCallback):
             run.end_step(report, has_failed=True)
             run.end(report, run.failure())
             run.save(report)
+            _tell_end(report)
 
     @staticmethod
     def host_disconnect(state: State, host: Host) -> None:
@@ -294,13 +296,25 @@ class _Callbacks(BaseStateCallback):
 
 def _end_all(state: State, run: Run) -> None:
     has_begun = state.is_executing or any(one.ended for one in run.reports.values())
-    if has_begun and not run.only_looks:
+    if run.only_looks:
+        _end_looks(state, run)
+    elif has_begun:
         for host in state.inventory:
             if report := run.reports.get(host.name):
                 _end_one(state, host, run, report)
         if run.place:
             logger.info(f"Reports: {run.place}")
     run.close()
+
+
+def _end_looks(state: State, run: Run) -> None:
+    """Tell what became of each host in a run that changes nothing."""
+    for host in state.inventory:
+        if not (report := run.reports.get(host.name)):
+            continue
+        if not report.ended:
+            report.outcome = FAILED if host in state.failed_hosts else PLANNED
+        _tell_end(report)
 
 
 def _end_one(state: State, host: Host, run: Run, report: Report) -> None:

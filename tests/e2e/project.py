@@ -1,4 +1,4 @@
-"""The project's own commands, called as an operator calls them."""
+"""The project's own command, called as an operator calls it, and the records that a run leaves."""
 
 from __future__ import annotations
 
@@ -8,22 +8,31 @@ import sys
 
 from lab.lab import Lab
 from lab.paths import REPOSITORY
+from tasks.report import record
+from tasks.report.record import Report
 
 
-def command(lab: Lab, *module: str) -> tuple[int, str]:
-    """The status of `python -m MODULE`, and what it says itself."""
+def command(lab: Lab, name: str, *options: str) -> tuple[int, str]:
+    """The status of `python -m tasks NAME` on the lab's hosts, and all that it says."""
     done = subprocess.run(
-        [sys.executable, "-m", *module],
+        [sys.executable, "-m", "tasks", name, "inventories/lab.py", *options],
         cwd=REPOSITORY,
         env={**os.environ, **lab.environment},
-        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
     )
     return done.returncode, done.stdout
 
 
-def summary(lab: Lab) -> tuple[int, dict[str, str]]:
-    """What `python -m tasks.report.record` says of the newest run: its status, a line per host."""
-    code, table = command(lab, "tasks.report.record")
-    return code, {line.split()[0]: line for line in table.splitlines()[2:]}
+def reports(lab: Lab) -> dict[str, Report]:
+    """The newest run's record of each host."""
+    newest = max(lab.directory.reports.glob("*Z-*"), key=lambda path: path.stat().st_mtime)
+    return {report.host: report for report in record.read(newest)}
+
+
+def outcomes(lab: Lab) -> dict[str, str]:
+    """The newest run's outcome of each host."""
+    return {host: report.outcome for host, report in reports(lab).items()}

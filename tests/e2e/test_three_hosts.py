@@ -1,6 +1,6 @@
 """Three hosts, the second of which breaks at a step in the middle: the others are migrated, and the
-summary says what became of it, however the hosts are gone through. Rolled out one by one, the third
-is left alone until the second is mended.
+records say what became of it, however the hosts are gone through. Taken one by one, the third is
+left alone until the second is mended.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import HostSpec
 from tests.e2e import cuts, observe
-from tests.e2e.project import command, summary
+from tests.e2e.project import command, outcomes, reports
 
 pytestmark = pytest.mark.resilience
 
@@ -35,7 +35,7 @@ def broken(lab: Lab) -> LabHost:
 
 
 @pytest.mark.parametrize("options", [(), ("--serial",)], ids=["side by side", "one by one"])
-def test_the_others_finish_and_the_summary_names_host_step_and_cause(
+def test_the_others_finish_and_the_records_name_host_step_and_cause(
     lab: Lab, broken: LabHost, options: tuple[str, ...]
 ) -> None:
     before = observe.snapshot(broken)
@@ -44,15 +44,14 @@ def test_the_others_finish_and_the_summary_names_host_step_and_cause(
     assert done.failed_hosts == (broken.name,)
     for name in GOOD:
         assert observe.faults(lab[name]) == []
-    code, lines = summary(lab)
-    assert code == 1
-    assert {name: lines[name].split()[1] for name in lines} == {
+    assert outcomes(lab) == {
         FIRST.name: "done",
         BROKEN.name: "failed",
         THIRD.name: "done",
     }
-    assert f"failed   {STEP}  " in lines[broken.name]
-    assert "Composer failed" in lines[broken.name]
+    report = reports(lab)[broken.name]
+    assert report.step == STEP
+    assert "Composer failed" in report.cause
     # What the guide's five changed is as before, and the old workers never noticed.
     assert observe.old_workers_live(broken)
     found = cuts.left_over(before, observe.snapshot(broken))
@@ -62,30 +61,30 @@ def test_the_others_finish_and_the_summary_names_host_step_and_cause(
     again = run.apply(lab, *options).check()
     assert {name for operation in again.changed for name in operation.success} == {broken.name}
     assert observe.faults(broken) == []
-    assert summary(lab)[0] == 0
+    assert set(outcomes(lab).values()) == {"done"}
     run.apply(lab, deploy="rollback.py").check()
 
 
-def test_a_rollout_stops_at_the_broken_host_and_reaches_the_last_once_it_is_mended(
+def test_slices_stop_at_the_broken_host_and_reach_the_last_once_it_is_mended(
     lab: Lab, broken: LabHost
 ) -> None:
     third = lab[THIRD.name]
     before = observe.snapshot(third)
-    rollout = ("tasks.rollout", "inventories/lab.py", "--slice", "1")
-    code, said = command(lab, *rollout)
+    slices = ("apply", "--slice", "1")
+    code, said = command(lab, *slices)
     assert code == 1, said
     assert f"slice 2 of 3 begins: {BROKEN.name}\n" in said
-    assert "The same command runs every slice again" in said
+    assert "run the same command again" in " ".join(said.split())
     assert observe.faults(lab[FIRST.name]) == []
     assert observe.old_workers_live(broken)
     assert observe.old_workers_live(third)
     assert before.differences(observe.snapshot(third)) == []
     broken.exec(f"mv /root/package {PACKAGE}")
     workers = {one.pid for one in verify.workers(lab[FIRST.name])}
-    code, said = command(lab, *rollout)
+    code, said = command(lab, *slices)
     assert code == 0, said
     assert f"slice 1 of 3 begins: {FIRST.name}\n" in said
     assert {one.pid for one in verify.workers(lab[FIRST.name])} == workers
     for host in lab:
         assert observe.faults(host) == []
-    assert summary(lab)[0] == 0
+    assert set(outcomes(lab).values()) == {"done"}

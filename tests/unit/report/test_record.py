@@ -112,26 +112,12 @@ def test_a_sentence_says_it(report: Report, sentence: str) -> None:
     assert report.sentence() == sentence
 
 
-def test_the_command_prints_the_newest_run(capsys: pytest.CaptureFixture[str]) -> None:
-    for number, outcome in enumerate(("done", "drain_limit")):
-        directory = record.new_directory("deploy")
-        record.write(directory, Report("one", "deploy", outcome, "Drain", "why"))
-        os.utime(directory, (number, number))
-    assert record.main([]) == 3
-    said = capsys.readouterr().out.splitlines()
-    assert said[0] == str(directory)
-    assert [line.split() for line in said[1:]] == [
-        ["host", "outcome", "step", "cause"],
-        ["one", "drain_limit", "Drain", "why"],
-    ]
-
-
-@pytest.mark.parametrize("arguments", [[], ["/nonexistent"], ["--help"], ["a", "b"]])
-def test_without_a_report_there_is_no_success(
-    arguments: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_run_of_the_command_has_one_directory_for_all_its_slices(
+    base: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert record.main(arguments) == 1
-    assert capsys.readouterr().err
+    monkeypatch.setenv(record.RUN_VARIABLE, str(base / "made"))
+    assert record.new_directory("deploy") == base / "made"
+    assert not base.exists()
 
 
 @pytest.mark.parametrize("outcome", record.CODES)
@@ -142,7 +128,6 @@ def test_whoever_is_not_done_has_a_cause(outcome: str) -> None:
     written = json.loads(file.read_text())
     assert (written["schema"], written["outcome"]) == (1, outcome)
     assert bool(written["cause"]) is (outcome != "done")
-    assert bool(record.table(record.read(directory))[1].split()[2:]) is (outcome != "done")
 
 
 def test_times_are_utc_and_exact_to_the_millisecond() -> None:

@@ -1,0 +1,1 @@
+"""`python -m tasks`: starts pyinfra, shows what each host is at, and ends with one exit code."""

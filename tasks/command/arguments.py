@@ -1,0 +1,234 @@
+"""What the operator typed, checked as far as that goes without the inventory."""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import re
+import shlex
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from tasks.errors import RefusedError
+
+PROGRAM = "misp-workers"
+SLICE = 5
+DEPLOYS = {
+    "plan": "deploy.py",
+    "apply": "deploy.py",
+    "status": "status.py",
+    "rollback": "rollback.py",
+}
+# Options of pyinfra's that would change which hosts it takes or whether it changes them, or that
+# would make it end before it comes to them.
+REFUSED = {
+    "--limit": "write it before the --",
+    "--exclude": "write it before the --",
+    "--chdir": "go to that folder first",
+    "--dry": "`plan` shows what would be done and changes nothing",
+    "--json": "`status --json` prints JSON, and `plan --out FILE` writes it",
+    "--yes": "nothing asks for it: `apply` and `rollback` always mean it",
+    "--no-wait": "it would hide failures",
+    **dict.fromkeys(
+        ("--debug-operations", "--debug-facts", "--support", "--version", "--help"),
+        "it would end the run before the first host: call pyinfra itself with it",
+    ),
+}
+SHORT = {"y": "--yes", "h": "--help"}
+# These have pyinfra ask for a password, so it needs the terminal.
+ASKING = {"--same-sudo-password", "--use-sudo-password", "--ssh-password-prompt"}
+
+_DESCRIPTION = """\
+Move MISP servers from the CakeResque workers to supervisord-run ones, and back.
+
+INVENTORY is what pyinfra takes: a Python file, host1,host2, or @local.
+No command asks anything; apply and rollback begin at once."""
+
+_EPILOG = """\
+What follows -- goes to pyinfra, as in
+  %(prog)s apply INVENTORY -- --data drain_timeout=60
+
+exit codes, the worst host's:
+  0  done                 1  failed, or nothing began   2  refused, unchanged
+  3  drain_limit          4  not_proven_returned        5  return_failed
+ 97  interrupted, as by Ctrl-C"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A command line.
+
+    Attributes:
+        source: the inventory, or for `apply` the file of a plan.
+        options: those for pyinfra.
+        size: hosts in a slice; 0: all at once.
+        words: the whole command line behind the program's name.
+    """
+
+    command: str
+    source: str
+    limit: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    is_verbose: bool = False
+    canary: tuple[str, ...] = ()
+    size: int = 0
+    out: str = ""
+    as_json: bool = False
+    expect: str = ""
+    words: tuple[str, ...] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether pyinfra will ask the operator for a password."""
+        return not ASKING.isdisjoint(self.options)
+
+    def again(self) -> str:
+        """The same command, as one types it."""
+        return typed(self.words)
+
+    def other(self, command: str, source: str, limit: Iterable[str] = ()) -> str:
+        """Another command for the same hosts, or for those of `limit`."""
+        hosts = ",".join(limit)
+        chosen = ["--limit", hosts] if hosts else self._chosen()
+        options = ["--", *self.options] if self.options else []
+        return typed([command, source, *chosen, *options])
+
+    def _chosen(self) -> list[str]:
+        named = (("--limit", self.limit), ("--exclude", self.exclude))
+        return [word for option, names in named if names for word in (option, ",".join(names))]
+
+
+def typed(words: Sequence[str]) -> str:
+    """A command of this program's, as the operator types it here."""
+    return shlex.join([*_program(), *words])
+
+
+def _program() -> list[str]:
+    called = Path(sys.argv[0])
+    if called.name != PROGRAM:
+        return [sys.orig_argv[0], "-m", "tasks"]
+    return [PROGRAM if shutil.which(PROGRAM) == str(called) else str(called)]
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The end of a sentence that offers the known word that is nearest, if one is near."""
+    close = difflib.get_close_matches(word, list(known), 1, cutoff=0.7)
+    return f", did you mean {close[0]!r}?" if close else ""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """Give one sentence. argparse's own exit status 2 is a refused host's code."""
+        raise RefusedError(message)
+
+
+def parsed(words: Sequence[str]) -> Asked:
+    """The command line.
+
+    Raises:
+        RefusedError: something in it is wrong.
+        SystemExit: it asked for help.
+    """
+    parser, commands = _parsers()
+    if not words:
+        parser.error(f"a command is missing: {', '.join(DEPLOYS)} (or --help)")
+    if words[0] not in DEPLOYS and not words[0].startswith("-"):
+        parser.error(f"there is no command {words[0]!r}{near(words[0], DEPLOYS)}")
+    cut = words.index("--") if "--" in words else len(words)
+    found, unknown = parser.parse_known_args(words[:cut])
+    if unknown:
+        options = re.findall("--?[a-z]+", commands[found.command].format_help())
+        word = unknown[0].partition("=")[0]
+        is_option = word.startswith("-")
+        what = "option" if is_option else "second INVENTORY"
+        parser.error(f"`{found.command}` takes no {what} {word!r}{near(word, options)}")
+    _check(words[cut + 1 :])
+    given = {key: value for key, value in vars(found).items() if value is not None}
+    for key in ("limit", "exclude", "canary"):
+        given[key] = tuple(one for names in given.get(key, ()) for one in names.split(","))
+    if given["canary"]:
+        given.setdefault("size", SLICE)
+    return Asked(**given, options=tuple(words[cut + 1 :]), words=tuple(words))
+
+
+def _check(options: Iterable[str]) -> None:
+    for option in options:
+        name = option.partition("=")[0]
+        is_short = option.startswith("-") and not option.startswith("--")
+        names = [SHORT[letter] for letter in name[1:] if letter in SHORT] if is_short else [name]
+        for one in names:
+            if one in REFUSED:
+                raise RefusedError(f"{option} cannot be passed to pyinfra: {REFUSED[one]}")
+
+
+def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    program = PROGRAM if Path(sys.argv[0]).name == PROGRAM else "python -m tasks"
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(
+        prog=program,
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=raw,
+        allow_abbrev=False,
+    )
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def add(command: str, text: str, source: str = "INVENTORY") -> argparse.ArgumentParser:
+        usage = f"{program} {command} {source} [options] [-- PYINFRA OPTIONS]"
+        made = subparsers.add_parser(
+            command, help=text, description=text, usage=usage, allow_abbrev=False
+        )
+        what = "what pyinfra takes" + (", or a file of `plan --out`" if "|" in source else "")
+        made.add_argument("source", metavar=source, help=what)
+        for option, effect in (("--limit", "take these only"), ("--exclude", "leave these out")):
+            help_text = f"{effect}: hosts, groups or patterns, with commas or given again"
+            made.add_argument(option, metavar="NAME", action="append", help=help_text)
+        made.add_argument(
+            *("-v", "--verbose"),
+            dest="is_verbose",
+            action="store_true",
+            help="show what pyinfra prints, too",
+        )
+        return made
+
+    plan = add("plan", "show what would be done; changes nothing")
+    plan.add_argument("--out", metavar="FILE", help="keep the plan, for `apply FILE`")
+    apply = add("apply", "migrate the hosts", "INVENTORY|PLAN")
+    status = add("status", "look at the workers; changes nothing")
+    status.add_argument("--json", dest="as_json", action="store_true", help="print JSON only")
+    status.add_argument(
+        "--expect", choices=("migrated", "old"), help="take any other state for a fault"
+    )
+    rollback = add("rollback", "put the hosts back on their old workers")
+    for one in (apply, rollback):
+        _add_slices(one)
+    made = {"plan": plan, "apply": apply, "status": status, "rollback": rollback}
+    return parser, made
+
+
+def _add_slices(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        f"{parser.description}: all at once, or a few first. With --canary or --slice it stops "
+        "after the first slice with a host that is not done. Run again, it asks each host whether "
+        "it is done, which takes a second."
+    )
+    parser.add_argument(
+        "--canary",
+        metavar="NAME",
+        action="append",
+        help=f"take these first, then the others by slices of {SLICE}",
+    )
+    parser.add_argument(
+        "--slice", dest="size", metavar="N", type=_size, help="take N hosts at a time"
+    )
+
+
+def _size(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of hosts")
+    return int(text)
