@@ -8,8 +8,9 @@ from collections.abc import Callable
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, first_look, misp_rest, parse
+from tasks import facts, first_look, misp_rest
 from tasks.checks import migration, notes, rollback
+from tasks.checks import state as states
 from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.report import recording
@@ -78,13 +79,7 @@ def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
     asked = first_look.asked_host()
     recording.hide(state, host, asked.secrets.texts())
     target, seen = first_look.look(asked, parts)
-    recording.versions(
-        state,
-        host,
-        misp=parse.dotted(target.version) if any(target.version) else "",
-        php=seen.php.version_text,
-        supervisor=seen.packages.supervisor_version,
-    )
+    recording.versions(state, host, **states.versions(target, seen))
     return target, seen
 
 
