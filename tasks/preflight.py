@@ -9,9 +9,9 @@ from pyinfra import logger
 from pyinfra.context import host, state
 
 from tasks import facts, first_look, misp_rest
-from tasks.checks import migration, notes, rollback
+from tasks.checks import healthcheck, migration, notes, rollback
 from tasks.checks import state as states
-from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
+from tasks.checks.seen import AnySeen, SeenForStatus, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.report import recording
 from tasks.target import Target
@@ -38,6 +38,11 @@ def examine_for_rollback() -> Target | None:
     `None`: the host is refused, or there is nothing to put back.
     """
     return _unless_refused("rollback", _examine_for_rollback)
+
+
+def examine_for_healthcheck() -> Target | None:
+    """Return the migrated host that a health check is to be left on; `None`: it is refused."""
+    return _unless_refused("healthcheck", _examine_for_healthcheck)
 
 
 def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Target | None:
@@ -70,6 +75,13 @@ def _examine_for_rollback() -> Target | None:
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
     if problems := list(rollback.of(target, seen)):
+        raise RefusedError(*problems)
+    return target
+
+
+def _examine_for_healthcheck() -> Target:
+    target, seen = _seen(SeenForStatus)
+    if problems := list(healthcheck.of(target, seen)):
         raise RefusedError(*problems)
     return target
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -20,13 +21,13 @@ _BETWEEN = {"busy", "interrupted", "leftover", "old_workers"}
 def status(host: str, target: Target, seen: SeenForStatus, faults: list[Fault]) -> Status:
     """Return all that is to be told of a host, its faults among it."""
     seen = old_workers.without_programs(seen)
-    state, unit = _state(seen), seen.supervisor.unit
+    found, unit = state(seen), seen.supervisor.unit
     return Status(
         host=host,
-        state=state,
+        state=found,
         faults=faults,
-        next_step=_next_step(state, faults),
-        lines=[f"state: {state}", *_lines(target, seen)],
+        next_step=_next_step(found, faults),
+        lines=[f"state: {found}", *_lines(target, seen)],
         versions=versions(target, seen),
         backend=_backend(seen),
         workers=_workers(target, seen),
@@ -34,6 +35,7 @@ def status(host: str, target: Target, seen: SeenForStatus, faults: list[Fault]) 
         new_jobs=_new_jobs(seen),
         old_jobs=_old_jobs(seen),
         supervisord={"unit": unit.name, "active": unit.active, "enabled": unit.enabled},
+        health_check=_health_check(target, seen),
         last_run=seen.run_state.last_run,
     )
 
@@ -63,7 +65,8 @@ def expected(status: Status, expect: Literal["migrated", "old"] | None) -> Statu
     return replace(status, faults=faults, next_step=_next_step(status.state, faults))
 
 
-def _state(seen: SeenForStatus) -> State:
+def state(seen: SeenForStatus) -> State:
+    """Return where a host is between the two backends."""
     if seen.settings.error or seen.tree.error or seen.tree.config_mode < 0:
         return "unknown"
     has_group = bool(parse.group_workers(seen.supervisor.workers))
@@ -105,6 +108,17 @@ def _lines(target: Target, seen: SeenForStatus) -> Iterator[str]:
         alive = len(seen.old_workers.processes)
         jobs = seen.old_backend.backlog or "nothing waiting, running or delayed"
         yield f"old backend: {alive} worker process{'' if alive == 1 else 'es'}, {jobs}"
+    checked = _health_check(target, seen)
+    again = ", of another version or for another setup: run healthcheck.py again"
+    yield f"health check: {checked}{again if checked == 'outdated' else ''}"
+
+
+def _health_check(target: Target, seen: SeenForStatus) -> Literal["none", "current", "outdated"]:
+    if not seen.health_check.digest:
+        return "none"
+    text = target.health_check(seen.supervisor.unix_socket)
+    is_current = seen.health_check.digest == hashlib.sha256(text.encode()).hexdigest()
+    return "current" if is_current else "outdated"
 
 
 def _new_queues(seen: SeenForStatus) -> str:

@@ -168,6 +168,7 @@ def test_what_there_is_is_described() -> None:
         "workers: 21 RUNNING, 21 wanted",
         "new queues: 3 waiting in prio, 1 running",
         "old backend: 0 worker processes, nothing waiting, running or delayed",
+        "health check: none",
     ]
 
 
