@@ -248,7 +248,8 @@ def _states(bad: list[Worker]) -> str:
     if len(counts) > 1:
         shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         return f"not running ({shown})"
-    notes = {worker.note for worker in bad if worker.note}
+    # A moment is the note of other states: it would tell hosts apart that have one cause.
+    notes = {worker.note for worker in bad if worker.state in ("FATAL", "BACKOFF") and worker.note}
     return f"{bad[0].state} ({notes.pop()})" if len(notes) == 1 else bad[0].state
 
 

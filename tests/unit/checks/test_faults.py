@@ -63,7 +63,10 @@ AFTER: list[tuple[CHANGES, str]] = [
         "see /var/log/misp-workers/*.log, mend the cause, then run `supervisorctl start "
         "'misp-workers:*'`",
     ),
-    (with_workers("prio_00", state="STOPPED", note="Not started"), "is STOPPED (Not started): run"),
+    (
+        with_workers("prio_00", state="STOPPED", note="Not started"),
+        "misp-workers:prio_00 is STOPPED: run",
+    ),
     (with_workers("prio_00", state="BACKOFF"), "supervisord tries again. If this stays so"),
     (
         {"supervisor": {"workers": [*running(), worker("misp-workers:prio_07")]}},

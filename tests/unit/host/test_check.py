@@ -53,7 +53,7 @@ def _told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
         state = "active" if told["active"] else "failed"
         enabled = "enabled" if told["enabled"] else "disabled"
         monkeypatch.setattr(
-            check.subprocess,
+            subprocess,
             "check_output",
             lambda *_, **__: (text % (state, enabled)).encode(),
         )
@@ -455,9 +455,9 @@ def test_the_time_limit_is_the_kernels_own(host: Host, monkeypatch: pytest.Monke
     """A handler of Python's would not run in a system call that goes on."""
     seen: list[Any] = []
     monkeypatch.setattr(check, "look", lambda *_: seen.append(signal.getsignal(signal.SIGALRM)))
-    monkeypatch.setattr(check.os, "fork", lambda: 0)
-    monkeypatch.setattr(check.os, "_exit", lambda _: signal.alarm(0))
-    monkeypatch.setattr(check.os, "waitpid", lambda *_: (0, 0))
+    monkeypatch.setattr(os, "fork", lambda: 0)
+    monkeypatch.setattr(os, "_exit", lambda _: signal.alarm(0))
+    monkeypatch.setattr(os, "waitpid", lambda *_: (0, 0))
     monkeypatch.setattr(check, "_tell", lambda _: OK)
     before = signal.getsignal(signal.SIGALRM)
     check.main(host, [])
