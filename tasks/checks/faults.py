@@ -160,28 +160,28 @@ def _why_it_ended(name: str, *, is_up: bool, lacking: list[str]) -> str:
 
 
 def _redis(_: Target, seen: SeenForStatus) -> Iterator[str]:
-    if not seen.settings.is_on:
-        problem = ""
-    elif seen.new_backend.error and not list(redis.moves(seen.settings)):
-        group = parse.group_workers(seen.supervisor.workers).values()
-        is_given_up = any(one.state == "FATAL" for one in group)
-        problem = (
-            f"{redis.place(seen.settings.wanted)}, cannot be used: {seen.new_backend.error}. Start "
-            "it, or correct MISP's SimpleBackgroundJobs settings. "
-        ) + (
-            f"supervisord has given workers up, so then run `supervisorctl start '{GROUP}:*'`"
-            if is_given_up
-            else "The workers come back by themselves"
-        )
-    else:
-        problem = parse.impatience(seen.settings)
-    if problem:
-        yield problem
+    is_elsewhere = any(redis.moves(seen.settings))  # by the inventory, which has a sentence already
+    if seen.settings.is_on and seen.new_backend.error and not is_elsewhere:
+        yield _without_redis(seen)
+    elif seen.settings.is_on and (fault := parse.impatience(seen.settings)):
+        yield fault
     if seen.new_backend.aside and not seen.run_state.is_at_work:
         yield (
             f"{seen.new_backend.aside} job(s) were set aside by a step that was cut off, and no "
             "worker takes them: run deploy.py again, which puts them back (or rollback.py)"
         )
+
+
+def _without_redis(seen: SeenForStatus) -> str:
+    group = parse.group_workers(seen.supervisor.workers).values()
+    workers = "The workers come back by themselves"
+    if any(one.state == "FATAL" for one in group):
+        workers = f"supervisord has given workers up, so then run `supervisorctl start '{GROUP}:*'`"
+    return (
+        f"{redis.place(seen.settings.wanted)}, cannot be used: "
+        f"{seen.new_backend.error.rstrip('.')}. Start it, or correct MISP's SimpleBackgroundJobs "
+        f"settings. {workers}"
+    )
 
 
 def _other_misps(target: Target, seen: SeenForStatus) -> Iterator[str]:
