@@ -40,7 +40,7 @@ def _looked_at(asked: Target) -> Status:
     target, seen = first_look.look(asked, SeenForStatus)
     rest = misp_rest.faults(target, facts.rest_view(target)) if faults.shows_in_view(seen) else []
     found = states.status(host.name, target, seen, faults.of(target, seen, rest))
-    return states.expected(found, target.settings.expect)
+    return states.expected(found, target.settings.expect or "")
 
 
 def _masked(found: Status, secrets: list[str]) -> Status:

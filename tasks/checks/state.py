@@ -46,13 +46,13 @@ def failed(host: str, problems: Sequence[str]) -> Status:
     return Status(host, faults=faults, next_step=_next_step("unknown", faults))
 
 
-def expected(status: Status, expect: Literal["migrated", "old"] | None) -> Status:
-    """Return the status with a fault if the host is in another state than it is to be.
+def expected(status: Status, expect: str) -> Status:
+    """Return the status with a fault if the host is in another state than it is to be; empty: any.
 
     A state that is unknown, or between the two for a reason that is named, has its fault already.
     """
     is_said = status.state == "mixed" and any(one.kind in _BETWEEN for one in status.faults)
-    if expect in (None, status.state) or status.state == "unknown" or is_said:
+    if expect in ("", status.state) or status.state == "unknown" or is_said:
         return status
     found = {"old": "on its old workers", "mixed": "between both backends"}
     deploy = "deploy.py" if expect == "migrated" else "rollback.py"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from typing import Any, Literal
+from typing import Any
 
 from tasks.checks import state as states
 from tasks.command.texts import wrapped
@@ -15,18 +15,13 @@ _COLUMNS = 80
 _HOST = 25  # characters of a host's name in the table
 
 
-def document(
-    host: str,
-    carried: Any,
-    problems: Iterable[str] = (),
-    expect: Literal["migrated", "old"] | None = None,
-) -> Status:
+def document(host: str, carried: Any, problems: Iterable[str] = (), expect: str = "") -> Status:
     """The status of a host, also of one that was not reached, or that ended without a word.
 
     Args:
         carried: what its event carried; empty: there was none.
         problems: why there was none, as far as is known.
-        expect: the state that it is to be in.
+        expect: the state that it is to be in; empty: any.
 
     Raises:
         ValueError: the event carried something else.
@@ -64,9 +59,9 @@ def as_json(documents: Sequence[Status]) -> str:
     return json.dumps({"format": 1, "hosts": hosts}, indent=2)
 
 
-def code(documents: Sequence[Status], expect: str | None = None) -> int:
+def code(documents: Sequence[Status], expect: str = "") -> int:
     """The exit code: 0 if no host has a fault and each is in the state that is expected, else 1."""
-    is_well = all(not one.faults and expect in (None, "", one.state) for one in documents)
+    is_well = all(not one.faults and expect in ("", one.state) for one in documents)
     return 0 if documents and is_well else 1
 
 
