@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 TIMEOUT = 20  # seconds
 MAX_BYTES = 4 << 20
+OVER_REST = "over REST, "  # begins what the view shows, and not why there is none
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def faults(target: Target, seen: View | None) -> list[str]:
     if seen.problem:
         return [seen.problem]
     view = parts.View(error="", workers=dict(seen.workers))
-    return [f"over REST, {fault}" for fault in parse.wrong_misp_view(view, target.worker_counts)]
+    return [f"{OVER_REST}{fault}" for fault in parse.wrong_misp_view(view, target.worker_counts)]
 
 
 def access_problem(seen: View | None) -> str | None:

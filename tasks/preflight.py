@@ -9,8 +9,9 @@ from pyinfra import logger
 from pyinfra.context import host, state
 
 from tasks import facts, first_look, misp_rest, parse
-from tasks.checks import migration, notes, rollback
-from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
+from tasks.checks import healthcheck, migration, notes, rollback
+from tasks.checks import state as states
+from tasks.checks.seen import AnySeen, SeenForStatus, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.host import proxy
 from tasks.report import events, recording
@@ -38,6 +39,11 @@ def examine_for_rollback() -> Target | None:
     `None`: the host is refused, or there is nothing to put back.
     """
     return _unless_refused("rollback", _examine_for_rollback)
+
+
+def examine_for_healthcheck() -> Target | None:
+    """Return the migrated host that a health check is to be left on; `None`: it is refused."""
+    return _unless_refused("healthcheck", _examine_for_healthcheck)
 
 
 def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Target | None:
@@ -77,6 +83,13 @@ def _examine_for_rollback() -> Target | None:
     return target
 
 
+def _examine_for_healthcheck() -> Target:
+    target, seen = _seen(SeenForStatus)
+    if problems := list(healthcheck.of(target, seen)):
+        raise RefusedError(*problems)
+    return target
+
+
 def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
     """Look at the host, and report what runs there."""
     asked = first_look.asked_host()
@@ -84,12 +97,7 @@ def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
     recording.hide(state, host, [*asked.secrets.texts(), *user_of_url])
     recording.data(state, host, host.data.dict(), asked.settings.shown())
     target, seen = first_look.look(asked, parts)
-    found = {
-        "misp": parse.dotted(target.version) if any(target.version) else "",
-        "php": seen.php.version_text,
-        "redis": seen.new_backend.version,
-        **parse.versions(seen.packages, seen.libraries),
-    }
+    found = {**states.versions(target, seen), **parse.versions(seen.packages, seen.libraries)}
     recording.versions(state, host, "before", found)
     return target, seen
 

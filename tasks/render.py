@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from tasks import places
+from tasks.host import check
 from tasks.host.queues import QUEUES
 from tasks.host.site import GROUP, LOG_DIR, PASSWORD_SHA1_TOKEN
 
@@ -74,6 +76,17 @@ def rpc_over_socket(socket: str, web_group: str) -> str:
 def selinux_module() -> str:
     """Source of the SELinux module `misp-workers-httpd`."""
     return (TEMPLATES / "misp-workers-httpd.te").read_text(encoding="utf-8")
+
+
+def health_check(python: str, host: check.Host) -> str:
+    """Text of the program that is left on a host to be asked how its workers are.
+
+    Args:
+        python: path of the host's own.
+    """
+    source = Path(check.__file__).read_text(encoding="utf-8")
+    start = f"import sys\n\n    sys.exit(main({host!r}, sys.argv[1:]))"
+    return f'#!{python} -IS\n{source}\n\nif __name__ == "__main__":\n    {start}\n'
 
 
 @cache

@@ -185,6 +185,7 @@ class Settings(BaseModel):
     rotate_password: bool = False
     take_over: bool = False
     show_calls: bool = False
+    expect: Literal["migrated", "old"] | None = None
 
     @model_validator(mode="after")
     def _pairs(self) -> Settings:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tasks import render
+from tasks.host import check
 from tasks.host.parts import Place
 from tasks.host.site import CRON, NATIVE, SCHEDULER_SINCE, Desired, Site, SupervisorIdentity
 from tasks.platforms import Platform
@@ -125,6 +126,12 @@ class Target:
     def group_text(self) -> str:
         """The worker group's include file."""
         return render.worker_group(self.programs, self.settings.misp_root, self.web_user)
+
+    def health_check(self, socket: str) -> str:
+        """The text of the health check; `socket` is the path of supervisord's own."""
+        site = self.site()
+        host = check.Host(site.unit, socket, site.group_file, self.web_user, site.misp_root)
+        return render.health_check(self.python, host)
 
     def misp_settings(self) -> dict[str, str | int | bool | dict[str, str]]:
         """MISP's settings by full name, in the order they are set: `enabled` comes last.

@@ -163,6 +163,7 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Parts:
         "libraries": {"missing": [], "versions": LIBRARIES},
         "supervisor": {
             "conf": conf,
+            "unix_socket": "/run/supervisor.sock",
             "include": [include],
             "unit": parts.Unit(unit, "active", "enabled", 42, True),
             "is_listening": True,
@@ -310,6 +311,7 @@ def _nothing_new(family: str) -> Parts:
         ),
         "proof": parts.Proof(proven="", evidence="e"),
         "view": parts.View(error="", workers={"cache": {"ok": True}}),
+        "health_check": parts.HealthCheck(digest=""),
         "selinux": parts.Selinux(
             mode="Absent", built="", is_loaded=False, cake_label="", cake_rule="", has_network=False
         ),

@@ -1,66 +1,68 @@
-"""What is wrong with a host's workers: each fault one sentence for one cause, with its remedy."""
+"""What is wrong with a host's workers: each cause is one fault, one sentence with its remedy."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from tasks import parse
-from tasks.backlog import left_behind, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
 from tasks.host.parts import Worker
 from tasks.host.site import GROUP, LOG_DIR
+from tasks.misp_rest import OVER_REST
+from tasks.report.status import Fault
 from tasks.target import Target
 
 DISK_KB = 100_000  # a worker that cannot write its log or a job's file is of no use
-_LIVING = ("active", "activating", "reloading")
 _VIEW_REMEDY = (
     "If the workers themselves are well, the password, the libraries or the view on /proc are "
     "wrong: run deploy.py again"
 )
+# States through which supervisord takes a worker that ends at its start, again and again.
+_IN_VAIN = {"STARTING", "BACKOFF", "EXITED", "FATAL"}
+
+_Check = Callable[[Target, SeenForStatus], Iterator[str]]
 
 
-def of(target: Target, seen: SeenForStatus, rest_faults: Sequence[str] = ()) -> Iterator[str]:
+def of(target: Target, seen: SeenForStatus, rest_faults: Sequence[str] = ()) -> list[Fault]:
     """Return the faults of this host; `rest_faults` are those that MISP's web tier shows."""
     seen = old_workers.without_programs(seen)
-    for check in _CHECKS:
-        yield from check(target, seen)
-    yield from _view(target, seen, rest_faults)
-    for check in _LAST_CHECKS:
-        yield from check(target, seen)
+    found: list[Fault] = []
+    for kind, check, causes in _checks(rest_faults):
+        if not {fault.kind for fault in found} & {*causes}:
+            found += [Fault.of(kind, sentence) for sentence in check(target, seen)]
+    return found
+
+
+def _checks(rest_faults: Sequence[str]) -> Iterator[tuple[str, _Check, tuple[str, ...]]]:
+    """Each kind of fault, and the kinds that cause it: if one of these is there, it is not said."""
+    run = ("busy", "interrupted")
+    unseen = ("misp", *run, "settings", "disk")  # MISP's own view is wrong for each of these, too
+    yield "misp", _misp, ()
+    yield "busy", _busy, ()
+    yield "interrupted", _interrupted, run
+    yield "settings", _settings, run
+    yield "supervisord", _daemon, ("busy",)
+    yield "redis", _redis, ()
+    yield "other_misp", _other_misps, ()
+    yield "leftover", _leftover, (*run, "other_misp")
+    yield "worker_set", _worker_set, run
+    yield "workers", _by_state, ("busy",)
+    yield "disk", _disk, ()
+    yield "view", partial(_view, rest_faults=rest_faults), unseen
+    yield "web", partial(_web, rest_faults=rest_faults), unseen
+    yield "old_workers", old_workers.faults, (*run, "leftover")
+    yield (
+        *("proof", _stale_proof),
+        (*unseen, "leftover", "worker_set", "workers", "view", "old_workers"),
+    )
 
 
 def shows_in_view(seen: SeenForStatus) -> bool:
     """Whether MISP's own view tells anything: without its Redis MISP sees no workers."""
     return seen.settings.is_on and not seen.new_backend.error
-
-
-def described(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    """Return what there is, right or wrong."""
-    seen = old_workers.without_programs(seen)
-    version = parse.dotted(target.version) if any(target.version) else "unknown"
-    state = "unknown" if seen.settings.error else "on" if seen.settings.is_on else "off"
-    yield f"MISP {version}, new backend {state}"
-    group = parse.group_workers(seen.supervisor.workers).values()
-    running = sum(one.state == "RUNNING" for one in group)
-    yield f"workers: {running} RUNNING, {len(target.process_names)} wanted"
-    yield f"new queues: {_new_queues(seen)}"
-    if not seen.old_backend.is_installed:
-        left = f", but it left {seen.old_backend.backlog}" if seen.old_backend.backlog else ""
-        yield f"old backend: not in this MISP any more{left}"
-    else:
-        alive = len(seen.old_workers.processes)
-        jobs = seen.old_backend.backlog or "nothing waiting, running or delayed"
-        yield f"old backend: {alive} worker process{'' if alive == 1 else 'es'}, {jobs}"
-
-
-def _new_queues(seen: SeenForStatus) -> str:
-    backend = seen.new_backend
-    if backend.error:
-        return f"unknown: {backend.error}"
-    parts = [f"{count} waiting in {queue}" for queue, count in backend.waiting.items() if count]
-    return ", ".join([*(parts or ["0 waiting"]), f"{len(seen.workers.busy)} running"])
 
 
 def _misp(target: Target, seen: SeenForStatus) -> Iterator[str]:
@@ -92,30 +94,32 @@ def _settings(target: Target, seen: SeenForStatus) -> Iterator[str]:
         )
 
 
-def _run(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    """Report a migration that was interrupted, or one that is under way."""
+def _busy(_: Target, seen: SeenForStatus) -> Iterator[str]:
     if seen.system.busy:
         yield f"{seen.system.busy}: wait until that run has ended"
-        return
-    if seen.run_state.is_at_work:
+    elif seen.run_state.is_at_work:
         yield "a step of an earlier run is still at work here: wait a little, then look again"
+
+
+def _interrupted(_: Target, seen: SeenForStatus) -> Iterator[str]:
+    if not seen.run_state.has_state or seen.tree.error:  # then nothing is known of the proof
         return
-    if not seen.run_state.has_state:
-        return
-    found = (
+    reasons = (
         (seen.settings.is_pending, "MISP does not have its new password yet"),
         (seen.libraries.is_unfinished, "Composer was cut off"),
         (any(unit.is_held for unit in seen.old_workers.units), "old workers are half stopped"),
         (not seen.proof.proven, "no proof"),
     )
-    reasons = [words for is_so, words in found if is_so]
-    if reasons:
+    if found := [words for is_so, words in reasons if is_so]:
         last = f" (last run: {seen.run_state.last_run})" if seen.run_state.last_run else ""
         yield (
-            f"a migration of this host was interrupted or failed{last}: {', '.join(reasons)}. Run "
+            f"a migration of this host was interrupted or failed{last}: {', '.join(found)}. Run "
             "deploy.py again to finish it, or rollback.py to go back"
         )
-    elif seen.proof.evidence not in (seen.proof.proven, ""):
+
+
+def _stale_proof(_: Target, seen: SeenForStatus) -> Iterator[str]:
+    if seen.run_state.has_state and seen.proof.evidence not in (seen.proof.proven, ""):
         yield (
             "the proof is for another state than this one (workers' file, Redis settings, MISP's "
             "or PHP's version): run deploy.py again, which proves this state"
@@ -126,80 +130,114 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
     unit, name = seen.supervisor.unit, seen.supervisor.identity.supervisor_unit
     if not seen.settings.is_on:
         return
-    lacking = [*seen.supervisor.lost_folders, *seen.supervisor.missing_folders]
-    if unit.active != "active" and lacking:
-        yield (
-            f"supervisord is {unit.active or 'absent'} and cannot start without "
-            f"{', '.join(lacking)}: run {supervisor.makes(target, lacking)}, then `systemctl start "
-            f"{name}`. After a run of deploy.py the unit makes supervisord's own and our workers'"
-        )
-    elif unit.active != "active":
-        yield (
-            f"supervisord is {unit.active or 'absent'}: run `systemctl start {name}`. `journalctl "
-            f"-u {name}` says why it ended"
-        )
+    if seen.supervisor.other_daemon:
+        yield seen.supervisor.other_daemon
+        return
+    faults = [] if unit.active == "active" else [f"is {unit.active or 'absent'}"]
+    lacking = [*seen.supervisor.lost_folders, *seen.supervisor.missing_folders] if faults else []
+    if lacking:
+        faults.append(f"cannot start without {', '.join(lacking)}")
+    verbs = ["start"] if faults else []
     if not unit.starts_at_boot:
+        verbs = ["enable", "--now"] if faults else ["enable"]
+        faults.append(f"does not start at boot ({unit.enabled or 'no unit'})")
+    if faults:
+        first = f"{supervisor.makes(target, lacking)}, then " if lacking else ""
+        if unit.enabled.startswith("masked"):
+            first += f"`systemctl unmask {name}`, then "
         yield (
-            f"supervisord does not start at boot ({unit.enabled or 'no unit'}): run `systemctl "
-            f"enable {name}`"
+            f"supervisord {' and '.join(faults)}: run {first}`systemctl {' '.join(verbs)} {name}`"
+            f"{_why_it_ended(name, is_up=unit.active == 'active', lacking=lacking)}"
         )
+    if unit.active == "active" and (problem := supervisor.unknown_programs(seen.supervisor)):
+        yield problem
+
+
+def _why_it_ended(name: str, *, is_up: bool, lacking: list[str]) -> str:
+    if lacking:
+        return ". After a run of deploy.py the unit makes supervisord's own and our workers'"
+    return "" if is_up else f". `journalctl -u {name}` says why it ended"
 
 
 def _redis(_: Target, seen: SeenForStatus) -> Iterator[str]:
-    if seen.settings.is_on and seen.new_backend.error:
-        yield (
-            f"{redis.place(seen.settings.wanted)}, cannot be used: {seen.new_backend.error}. Start "
-            "it, or correct MISP's SimpleBackgroundJobs settings. The workers come back by "
-            "themselves, unless they are FATAL"
-        )
-    if seen.new_backend.aside:
+    is_elsewhere = any(redis.moves(seen.settings))  # by the inventory, which has a sentence already
+    if seen.settings.is_on and seen.new_backend.error and not is_elsewhere:
+        yield _without_redis(seen)
+    elif seen.settings.is_on and (fault := parse.impatience(seen.settings)):
+        yield fault
+    if seen.new_backend.aside and not seen.run_state.is_at_work:
         yield (
             f"{seen.new_backend.aside} job(s) were set aside by a step that was cut off, and no "
             "worker takes them: run deploy.py again, which puts them back (or rollback.py)"
         )
-    if seen.settings.is_on and (fault := parse.impatience(seen.settings)):
-        yield fault
 
 
-def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
+def _without_redis(seen: SeenForStatus) -> str:
+    group = parse.group_workers(seen.supervisor.workers).values()
+    workers = "The workers come back by themselves"
+    if any(one.state == "FATAL" for one in group):
+        workers = f"supervisord has given workers up, so then run `supervisorctl start '{GROUP}:*'`"
+    return (
+        f"{redis.place(seen.settings.wanted)}, cannot be used: "
+        f"{seen.new_backend.error.rstrip('.')}. Start it, or correct MISP's SimpleBackgroundJobs "
+        f"settings. {workers}"
+    )
+
+
+def _other_misps(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    yield from supervisor.other_misps(target, seen.supervisor)
+
+
+def _leftover(_: Target, seen: SeenForStatus) -> Iterator[str]:
+    if seen.settings.error or seen.settings.is_on:
+        return  # where that is not known there is a sentence already
+    if parse.group_workers(seen.supervisor.workers):
+        idle = "" if seen.old_workers.processes else ", and no old worker runs, so no job is done"
+        yield (
+            f"workers of the new backend run, but MISP does not use it{idle}: run deploy.py to "
+            "finish, or rollback.py to take them away"
+        )
+
+
+def _is_known(seen: SeenForStatus) -> bool:
+    """Whether it is known which workers MISP's new backend has."""
+    daemon = seen.supervisor
+    is_told = daemon.unit.active == "active" and not supervisor.unknown_programs(daemon)
+    return seen.settings.is_on and is_told
+
+
+def _worker_set(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    """Report workers too few or too many."""
+    if not _is_known(seen):
+        return
     group = parse.group_workers(seen.supervisor.workers)
-    others = list(supervisor.other_misps(target, seen.supervisor))
-    yield from others
-    if seen.settings.error:
-        return  # there is a sentence already: it is not known which backend MISP uses
-    if not seen.settings.is_on:
-        if group and not others:
-            yield (
-                "workers of the new backend run, but MISP does not use it: run deploy.py to "
-                "finish, or rollback.py to take them away"
-            )
-        return
-    if seen.supervisor.unit.active != "active":
-        return  # there is a sentence already
-    if problem := supervisor.unknown_programs(seen.supervisor):
-        yield problem
-        return
-    missing = [name for name in target.process_names if name not in group]
-    if missing:
+    if missing := [name for name in target.process_names if name not in group]:
         yield f"{parse.listed(missing)} {parse.are(missing)} missing: run deploy.py again"
-    yield from _by_state(target, seen, group)
     if extra := sorted(set(group) - set(target.process_names)):
         yield (
             f"{parse.listed(extra)} {parse.are(extra)} not wanted: run deploy.py again, or correct "
             "misp_workers"
         )
+    if strays := seen.workers.strays:
+        yield (
+            f"{len(strays)} worker(s) of a supervisord that was killed run on beside the group, "
+            "and nobody counts or stops them: run deploy.py again, which ends each after its job"
+        )
+    if roots := old_workers.roots_strays(seen.workers):
+        yield roots
 
 
-def _by_state(target: Target, seen: SeenForStatus, group: dict[str, Worker]) -> Iterator[str]:
+def _by_state(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    group = parse.group_workers(seen.supervisor.workers)
     fine = {"RUNNING"}
     if seen.new_backend.error:  # then they start in vain, which is no fault of their own
-        fine |= {"STARTING", "BACKOFF"}
+        fine |= _IN_VAIN
     bad = [
         group[name]
         for name in target.process_names
         if name in group and group[name].state not in fine
     ]
-    if bad:
+    if bad and _is_known(seen):
         names = [worker.name for worker in bad]
         yield f"{parse.listed(names)} {parse.are(names)} {_states(bad)}: {_remedy(bad)}"
 
@@ -210,7 +248,8 @@ def _states(bad: list[Worker]) -> str:
     if len(counts) > 1:
         shown = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         return f"not running ({shown})"
-    notes = {worker.note for worker in bad if worker.note}
+    # A moment is the note of other states: it would tell hosts apart that have one cause.
+    notes = {worker.note for worker in bad if worker.state in ("FATAL", "BACKOFF") and worker.note}
     return f"{bad[0].state} ({notes.pop()})" if len(notes) == 1 else bad[0].state
 
 
@@ -231,8 +270,6 @@ def _remedy(bad: list[Worker]) -> str:
 def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> Iterator[str]:
     if not shows_in_view(seen) or seen.supervisor.unit.active != "active":
         return  # what MISP cannot see then has a sentence already
-    if misp.cake(target, seen):
-        return
     # MISP cannot see as good what is not: that is the workers' fault, reported as such.
     group = parse.group_workers(seen.supervisor.workers)
     bad = {
@@ -242,80 +279,28 @@ def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> It
     }
     counts = {queue: count for queue, count in target.worker_counts.items() if queue not in bad}
     faults = [*parse.wrong_misp_view(seen.view, counts)]
-    web = []
     for one in rest_faults:
-        said = one.removeprefix("over REST, ")
-        if said == one:
-            web.append(one)  # the web tier gave no view at all
+        said = one.removeprefix(OVER_REST)
         # What is wrong with the workers themselves shows over REST as well.
-        elif said not in faults and not (bad and "as good:" in one):
+        if said != one and said not in faults and not (bad and "as good:" in one):
             faults.append(one)
     if faults:
         yield (
             f"MISP's own view (cake Admin getWorkers) is wrong: {'; '.join(faults)}. {_VIEW_REMEDY}"
         )
-    for one in web:
-        yield f"MISP's web tier shows no workers: {one}. Check the web server, PHP-FPM and misp_url"
 
 
-def _old_workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    old, backend = seen.old_workers, seen.old_backend
-    if not seen.settings.is_on:
-        yield from _old_backend_alone(target, seen)
-        return
-    programs = list(old_workers.programs(target, seen))
-    yield from programs
-    units = [unit.name for unit in old.units if unit.active in _LIVING or unit.starts_at_boot]
-    back = [*units, *(launcher.path for launcher in old.launchers)]
-    alive = len(old.processes)
-    if back or (alive and not programs):
-        what = f"{alive} old worker process(es) run" if alive else "the old workers are stopped"
-        how = f", and {', '.join(back)} can start them again" if back else ""
-        again = ""
-        if alive and not back and (where := " and ".join(one.words for one in old.origins)):
-            how = f", in {where}"
-            again = f". If they come back, look what starts them in {where} and take it out"
-        yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
-        yield from _stuck(target, seen)
-    if problem := left_behind(backend, converts=target.settings.on_leftover_jobs == "convert"):
-        yield problem
-    elif not (back or alive) and (left := backend.convertible):
-        yield (
-            f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
-            f"which takes the old workers back, or start them by {old_workers.starts(target)} and "
-            "run deploy.py again"
-        )
-
-
-def _old_backend_alone(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    if seen.tree.error or seen.tree.config_mode < 0 or seen.settings.error:
-        return  # there is a sentence already: it is not known which backend MISP uses
-    if not seen.old_workers.processes:
-        yield (
-            "MISP uses its old backend, but no old worker runs, so no job is done: start the old "
-            f"workers (their unit, or {old_workers.starts(target)}), or run deploy.py"
-        )
-    elif seen.old_backend.error:
-        yield (
-            f"the old workers' Redis cannot be asked: {seen.old_backend.error}. Start it, or "
-            "correct app/Plugin/CakeResque/Config/config.php"
-        )
-    else:
-        yield from _stuck(target, seen)
-
-
-def _stuck(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    look = old_workers.look(target, seen)
-    if look.workers and (problem := nobody_there(look)):
-        yield f"the old backend has {seen.old_backend.backlog}, and {problem}"
+def _web(_: Target, __: SeenForStatus, rest_faults: Sequence[str]) -> Iterator[str]:
+    for one in rest_faults:
+        if not one.startswith(OVER_REST):  # the web tier gave no view at all
+            yield (
+                f"MISP's web tier shows no workers: {one}. Check the web server, PHP-FPM and "
+                "misp_url"
+            )
 
 
 def _disk(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    yield from system.lack_of_disk(target, seen, DISK_KB)
-    if seen.system.inodes == 0:
+    lacking = list(system.lack_of_disk(target, seen, DISK_KB))
+    yield from lacking
+    if seen.system.inodes == 0 and not lacking:
         yield "no inode is free in /var/lib: remove files there"
-
-
-_Check = Callable[[Target, SeenForStatus], Iterator[str]]
-_CHECKS: tuple[_Check, ...] = (_misp, _settings, _run, _daemon, _redis, _workers)
-_LAST_CHECKS: tuple[_Check, ...] = (_old_workers, _disk)

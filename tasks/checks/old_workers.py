@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TypeVar
 
-from tasks.backlog import Look, left_behind
-from tasks.checks.seen import Seen, SeenToMigrate
-from tasks.host.parts import Origin
+from tasks.backlog import Look, left_behind, nobody_there
+from tasks.checks.seen import Seen, SeenForStatus, SeenToMigrate
+from tasks.host.parts import Origin, Workers
 from tasks.host.remedies import as_web_user, start_old_workers
 from tasks.target import Target
 
+_LIVING = ("active", "activating", "reloading")
 _CONFIG = "app/Plugin/CakeResque/Config/config.php"
 # Units of a shell in which somebody ran start.sh by hand.
 _BY_HAND = r"(sshd?|sshd?@.*|user@.*|crond?|atd|rc-local|.*getty@.*)\.service"
@@ -119,6 +120,60 @@ def _old_programs(seen: Seen) -> list[tuple[str, str]]:
     return [(name, file) for name, _, file in pairs]
 
 
+def faults(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    """Return what is wrong with the old workers of a host that no run is at work on."""
+    old, backend = seen.old_workers, seen.old_backend
+    if not seen.settings.is_on:
+        yield from _old_backend_alone(target, seen)
+        return
+    supervised = list(programs(target, seen))
+    yield from supervised
+    units = [unit.name for unit in old.units if unit.active in _LIVING or unit.starts_at_boot]
+    back = [*units, *(launcher.path for launcher in old.launchers)]
+    alive = len(old.processes)
+    if back or (alive and not supervised):
+        what = f"{alive} old worker process(es) run" if alive else "the old workers are stopped"
+        how = f", and {', '.join(back)} can start them again" if back else ""
+        again = ""
+        if alive and not back and (where := " and ".join(one.words for one in old.origins)):
+            how = f", in {where}"
+            again = f". If they come back, look what starts them in {where} and take it out"
+        yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
+        yield from _stuck(target, seen)
+    if problem := left_behind(backend, converts=target.settings.on_leftover_jobs == "convert"):
+        if not seen.new_backend.error:  # of the same Redis, as a rule
+            yield problem
+    elif not (back or alive) and (left := backend.convertible):
+        yield (
+            f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
+            f"which takes the old workers back, or start them by {starts(target)} and "
+            "run deploy.py again"
+        )
+
+
+def _old_backend_alone(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    if seen.tree.error or seen.tree.config_mode < 0 or seen.settings.error:
+        return  # there is a sentence already: it is not known which backend MISP uses
+    if seen.old_backend.error:  # without it old workers end
+        yield (
+            f"the old workers' Redis cannot be asked: {seen.old_backend.error}. Start it, or "
+            "correct app/Plugin/CakeResque/Config/config.php"
+        )
+    elif not seen.old_workers.processes:
+        yield (
+            "MISP uses its old backend, but no old worker runs, so no job is done: start the old "
+            f"workers (their unit, or {starts(target)}), or run deploy.py"
+        )
+    else:
+        yield from _stuck(target, seen)
+
+
+def _stuck(target: Target, seen: SeenForStatus) -> Iterator[str]:
+    at = look(target, seen)
+    if at.workers and (problem := nobody_there(at)):
+        yield f"the old backend has {seen.old_backend.backlog}, and {problem}"
+
+
 def _launchers(target: Target, seen: Seen) -> Iterator[str]:
     for launcher in seen.old_workers.launchers:
         if launcher.unfit:
@@ -148,11 +203,8 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"root runs old workers ({_numbers(roots)}), and MISP's code must not have root's "
             "rights: end them (kill -QUIT, which waits for their jobs), and run again"
         )
-    if seen.workers.root_strays:
-        yield (
-            f"root runs MISP's workers ({_numbers(seen.workers.root_strays)}) without a "
-            "supervisord: end each (kill) while it runs no job, and run again"
-        )
+    if problem := roots_strays(seen.workers):
+        yield problem
     if old.hidden:
         yield (
             f"processes {_numbers(old.hidden)} look like old workers, but root may not "
@@ -174,6 +226,16 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"the old workers' Redis does not say how many jobs wait: {backend.error}. Start it, "
             f"or correct {config}"
         )
+
+
+def roots_strays(workers: Workers) -> str:
+    """Say that root runs workers of a supervisord that is gone; empty: it runs none."""
+    if not workers.root_strays:
+        return ""
+    return (
+        f"root runs MISP's workers ({_numbers(workers.root_strays)}) without a supervisord: end "
+        "each (kill) while it runs no job, and run again"
+    )
 
 
 def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:

@@ -54,6 +54,7 @@ class SeenForStatus(Seen):
     workers: parts.Workers
     proof: parts.Proof
     view: parts.View
+    health_check: parts.HealthCheck
     run_state: parts.RunState
 
 

@@ -56,15 +56,17 @@ def room(target: Target, seen: Seen) -> Iterator[str]:
 
 def lack_of_disk(target: Target, seen: Seen, needed_kb: int) -> Iterator[str]:
     """Name the places with less than `needed_kb` free; -1 stands for unknown."""
-    for free, place in (
-        (seen.tree.disk_kb, f"{target.settings.misp_root}/app/tmp"),
-        (seen.system.disk_kb, "/var/log or /var/lib"),
-    ):
-        if 0 <= free < needed_kb:
-            yield (
-                f"{place} has {free // 1024} MiB free, but {needed_kb // 1024} are needed: "
-                "make room"
-            )
+    places = {
+        f"{target.settings.misp_root}/app/tmp": seen.tree.disk_kb,
+        "/var/log or /var/lib": seen.system.disk_kb,
+    }
+    lacking = {place: free for place, free in places.items() if 0 <= free < needed_kb}
+    if lacking:  # mostly they are one file system
+        yield (
+            f"{' and '.join(lacking)} {'has' if len(lacking) == 1 else 'have'} "
+            f"{min(lacking.values()) // 1024} MiB free, but {needed_kb // 1024} are needed: make "
+            "room"
+        )
 
 
 def lack_of_memory(target: Target, seen: Seen, worker_kb: int) -> Iterator[str]:

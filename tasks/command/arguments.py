@@ -80,7 +80,18 @@ class Asked:
     out: str = ""
     as_json: bool = False
     expect: str = ""
+    installs_healthcheck: bool = False
     words: tuple[str, ...] = ()
+
+    @property
+    def deploy(self) -> str:
+        """The file that pyinfra runs."""
+        return "healthcheck.py" if self.installs_healthcheck else DEPLOYS[self.command]
+
+    @property
+    def changes(self) -> bool:
+        """Whether it changes hosts, so that it leaves records."""
+        return self.command in ("apply", "rollback") or self.installs_healthcheck
 
     @property
     def asks(self) -> bool:
@@ -203,6 +214,12 @@ def _parsers() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentPars
     status.add_argument("--json", dest="as_json", action="store_true", help="print JSON only")
     status.add_argument(
         "--expect", choices=("migrated", "old"), help="take any other state for a fault"
+    )
+    status.add_argument(
+        "--install-healthcheck",
+        dest="installs_healthcheck",
+        action="store_true",
+        help="leave a program for a monitor on migrated hosts; rollback removes it",
     )
     rollback = add("rollback", "put the hosts back on their old workers")
     for one in (apply, rollback):

@@ -14,7 +14,7 @@ from typing import TextIO
 
 from tasks import places
 from tasks.command import arguments, ending, inventory, status_view, views
-from tasks.command.arguments import DEPLOYS, Asked
+from tasks.command.arguments import Asked
 from tasks.command.child import Child, command, last_words
 from tasks.command.fleet import FAULTY, HEALTHY, NOT_BEGUN, Fleet, count
 from tasks.command.inventory import Groups
@@ -54,9 +54,10 @@ def _prepared(asked: Asked) -> Callable[[], int]:
     within = inventory.chosen(meant, asked.limit, ())
     taken = inventory.chosen(meant, asked.limit, asked.exclude)
     run = Run(asked, source, options, groups, Fleet(taken))
-    if asked.command in ("apply", "rollback"):
+    if asked.changes:
         slices = inventory.in_slices(within, taken, asked.canary, asked.size)
-        directory = record.new_directory(asked.command).resolve()
+        kind = "healthcheck" if asked.installs_healthcheck else asked.command
+        directory = record.new_directory(kind).resolve()
         run.log = directory / "pyinfra.log"
         run.log.touch(0o600)
         return partial(_change, run, slices, directory)
@@ -123,7 +124,7 @@ class Run:
     def pyinfra(self, hosts: Sequence[str], *flags: str, **environment: str) -> None:
         """Run pyinfra on these hosts up to its end."""
         self.fleet.begin(hosts)
-        deploy = places.FILES / DEPLOYS[self.asked.command]
+        deploy = places.FILES / self.asked.deploy
         is_all = len(hosts) == len(self.groups)
         limits = [] if is_all else [inventory.limit(host, self.groups) for host in hosts]
         words = command(self.source, str(deploy.resolve()), [*flags, *limits, *self.options])
@@ -163,7 +164,7 @@ class Run:
 
 
 def _change(run: Run, slices: Sequence[Sequence[str]], directory: Path) -> int:
-    deploy = Path(DEPLOYS[run.asked.command]).stem
+    deploy = Path(run.asked.deploy).stem
     with run.shown() as view:
         for name in run.fleet:
             _write(run, directory, Report(name, deploy, NOT_BEGUN))

@@ -218,6 +218,11 @@ class _Looker:
 
         return proof.look(self.misp) if self.misp else Proof("", "")
 
+    def health_check(self) -> Any:
+        from tasks.host import healthcheck
+
+        return healthcheck.look()
+
     def view(self) -> View:
         if self._view is None:
             return View(self._view_problem, {})
@@ -298,6 +303,7 @@ _ORDER: Dict[str, Callable[[_Looker], Any]] = {
     "OldBackend": _Looker.old_backend,
     "ScheduledTasks": _Looker.scheduled_tasks,
     "Proof": _Looker.proof,
+    "HealthCheck": _Looker.health_check,
     "View": _Looker.view,
     "Job": _Looker.job,
     "Libraries": _Looker.libraries,  # last: a class file with a fatal error ends PHP

@@ -45,6 +45,11 @@ def saved(site: Site, path: str) -> str:
     return folder(site) + "/saved" + path
 
 
+def is_begun(site: Site) -> bool:
+    """Whether there is a record."""
+    return files.read(folder(site) + "/record", 1 << 24) is not None
+
+
 def is_kept(site: Site, path: str) -> bool:
     """Whether the path's state before the migration is known."""
     return path in _load(site)["files"]
@@ -61,7 +66,7 @@ def begin(site: Site) -> None:
     files.make_folder(site.state_dir)
     if not os.path.isdir(folder(site)):
         files.make_folder(folder(site))
-    if files.read(folder(site) + "/record") is None:
+    if not is_begun(site):
         _store(
             site, {"was_on": site.is_on, "files": {}, "units": {}, "launchers": [], "selinux": None}
         )
@@ -221,7 +226,7 @@ def look(site: Site, are_launchers_out: bool, unserved: List[str]) -> Originals:
     Args:
         unserved: queues that had an old worker, and have none.
     """
-    if files.read(folder(site) + "/record") is None:
+    if not is_begun(site):
         return Originals(False, False, "", [], [], [], False, False, [])
     record = _load(site)
     before = units(site)

@@ -284,6 +284,12 @@ class Proof(NamedTuple):
     evidence: str
 
 
+class HealthCheck(NamedTuple):
+    """The program that an operator may have left on the host."""
+
+    digest: str  # empty: it is not there, or not as we leave it
+
+
 class View(NamedTuple):
     """MISP's own view of its workers: `cake Admin getWorkers`."""
 

@@ -5,6 +5,7 @@ from typing import List
 
 from tasks.host import (
     files,
+    healthcheck,
     launchers,
     libraries,
     log_folders,
@@ -210,4 +211,5 @@ def forget(site: Site) -> None:
     """Leave nothing that speaks of a migration."""
     if os.path.isdir(site.include_dir):
         files.drop_unfinished(files.real_path(site.include_dir))
+    healthcheck.remove(site)
     originals.forget(site)

@@ -231,7 +231,7 @@ AFTER = {
                 'unset($config["SimpleBackgroundJobs"]["max_job_history_ttl"]);'
             ),
             f"rm {CONFIG}.kept",
-            "leaves them (SimpleBackgroundJobs.max_job_history_ttl, SimpleBackgroundJobs.enabled)",
+            "workers of the new backend run, but MISP does not use it, and no old worker runs, so",
             takes_jobs=False,
         ),
     ),
@@ -374,6 +374,7 @@ def test_status_names_the_fault_of_a_migrated_host(lives: Lives, name: str, faul
     seen = lives[name].result().seen[fault.name].run
     assert seen.exit_code == 1
     assert fault.says in seen.stderr, seen.stderr
+    assert "1 fault:" in seen.stderr, seen.stderr
 
 
 @HOSTS

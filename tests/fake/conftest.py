@@ -13,18 +13,19 @@ from typing import Any
 import pytest
 
 from tasks.remote import PROJECT
-from tasks.report.events import VARIABLE
+from tasks.report import events
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run of the CLI: its exit code, all it printed, and the commands sent to each host."""
+    """One run of the CLI: exit code, all it printed, commands sent to each host, its events."""
 
     exit_code: int
     output: str
     commands: dict[str, list[str]]
+    events: list[dict[str, Any]]
 
     def calls(self, host: str) -> list[str]:
         """Host functions, in order; a look with the parts that it asks for."""
@@ -48,25 +49,29 @@ def pyinfra(tmp_path: Path) -> Callable[..., Run]:
     ) -> Run:
         written = tmp_path / "hosts.json"
         written.write_text(json.dumps(hosts))
-        done = subprocess.run(
-            [sys.executable, "-m", "pyinfra", "tests/fake/inventory.py", deploy, *flags],
-            cwd=ROOT,
-            env={
-                **os.environ,
-                "MISP_FAKE_HOSTS": str(written),
-                "MISP_WORKERS_REPORTS": str(tmp_path / "runs"),
-                **environment,
-            },
-            capture_output=True,
-            text=True,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            pass_fds=[int(environment[VARIABLE])] if VARIABLE in environment else [],
-        )
+        with (tmp_path / "events").open("w+b") as told:
+            done = subprocess.run(
+                [sys.executable, "-m", "pyinfra", "tests/fake/inventory.py", deploy, *flags],
+                cwd=ROOT,
+                env={
+                    **os.environ,
+                    "MISP_FAKE_HOSTS": str(written),
+                    "MISP_WORKERS_REPORTS": str(tmp_path / "runs"),
+                    events.VARIABLE: str(told.fileno()),
+                    **environment,
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[told.fileno()],
+            )
+            told.seek(0)
+            happened = [json.loads(line) for line in told]
         output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         commands: dict[str, list[str]] = {}
         for host, command in re.findall(r"\[@fake/(\S+)\]\s+>>> (.*)", output):
             commands.setdefault(host, []).append(command)
-        return Run(done.returncode, output, commands)
+        return Run(done.returncode, output, commands, happened)
 
     return run

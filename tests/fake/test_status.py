@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tasks.report.status import Status, read
 from tests import hosts
 from tests.fake.answers import EXAMINE_FOR_STATUS, Answers
 from tests.fake.conftest import Run
@@ -31,6 +33,11 @@ def seen(pyinfra: Pyinfra, answers: Answers, *flags: str, **data: Any) -> Run:
     return run
 
 
+def told(run: Run) -> dict[str, Status]:
+    """The documents that the process which started the run gets."""
+    return {one["host"]: read(one["status"]) for one in run.events if one["kind"] == "status"}
+
+
 def test_a_migrated_host_is_healthy_and_described(pyinfra: Pyinfra) -> None:
     run = seen(pyinfra, WELL, "-y", "-vv")
     assert run.exit_code == 0, run.output
@@ -43,7 +50,52 @@ def test_a_migrated_host_is_healthy_and_described(pyinfra: Pyinfra) -> None:
 def test_a_host_before_its_migration_is_healthy(pyinfra: Pyinfra) -> None:
     run = seen(pyinfra, host(hosts.migrating()))
     assert run.exit_code == 0, run.output
+    assert "state: old" in run.output
     assert "new backend off" in run.output
+
+
+def test_a_rollback_that_nobody_expects_is_a_fault(pyinfra: Pyinfra) -> None:
+    expected = {"fake_responses": WELL, "expect": "migrated"}
+    rolled_back = {"fake_responses": host(hosts.migrating()), "expect": "migrated"}
+    run = pyinfra({"good": expected, "back": rolled_back}, "--dry", "--json", deploy="status.py")
+    assert run.exit_code == 1
+    assert "the host is on its old workers, but expect says migrated: run deploy.py" in run.output
+    found = {name.removeprefix("@fake/"): one for name, one in told(run).items()}
+    assert {name: (one.state, len(one.faults)) for name, one in found.items()} == {
+        "good": ("migrated", 0),
+        "back": ("old", 1),
+    }
+
+
+SECRETS = {
+    "misp_redis_password": "r3" * 20,
+    "misp_api_key": "k3" * 20,
+    "supervisor_password": "s3" * 20,
+}
+
+
+def test_no_document_has_a_secret_though_the_host_repeats_all_it_was_given(
+    pyinfra: Pyinfra,
+) -> None:
+    said = " ".join([*SECRETS.values(), "r3" * 20])
+    lying = hosts.converged(
+        new_backend={"error": said},
+        php={"version_text": said},
+        run_state={"last_run": said, "has_state": True},
+        system={"busy": said},
+        supervisor={"workers": [hosts.worker(f"misp-workers:{said}")]},
+    )
+    data = {key: {"env": key.upper()} for key in SECRETS}
+    run = pyinfra(
+        {"one": {"fake_responses": host(lying), **data, "misp_url": "https://127.0.0.1:1"}},
+        *("--dry", "--json"),
+        deploy="status.py",
+        **{key.upper(): value for key, value in SECRETS.items()},
+    )
+    (document,) = [one for one in run.events if one["kind"] == "status"]
+    assert document["status"]["versions"]["php"] == " ".join(["***"] * 4)
+    everything = json.dumps(run.events) + run.output
+    assert [name for name, secret in SECRETS.items() if secret in everything] == []
 
 
 def test_it_leaves_no_report(pyinfra: Pyinfra, tmp_path: Path) -> None:
@@ -105,3 +157,5 @@ def test_one_sick_or_lying_host_hides_no_other(
     assert f"[@fake/liar]   1. {fault}" in run.output
     assert "did you mean 'misp_workers'?" in run.output
     assert "Traceback" not in run.output
+    assert {one.state for name, one in told(run).items() if "liar" in name} == {"unknown"}
+    assert len(told(run)) == 4

@@ -6,10 +6,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from tasks import heartbeat
 from tasks.report import record, recording
 from tests.unit.pyinfra_fakes import Run
+
+# A busy machine is no finding.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ def test_tasks_is_this_checkouts() -> None:
     assert Path(tasks.__file__).resolve() == TASKS / "__init__.py"
 
 
-@pytest.mark.parametrize("command", ["deploy.py", "rollback.py", "status.py"])
+@pytest.mark.parametrize("command", ["deploy.py", "healthcheck.py", "rollback.py", "status.py"])
 def test_a_command_composes_steps_and_nothing_else(command: str) -> None:
     names = [name.split(".") for name in _imports(ROOT / command)]
     assert {(first, second) for first, second, *_ in names} <= {("tasks", one) for one in COMPOSED}

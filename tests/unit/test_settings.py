@@ -58,6 +58,7 @@ OWN = {
     "rotate_password": False,
     "take_over": False,
     "show_calls": False,
+    "expect": None,
 }
 PLAIN_SECRET = "do-not-show-me"
 SECRET_KEYS = ("supervisor_password", "misp_redis_password", "misp_api_key")

@@ -19,7 +19,7 @@ FATAL_NOTE = "Exited too quickly (process log may have details)"
 
 def found(host: Parts, *rest: str) -> list[str]:
     seen = hosts.seen(SeenForStatus, host)
-    return list(faults.of(with_answers(hosts.target(), seen), seen, rest))
+    return [one.sentence for one in faults.of(with_answers(hosts.target(), seen), seen, rest)]
 
 
 def with_workers(*names: str, state: str = "FATAL", note: str = FATAL_NOTE) -> CHANGES:
@@ -63,7 +63,10 @@ AFTER: list[tuple[CHANGES, str]] = [
         "see /var/log/misp-workers/*.log, mend the cause, then run `supervisorctl start "
         "'misp-workers:*'`",
     ),
-    (with_workers("prio_00", state="STOPPED", note="Not started"), "is STOPPED (Not started): run"),
+    (
+        with_workers("prio_00", state="STOPPED", note="Not started"),
+        "misp-workers:prio_00 is STOPPED: run",
+    ),
     (with_workers("prio_00", state="BACKOFF"), "supervisord tries again. If this stays so"),
     (
         {"supervisor": {"workers": [*running(), worker("misp-workers:prio_07")]}},
@@ -219,10 +222,6 @@ def test_settings_that_are_not_known_are_not_taken_for_the_old_backend() -> None
     )
     (fault,) = found(host)
     assert fault.startswith("php is in none of")
-    seen = hosts.seen(SeenForStatus, host)
-    assert "MISP 2.5.1, new backend unknown" in faults.described(
-        with_answers(hosts.target(), seen), seen
-    )
 
 
 def test_misps_view_of_other_queues_still_counts() -> None:
@@ -240,15 +239,218 @@ def test_what_the_web_tier_shows_as_well_is_said_once() -> None:
     assert "over REST, MISP's process sees no /proc" in fault
 
 
-def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None:
-    names = [one.name.partition(":")[2] for one in running()]
-    waiting = with_workers(*names[1:], state="BACKOFF")
-    waiting["supervisor"]["workers"][0] = worker(running()[0].name, "FATAL", FATAL_NOTE)
-    host = converged(new_backend={"error": "no connection"}, view={"error": "no answer"}, **waiting)
-    first, second = found(host, "over REST, nothing")
-    assert "where the queues are" not in first
-    assert "namespace background_jobs, cannot be used: no connection. Start it" in first
-    assert "cache_00 is FATAL" in second
+NAMES = [one.name.partition(":")[2] for one in running()]
+BLIND: CHANGES = {"view": {"workers": get_workers(supervisord_status=False)}}
+ALIVE = {"processes": [parts.OldWorker(7, 1, ["*"], 33)], "units": [OLD_UNIT]}
+UNTOLD: dict[str, Any] = {
+    "error": "is not known",
+    "block": {},
+    "wanted": parts.Place("", 0, 0, "", 0),
+}
+STALE: CHANGES = {"proof": {"evidence": "f"}}
+
+
+def with_states(*states: str) -> CHANGES:
+    """All workers, each in one of these states, with what supervisord notes of it."""
+    notes = {"FATAL": FATAL_NOTE, "STOPPED": "Nov 28 08:{:02d} PM"}
+    workers = [
+        worker(one.name, state, notes.get(state, "").format(number))
+        for number, one in enumerate(running())
+        for state in [states[number % len(states)]]
+    ]
+    return {"supervisor": {"workers": workers}}
+
+
+def merged(*some: CHANGES) -> CHANGES:
+    names = dict.fromkeys(name for one in some for name in one)
+    return {name: {k: v for one in some for k, v in one.get(name, {}).items()} for name in names}
+
+
+def down(active: str = "inactive", enabled: str = "enabled") -> CHANGES:
+    """A supervisord that does not run: nobody tells of programs, and MISP sees none."""
+    return merged(unit(active, enabled), {"supervisor": {"workers": []}}, BLIND)
+
+
+# Each cause with all that follows from it, as it shows on a host.
+CAUSES: dict[str, tuple[CHANGES, str]] = {
+    "all workers stopped": (
+        merged(
+            with_states("STOPPED"),
+            {
+                "view": {
+                    "workers": get_workers(
+                        **{
+                            queue: {"ok": False, "workers": []}
+                            for queue in ("default", "prio", "email", "cache")
+                        }
+                    )
+                }
+            },
+        ),
+        "21 workers (5 cache, 5 default, 5 email, 5 prio, 1 update) are STOPPED: run "
+        "`supervisorctl start 'misp-workers:*'`",
+    ),
+    "all workers fatal": (with_states("FATAL"), "21 workers (5 cache, 5 default, 5 email, 5 prio"),
+    "workers in three states": (
+        with_states("FATAL", "STOPPED", "RUNNING"),
+        "are not running (7 FATAL, 7 STOPPED)",
+    ),
+    "supervisord stopped": (down(), "supervisord is inactive: run `systemctl start supervisor`"),
+    "supervisord stopped for good": (
+        down(enabled="disabled"),
+        "is inactive and does not start at boot (disabled): run `systemctl enable --now supervisor",
+    ),
+    "supervisord masked": (
+        down(enabled="masked"),
+        "run `systemctl unmask supervisor`, then `systemctl enable --now",
+    ),
+    "supervisord killed, and systemd waits": (
+        merged(down("activating"), {"workers": {"strays": [100 + n for n in range(21)]}}),
+        "supervisord is activating: run `systemctl start supervisor`",
+    ),
+    "supervisord killed, and its workers run on": (
+        {"workers": {"strays": [900, 901]}},
+        "2 worker(s) of a supervisord that was killed run on beside the group",
+    ),
+    "another supervisord has the files": (
+        merged(down(), {"supervisor": {"other_daemon": "a supervisord (PID 9) runs"}}),
+        "a supervisord (PID 9) runs",
+    ),
+    "Redis stopped": (
+        merged(
+            with_states("BACKOFF", "STARTING", "EXITED"),
+            {
+                "new_backend": {"error": "Connection refused"},
+                "view": {"error": "MISP was not asked, since its Redis cannot be"},
+                "old_backend": {"error": "Connection refused", "is_installed": False},
+            },
+        ),
+        "namespace background_jobs, cannot be used: Connection refused. Start it, or correct MISP's"
+        " SimpleBackgroundJobs settings. The workers come back by themselves",
+    ),
+    "Redis stopped for two hours": (
+        merged(
+            with_states("FATAL"),
+            {"new_backend": {"error": "Connection refused"}, "view": {"error": "no answer"}},
+        ),
+        "given workers up, so then run `supervisorctl start 'misp-workers:*'`",
+    ),
+    "Redis is another one in the inventory": (
+        {
+            "settings": {"wanted": hosts.PLACE._replace(port=6399)},
+            "new_backend": {"error": "Connection refused"},
+        },
+        "but the inventory says misp_redis_port 6399",
+    ),
+    "the one disk full": (
+        {
+            "tree": {"disk_kb": 0},
+            "system": {"disk_kb": 0, "inodes": 0},
+            "view": {"error": "no answer from MISP: No space left on device"},
+        },
+        "/var/www/MISP/app/tmp and /var/log or /var/lib have 0 MiB free, but 97 are needed",
+    ),
+    "config.php broken": (
+        {
+            "settings": {**UNTOLD, "error": "has a syntax error in line 1"},
+            "proof": {"evidence": ""},
+        },
+        "config.php has a syntax error in line 1: mend the file",
+    ),
+    "config.php of root": (
+        {
+            "tree": {"error": "config.php belongs to root", "cake": parts.Access("", "", "")},
+            "php": {"path": "", "version": (0, 0, 0)},
+            "settings": {**UNTOLD, "error": "config.php belongs to root"},
+            "proof": {"proven": "", "evidence": ""},
+            "new_backend": {"error": "config.php belongs to root"},
+            "old_backend": {"error": "config.php belongs to root"},
+            "view": {"error": "config.php belongs to root"},
+        },
+        "config.php belongs to root",
+    ),
+    "PHP gone": (
+        {
+            "php": {"path": "", "version": (0, 0, 0)},
+            "settings": {**UNTOLD, "error": "php cannot be run"},
+            "proof": {"evidence": ""},
+        },
+        "php is in none of",
+    ),
+    "MISP has another password": (
+        merged({"settings": {"is_supervisor_password_right": False}}, BLIND),
+        "leaves them (SimpleBackgroundJobs.supervisor_password): run deploy.py again",
+    ),
+    "MISP was updated": (
+        merged(STALE, BLIND, {"libraries": {"missing": ["Supervisor"]}}),
+        "MISP's own view (cake Admin getWorkers) is wrong",
+    ),
+    "the group's file edited": (
+        merged(STALE, {"supervisor": {"workers": [*running(), worker("misp-workers:prio_07")]}}),
+        "misp-workers:prio_07 is not wanted",
+    ),
+    "the backend switched off": (
+        merged(STALE, {"settings": {"block": {**BLOCK, "enabled": False}}}, BLIND),
+        "workers of the new backend run, but MISP does not use it, and no old worker runs, so no",
+    ),
+    "a run at work": (
+        merged(
+            BLIND,
+            with_states("STARTING"),
+            {
+                "run_state": {"is_at_work": True},
+                "new_backend": {"aside": 4},
+                "old_workers": ALIVE,
+                "proof": {"proven": ""},
+            },
+        ),
+        "a step of an earlier run is still at work here",
+    ),
+    "a run that drains": (
+        {"system": {"busy": "ann@desk has been at work"}, "old_workers": ALIVE},
+        "ann@desk has been at work: wait until that run has ended",
+    ),
+    "a run that was cut before the workers": (
+        merged(
+            BLIND, {"supervisor": {"workers": []}, "proof": {"proven": ""}, "old_workers": ALIVE}
+        ),
+        "interrupted or failed: no proof. Run deploy.py again to finish it, or rollback.py",
+    ),
+    "a run that was cut while it changed the password": (
+        merged(BLIND, {"settings": {"is_pending": True, "is_supervisor_password_right": False}}),
+        "MISP does not have its new password yet",
+    ),
+}
+
+
+@pytest.mark.parametrize(("changes", "sentence"), CAUSES.values(), ids=CAUSES)
+def test_one_cause_with_all_that_follows_from_it_is_one_fault(
+    changes: CHANGES, sentence: str
+) -> None:
+    (fault,) = found(converged(**changes))
+    assert sentence in fault
+
+
+def test_the_web_tier_that_is_down_is_one_fault_also_where_a_view_is_asked_of_it() -> None:
+    at = "https://misp/servers/getWorkers"
+    (fault,) = found(converged(), f"{at} cannot be reached: Connection refused")
+    assert fault.startswith(f"MISP's web tier shows no workers: {at} cannot be reached")
+    (fault,) = found(converged(**CAUSES["the one disk full"][0]), f"{at} answers 500: Error")
+    assert "make room" in fault
+
+
+def test_two_causes_are_two_faults() -> None:
+    first, second = found(converged(**merged(with_states("STOPPED"), {"tree": {"disk_kb": 0}})))
+    assert "supervisorctl start" in first
+    assert "make room" in second
+    first, second = found(converged(**merged(unit(enabled="disabled"), with_states("STOPPED"))))
+    assert "does not start at boot" in first
+    assert "supervisorctl start" in second
+
+
+def test_the_old_workers_redis_that_is_gone_is_one_fault_though_they_end_without_it() -> None:
+    (fault,) = found(migrating(old_backend={"error": "gone"}, old_workers={"processes": []}))
+    assert fault.startswith("the old workers' Redis cannot be asked: gone. Start it")
 
 
 @pytest.mark.parametrize(
@@ -287,44 +489,3 @@ def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None
 def test_one_cause_before_a_migration_is_one_fault(changes: CHANGES, sentence: str) -> None:
     (fault,) = found(migrating(**changes))
     assert sentence in fault
-
-
-def test_what_there_is_is_described() -> None:
-    host = converged(
-        new_backend={"waiting": {"prio": 3, "email": 0}},
-        workers={"busy": ["misp-workers:prio_00"]},
-    )
-    seen = hosts.seen(SeenForStatus, host)
-    assert list(faults.described(with_answers(hosts.target(), seen), seen)) == [
-        "MISP 2.5.1, new backend on",
-        "workers: 21 RUNNING, 21 wanted",
-        "new queues: 3 waiting in prio, 1 running",
-        "old backend: 0 worker processes, nothing waiting, running or delayed",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("changes", "line"),
-    [
-        ({"tree": {"version": (0, 0, 0)}}, "MISP unknown, new backend off"),
-        ({"new_backend": {"error": "gone"}}, "new queues: unknown: gone"),
-        ({"old_backend": {"is_installed": False}}, "old backend: not in this MISP any more"),
-        (
-            {"old_backend": {"is_installed": False, "delayed": 2}},
-            "old backend: not in this MISP any more, but it left 2 delayed",
-        ),
-        (
-            {"old_backend": {"is_installed": False, "error": "NOPERM"}},
-            "old backend: not in this MISP any more, but it left "
-            "a Redis that cannot be asked: NOPERM",
-        ),
-        (
-            {"old_backend": {"error": "gone"}},
-            "old backend: 1 worker process, a Redis that cannot be asked: gone",
-        ),
-        ({}, "new queues: 0 waiting, 0 running"),
-    ],
-)
-def test_what_is_not_known_is_called_so(changes: CHANGES, line: str) -> None:
-    seen = hosts.seen(SeenForStatus, migrating(**changes))
-    assert line in list(faults.described(with_answers(hosts.target(), seen), seen))

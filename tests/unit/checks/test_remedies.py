@@ -122,7 +122,7 @@ def test_a_users_unit_is_ended_away_from_the_operators_terminal() -> None:
 def test_misps_code_is_started_by_the_web_user_alone(changes: dict[str, Any]) -> None:
     found = converged(**changes)
     seen = hosts.seen(SeenForStatus, found)
-    said = " ".join(faults.of(with_answers(hosts.target(), seen), seen))
+    said = " ".join(one.sentence for one in faults.of(with_answers(hosts.target(), seen), seen))
     assert (
         "`setsid -w runuser -u www-data -- bash /var/www/MISP/app/Console/worker/start.sh " in said
     )

@@ -6,6 +6,7 @@ import json
 import signal
 import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,6 +16,7 @@ from tasks.command import inventory, main
 from tasks.command.inventory import Groups
 from tasks.plan import document
 from tasks.report import record
+from tasks.report.status import Status
 from tests.unit.command import test_arguments
 
 _called = test_arguments._called
@@ -111,16 +113,22 @@ def test_a_host_without_a_plan_is_not_planned(
 def test_expect_takes_another_state_for_a_fault(
     pyinfra: type[NoPyinfra], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    status: dict[str, Any] = {"lines": [], "faults": []}
     pyinfra.tells = [
-        {"kind": "status", "host": "a", "status": {"state": "old", **status}},
-        {"kind": "status", "host": "b", "status": {"state": "migrated", **status}},
+        {"kind": "status", "host": one.host, "status": asdict(one)}
+        for one in (Status("a", state="old"), Status("b", state="migrated"))
     ]
     assert main.main(["status", "i.py"]) == 0
     assert main.main(["status", "i.py", "--expect", "migrated"]) == 1
     said = capsys.readouterr().out
-    assert "FAULT: it is old, and is to be migrated" in said
-    assert "Next: mend the faults" in said
+    assert "but expect says migrated" in said
+    assert "1. a:" in said and "2." not in said
+
+
+def test_a_health_check_is_left_by_a_run_of_its_own(pyinfra: type[NoPyinfra]) -> None:
+    main.main(["status", "i.py", "--install-healthcheck"])
+    (words,) = pyinfra.started
+    assert any(word.endswith("/healthcheck.py") for word in words)
+    assert "-y" in words
 
 
 def test_help_and_mistakes_start_nothing(

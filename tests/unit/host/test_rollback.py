@@ -12,6 +12,7 @@ import pytest
 
 from tasks.host import (
     files,
+    healthcheck,
     launchers,
     libraries,
     moves,
@@ -280,6 +281,19 @@ def test_a_host_whose_old_workers_live_goes_back_by_itself(host: Host) -> None:
         "selinux",
     ]
     assert not Path(host.site.state_dir).exists()
+
+
+@pytest.mark.parametrize("back", [rollback.put_back, rollback.automatic])
+def test_each_way_back_takes_the_health_check_along(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, back: Any
+) -> None:
+    path = tmp_path / "check"
+    monkeypatch.setattr(healthcheck, "PATH", str(path))
+    migrated(host)
+    healthcheck.install(host.site, "#!/bin/sh\n")
+    assert path.exists()
+    back(host.site, Desired())
+    assert not path.exists()
 
 
 def test_what_is_not_as_it_was_is_not_called_so(
