@@ -72,10 +72,11 @@ setting supervisor_password "$password"
 setting supervisor_user supervisor
 setting supervisor_host 127.0.0.1
 setting supervisor_port 9001
-setting redis_host 127.0.0.1
+setting redis_host "$redis_host"
 setting redis_port 6379
 setting redis_database 1
 setting redis_namespace background_jobs
+[ -z "$redis_password" ] || setting redis_password "$redis_password"
 setting max_job_history_ttl 86400
 setting enabled true
 sudo systemctl reload "$php_unit"
