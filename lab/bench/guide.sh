@@ -41,8 +41,9 @@ case $family in
         ;;
 esac
 
-cd "$misp_root/app"
-sudo -u "$web_user" -H php composer.phar require --no-interaction --with-all-dependencies \
+# A login that is not in the web user's group may not change into a tree of mode 750.
+sudo -u "$web_user" -H php "$misp_root/app/composer.phar" require --working-dir="$misp_root/app" \
+    --no-interaction --with-all-dependencies \
     'supervisorphp/supervisor:^4.0' \
     guzzlehttp/guzzle \
     php-http/message \
