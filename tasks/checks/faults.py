@@ -165,10 +165,16 @@ def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     group = parse.group_workers(seen.supervisor.workers)
     others = list(supervisor.other_misps(target, seen.supervisor))
     yield from others
-    if seen.settings.error:
+    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
+    if strays := seen.workers.strays:
+        yield (
+            f"workers of a supervisord that was killed take jobs ({', '.join(map(str, strays))}), "
+            "and nothing counts, logs or stops them: run deploy.py again, which ends them"
+        )
+    if seen.settings.error or others:
         return  # there is a sentence already: it is not known which backend MISP uses
     if not seen.settings.is_on:
-        if group and not others:
+        if group:
             yield (
                 "workers of the new backend run, but MISP does not use it: run deploy.py to "
                 "finish, or rollback.py to take them away"
@@ -231,7 +237,7 @@ def _remedy(bad: list[Worker]) -> str:
 def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> Iterator[str]:
     if not shows_in_view(seen) or seen.supervisor.unit.active != "active":
         return  # what MISP cannot see then has a sentence already
-    if misp.cake(target, seen):
+    if misp.cake(target, seen) or any(supervisor.other_misps(target, seen.supervisor)):
         return
     # MISP cannot see as good what is not: that is the workers' fault, reported as such.
     group = parse.group_workers(seen.supervisor.workers)

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from tasks import parse
 from tasks.checks.seen import Seen
-from tasks.host.parts import Supervisor
-from tasks.host.remedies import make_folder
+from tasks.host.parts import Supervisor, Workers
+from tasks.host.remedies import make_folder, quoted
 from tasks.host.site import GROUP
 from tasks.host.supervisor_files import is_included
 from tasks.host.versions import version_of
@@ -146,9 +146,29 @@ def other_misps(target: Target, supervisor: Supervisor) -> Iterator[str]:
     for file, root in found.items():
         if root not in ("", target.settings.misp_root):
             yield (
-                f"{file} has the worker group of the MISP in {root}, and MISP fixes the group's "
-                "name: give that MISP a supervisord of its own"
+                f"{file} has the worker group of the MISP in {quoted(root, 200)}, and MISP fixes "
+                "the group's name: give that MISP a supervisord of its own"
             )
+
+
+def elsewhere(supervisor: Supervisor, workers: Workers) -> Iterator[str]:
+    """Name this MISP's workers that this run cannot stop: MISP does not see them either."""
+    if workers.root_strays:
+        yield (
+            f"root runs MISP's workers ({', '.join(map(str, workers.root_strays))}) without a "
+            "supervisord: end each (kill) while it runs no job, and run again"
+        )
+    is_said = supervisor.other_daemon or supervisor.group_elsewhere
+    if workers.elsewhere and not is_said:
+        where = "; ".join(
+            f"{'PIDs' if len(pids) > 1 else 'PID'} {', '.join(map(str, pids))} in {place}"
+            for place, pids in workers.elsewhere.items()
+        )
+        yield (
+            f"workers of this MISP run outside of supervisord's group {GROUP} ({where}), so "
+            "nothing stops them between two jobs: stop each while it runs no job, have nothing "
+            "start it any more, then run again"
+        )
 
 
 def _own_rpc(target: Target, supervisor: Supervisor) -> Iterator[str]:

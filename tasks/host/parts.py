@@ -210,6 +210,7 @@ class Worker(NamedTuple):
     uptime: int
     note: str
     user: str  # whom it runs as, empty without a process
+    other_misp: str = ""  # folder of another MISP that it works for
 
     @property
     def group(self) -> str:
@@ -273,6 +274,7 @@ class Workers(NamedTuple):
     strays: List[int]  # workers of a supervisord that was killed
     root_strays: List[int]  # such workers that run as root
     busy: List[str]  # names of workers that have a job
+    elsewhere: Dict[str, List[int]]  # where else this MISP's workers run, and their PIDs
 
 
 class Proof(NamedTuple):

@@ -258,6 +258,17 @@ OLD: list[tuple[CHANGES, str]] = [
     ),
     ({"workers": {"root_strays": [78]}}, "root runs MISP's workers (78) without a supervisord"),
     (
+        {"workers": {"elsewhere": {"own.service": [78]}}},
+        "workers of this MISP run outside of supervisord's group misp-workers (PID 78 in own.serv",
+    ),
+    (  # MISP's are in that file
+        {
+            "workers": {"elsewhere": {"supervisor.service below supervisord": [78]}},
+            "supervisor": {"group_elsewhere": {"/etc/supervisor/conf.d/own.conf": ""}},
+        },
+        "/etc/supervisor/conf.d/own.conf has a group misp-workers, or a program with the name of",
+    ),
+    (
         {"old_workers": {"started_in": ["ssh.service", "php-fpm.service", "wrapped.service"]}},
         "old workers run in wrapped.service, which does not start them",
     ),

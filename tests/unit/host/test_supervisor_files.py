@@ -252,6 +252,25 @@ def test_a_hand_made_group_without_directory(etc: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "root"),
+    [
+        ("'/srv/my misp\n`x`/app/Console/cake' start_worker prio", "/srv/my misp\n`x`"),
+        ("/usr/bin/php -q /srv/m/app/Console/cake.php start_worker prio", "/srv/m"),
+        ("bash -c 'cd /; exec /srv/m/app/Console/cake start_worker prio'", "/srv/m"),
+        ("bash -c 'exec /srv/m/app/Console/cake start_worker prio", "/srv/m"),  # no end
+        ("./app/Console/cake start_worker prio", "/srv/folder"),
+        ("/srv/m/app/Console/cakes", "/srv/folder"),
+    ],
+)
+def test_whose_a_program_is(etc: Path, command: str, root: str) -> None:
+    text = command.replace("\n", "\n ")  # as such a file has it
+    (etc / "conf.d" / "x.conf").write_text(
+        f"[program:prio]\ncommand={text}\ndirectory=/srv/folder/\n"
+    )
+    assert _read(etc).program_root("program:prio") == root
+
+
+@pytest.mark.parametrize(
     ("command", "is_old"),
     [
         ("/var/www/MISP/app/Console/worker/start.sh", True),
