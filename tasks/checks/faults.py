@@ -133,6 +133,11 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
             f"{', '.join(lacking)}: run {supervisor.makes(target, lacking)}, then `systemctl start "
             f"{name}`. After a run of deploy.py the unit makes supervisord's own and our workers'"
         )
+    elif unit.active != "active" and seen.supervisor.error:
+        yield (
+            f"supervisord is {unit.active or 'absent'}, and cannot start: {seen.supervisor.error}. "
+            f"Correct that, then run `systemctl start {name}`"
+        )
     elif unit.active != "active":
         yield (
             f"supervisord is {unit.active or 'absent'}: run `systemctl start {name}`. `journalctl "

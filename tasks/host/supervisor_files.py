@@ -93,6 +93,8 @@ class SupervisorFiles:
         for file in self._included():
             self.by_file.pop(file, None)  # of a file that is named twice the last reading counts
             self._read(file)
+        if self.exists and not self.faults and "supervisord" not in self.sections():
+            self.faults.append("%s has no [supervisord], so supervisord does not start" % path)
 
     def files_with(self, *names: str) -> List[str]:
         """Files that have one of these sections."""

@@ -80,6 +80,16 @@ AFTER: list[tuple[CHANGES, str]] = [
         "supervisord is failed and cannot start without /var/log/supervisor: run `mkdir -p "
         "/var/log/supervisor`, then `systemctl start supervisor`",
     ),
+    (
+        {
+            "supervisor": {
+                **unit("failed")["supervisor"],
+                "error": "/etc/s.conf has no [supervisord]",
+            }
+        },
+        "supervisord is failed, and cannot start: /etc/s.conf has no [supervisord]. Correct that, "
+        "then run `systemctl start supervisor`",
+    ),
     (unit(enabled="disabled"), "does not start at boot (disabled): run `systemctl enable superv"),
     (
         {"workers": {"strays": [71, 72]}},

@@ -154,6 +154,8 @@ def test_of_a_file_that_is_named_twice_the_last_reading_counts(etc: Path, superv
         ("conf.d/x.conf", "port=9001\n", "no section headers"),
         ("supervisord.conf", MAIN.partition("files")[0], "without files"),
         ("supervisord.conf", MAIN.replace("conf.d", "%(ENV_NONE)s"), "which is not known"),
+        ("supervisord.conf", "[program:x]\ncommand=/bin/x\n", "has no [supervisord]"),
+        ("supervisord.conf", MAIN.replace("[supervisord]", "[supervisor]"), "has no [superv"),
     ],
 )
 def test_faults_are_those_of_supervisor(
