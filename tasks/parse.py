@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from tasks.host.parts import Settings, View, Worker
@@ -68,9 +68,9 @@ def program_of(name: str) -> str:
     return name.partition(":")[2].rpartition("_")[0]
 
 
-def are(names: list[str]) -> str:
-    """Return the verb for so many names."""
-    return "are" if len(names) > 1 else "is"
+def are(some: Sized) -> str:
+    """Return the verb for so many of them."""
+    return "are" if len(some) > 1 else "is"
 
 
 def wrong_settings(stored: Settings, wanted: Mapping[str, Any], *, strict: bool) -> list[str]:

@@ -9,7 +9,7 @@ from tasks import parse
 from tasks.backlog import left_behind, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
-from tasks.host.parts import Worker
+from tasks.host.parts import MissingFolder, Worker
 from tasks.host.site import GROUP, LOG_DIR
 from tasks.target import Target
 
@@ -126,11 +126,12 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
     unit, name = seen.supervisor.unit, seen.supervisor.identity.supervisor_unit
     if not seen.settings.is_on:
         return
-    lacking = [*seen.supervisor.lost_folders, *seen.supervisor.missing_folders]
+    lost = [MissingFolder(folder, "", "") for folder in seen.supervisor.lost_folders]
+    lacking = [*lost, *seen.supervisor.missing_folders]
     if unit.active != "active" and lacking:
         yield (
             f"supervisord is {unit.active or 'absent'} and cannot start without "
-            f"{', '.join(lacking)}: run {supervisor.makes(target, lacking)}, then `systemctl start "
+            f"{supervisor.listed(lacking)}: run {supervisor.makes(lacking)}, then `systemctl start "
             f"{name}`. After a run of deploy.py the unit makes supervisord's own and our workers'"
         )
     elif unit.active != "active" and seen.supervisor.error:

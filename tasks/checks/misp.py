@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tasks import parse
 from tasks.checks.seen import Seen, SeenToMigrate
-from tasks.host.remedies import as_web_user, give_back, quoted, word
+from tasks.host.remedies import as_web_user, give_back, in_folder, quoted, word
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)
@@ -105,7 +105,8 @@ def _opened(target: Target, seen: Seen) -> str:
         return f"run `{given}`, then `{as_web_user(user, 'chmod', 'u+rwx', folder)}`"
     if _is_above(folder, at):
         # The web user must not get a folder above MISP's: other sites may be in it.
-        return f"run `chmod o+x {word(folder)}`, or `setfacl -m u:{word(user)}:x {word(folder)}`"
+        acl = in_folder(folder, "setfacl", "-m", f"u:{user}:x", ".")
+        return f"run `{in_folder(folder, 'chmod', 'o+x', '.')}`, or `{acl}`"
     return f"see the modes on the way (namei -l {at})"
 
 

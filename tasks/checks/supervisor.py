@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from tasks import parse
 from tasks.checks.seen import Seen
-from tasks.host.parts import Supervisor, Workers
+from tasks.host.parts import MissingFolder, Supervisor, Workers
 from tasks.host.remedies import make_folder, quoted
 from tasks.host.site import GROUP
 from tasks.host.supervisor_files import is_included
@@ -70,17 +70,20 @@ def _service(target: Target, seen: Seen) -> Iterator[str]:
         )
     if supervisor.missing_folders:
         yield (
-            f"supervisord would not start again, since {', '.join(supervisor.missing_folders)} "
+            f"supervisord would not start again, since {listed(supervisor.missing_folders)} "
             f"{parse.are(supervisor.missing_folders)} missing: run "
-            f"{makes(target, supervisor.missing_folders)}"
+            f"{makes(supervisor.missing_folders)}"
         )
 
 
-def makes(target: Target, folders: Sequence[str]) -> str:
-    """Return the commands that make these; each is followed by the section that names it."""
-    root, user = target.settings.misp_root, target.web_user
-    paths = dict.fromkeys(folder.partition(" (")[0] for folder in folders)
-    return " and ".join(f"`{make_folder(root, user, path)}`" for path in paths)
+def listed(folders: Sequence[MissingFolder]) -> str:
+    """Return the folders, each with what names it."""
+    return ", ".join(one.words for one in folders)
+
+
+def makes(folders: Sequence[MissingFolder]) -> str:
+    """Return the commands that make these."""
+    return " and ".join(f"`{make_folder(one.path, one.owner)}`" for one in folders)
 
 
 def speaks_rpc(supervisor: Supervisor) -> bool:

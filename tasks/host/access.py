@@ -25,7 +25,8 @@ def look(root: str, name: str) -> List[str]:
         return ["link", link, ""]
     folder = _closed(path)
     if folder:
-        return ["closed", folder, _rights(folder)]
+        is_below = folder.startswith(root + "/")
+        return ["closed", folder if is_below else os.path.realpath(folder), _rights(folder)]
     if not os.path.isfile(path):
         return ["missing", path, ""]
     if os.statvfs(path).f_flag & os.ST_NOEXEC:

@@ -226,6 +226,19 @@ class Listener(NamedTuple):
     unit: str
 
 
+class MissingFolder(NamedTuple):
+    """A folder that supervisord needs to start."""
+
+    path: str
+    section: str  # what names it, as in "logfile of [supervisord]"
+    owner: str  # who can turn the path to another folder, and so has to make it; empty: root alone
+
+    @property
+    def words(self) -> str:
+        """For a sentence."""
+        return "%s (%s)" % (self.path, self.section) if self.section else self.path
+
+
 class Supervisor(NamedTuple):
     """Supervisord: its files, its service and what it runs."""
 
@@ -244,7 +257,7 @@ class Supervisor(NamedTuple):
     group_root: str  # MISP root that our group file is for
     group_extra: List[str]  # sections of that file that are neither the group nor its programs
     lost_folders: List[str]  # of logs, that its unit will make: without them it does not start
-    missing_folders: List[str]  # of logs, that nobody will make
+    missing_folders: List[MissingFolder]  # of logs, that nobody will make
     other_daemon: str  # why the unit's supervisord is not the one that runs, with the remedy
     error: str  # why its programs are not known
     workers: List[Worker]  # all programs, MISP's and others'

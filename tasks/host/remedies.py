@@ -86,17 +86,27 @@ def give_back(root: str, owner: str, *places: str, below: bool = False) -> str:
     )
 
 
-def make_folder(root: str, user: str, folder: str) -> str:
-    """The command that makes a folder; below MISP's, the web user may turn the path to any other.
+def in_folder(folder: str, *words: str) -> str:
+    """The command that changes a folder of root's, of which it speaks as of `.`.
+
+    A path as an argument of chmod's would be followed where somebody has put a link into it. The
+    folder that a shell has entered stays the same, and the kernel says which path it has.
 
     Args:
-        root: MISP's folder.
-        user: the web user; empty: it is not known.
+        folder: its path without links.
+    """
+    at = word(folder)
+    return '(cd -P %s && [ "$(pwd -P)" = %s ] && %s)' % (at, at, " ".join(map(word, words)))
+
+
+def make_folder(folder: str, owner: str) -> str:
+    """The command that makes a folder.
+
+    Args:
+        owner: who can turn the path to another folder; empty: root alone.
     """
     words = ["mkdir", "-p", folder]
-    if folder.startswith(root + "/"):
-        return as_web_user(user, *words)
-    return " ".join(map(word, words))
+    return as_web_user(owner, *words) if owner else " ".join(map(word, words))
 
 
 def _pattern(path: str) -> str:

@@ -133,11 +133,10 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
 
 
 def _no_writers(path: str, owner: int) -> str:
-    """A folder's owner can put a link in its place, which chmod follows, so he runs it himself."""
-    words = ["chmod", "o-w", path]
+    """The command that takes the right away; a folder's owner, who may exchange it, does so."""
     if owner == 0:
-        return " ".join(map(remedies.word, words))
-    return remedies.as_web_user(name_of(owner), *words)
+        return remedies.in_folder(path, "chmod", "o-w", ".")
+    return remedies.as_web_user(name_of(owner), "chmod", "o-w", path)
 
 
 def _web_user(entry: Any) -> WebUser:

@@ -38,6 +38,10 @@ def launcher(unfit: str = "") -> parts.Launcher:
     return parts.Launcher(path="/etc/rc.local", unfit=unfit)
 
 
+def missing(path: str, section: str, owner: str = "") -> parts.MissingFolder:
+    return parts.MissingFolder(path, section, owner)
+
+
 def no_cake(fault: str, place: str = "", rights: str = "") -> CHANGES:
     return {"tree": {"cake": parts.Access(fault, place, rights)}}
 
@@ -114,7 +118,8 @@ MISP: list[tuple[CHANGES, str]] = [
     ),
     (
         no_cake("closed", "/var/www", "root:root 700"),
-        "run `chmod o+x /var/www`, or `setfacl -m u:www-data:x /var/www`",
+        'run `(cd -P /var/www && [ "$(pwd -P)" = /var/www ] && chmod o+x .)`, or `(cd -P /var/www '
+        '&& [ "$(pwd -P)" = /var/www ] && setfacl -m u:www-data:x .)`',
     ),
     (
         no_cake("closed", "/root", "root:root 700"),
@@ -219,13 +224,21 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
         "/etc/50-workers.conf has the worker group of the MISP in /srv/misp2",
     ),
     (
-        {"supervisor": {"missing_folders": ["/var/log/app (stdout_logfile of [program:app])"]}},
+        {
+            "supervisor": {
+                "missing_folders": [missing("/var/log/app", "stdout_logfile of [program:app]")]
+            }
+        },
         "would not start again, since /var/log/app (stdout_logfile of [program:app]) is missing: "
         "run `mkdir -p /var/log/app`",
     ),
     (
-        {"supervisor": {"missing_folders": ["/var/www/MISP/app/tmp/x (logfile of [supervisord])"]}},
-        "is missing: run `setsid -w runuser -u www-data -- mkdir -p /var/www/MISP/app/tmp/x </dev",
+        {
+            "supervisor": {
+                "missing_folders": [missing("/var/www/MISP/app/x (y)", "logfile", "www-data")]
+            }
+        },
+        "is missing: run `setsid -w runuser -u www-data -- mkdir -p '/var/www/MISP/app/x (y)' <",
     ),
     ({"supervisor": {"other_daemon": "another one runs"}}, "another one runs"),
     ({"packages": {"supervisor_version": "4.3.0"}}, "no systemd unit starts it: give it a unit"),
