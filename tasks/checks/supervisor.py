@@ -39,9 +39,8 @@ def _version(seen: Seen) -> Iterator[str]:
     if text and not any(version):
         program = seen.supervisor.identity.supervisor_program or "supervisord"
         yield (
-            f"the version of {program} is not known: it gives none, or others than root may change "
-            "the file or a folder on its path, so root does not run it. Correct their owner and "
-            "mode, then run again"
+            f"the version of {program} is not known: {quoted(seen.packages.version_error)}. "
+            "Correct that (its owner and mode, where others can change it), then run again"
         )
     elif text and version < OLDEST:
         yield (

@@ -186,6 +186,7 @@ class Packages(NamedTuple):
     installed: Dict[str, str]  # name to version
     supervisor_version: str  # empty: no supervisord on the PATH
     is_masked: bool  # an install that was cut off has left supervisord's unit masked
+    version_error: str = ""  # why supervisor's version is not known
 
 
 class Libraries(NamedTuple):

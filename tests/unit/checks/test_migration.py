@@ -184,8 +184,14 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
         "CVE-2017-11610",
     ),
     (
-        {"packages": {"supervisor_version": UNKNOWN, "installed": {"supervisor": "4.2.5"}}},
-        "the version of /usr/bin/supervisord is not known: it gives none, or others than root may",
+        {
+            "packages": {
+                "supervisor_version": UNKNOWN,
+                "installed": {"supervisor": "4.2.5"},
+                "version_error": "/x can be changed by others",
+            }
+        },
+        "the version of /usr/bin/supervisord is not known: /x can be changed by others. Correct th",
     ),
     (
         {
