@@ -10,6 +10,7 @@ from tasks.backlog import left_behind, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
 from tasks.host.parts import MissingFolder, Worker
+from tasks.host.remedies import word
 from tasks.host.site import GROUP, LOG_DIR
 from tasks.target import Target
 
@@ -123,7 +124,7 @@ def _run(target: Target, seen: SeenForStatus) -> Iterator[str]:
 
 
 def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    unit, name = seen.supervisor.unit, seen.supervisor.identity.supervisor_unit
+    unit, name = seen.supervisor.unit, word(seen.supervisor.identity.supervisor_unit)
     if not seen.settings.is_on:
         return
     lost = [MissingFolder(folder, "", "") for folder in seen.supervisor.lost_folders]
@@ -230,7 +231,7 @@ def _remedy(bad: list[Worker]) -> str:
     """Return one command that starts them all, whatever their states are."""
     programs = {parse.program_of(worker.name) for worker in bad}
     log = f"{LOG_DIR}/{programs.pop() if len(programs) == 1 else ''}*.log"
-    name = bad[0].name if len(bad) == 1 else f"'{GROUP}:*'"
+    name = word(bad[0].name if len(bad) == 1 else f"{GROUP}:*")
     states = {worker.state for worker in bad}
     if states <= {"STARTING", "BACKOFF"}:
         return f"supervisord tries again. If this stays so, see {log}"

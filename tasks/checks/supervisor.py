@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from tasks import parse
 from tasks.checks.seen import Seen
 from tasks.host.parts import MissingFolder, Supervisor, Workers
-from tasks.host.remedies import make_folder, quoted
+from tasks.host.remedies import make_folder, quoted, word
 from tasks.host.site import GROUP
 from tasks.host.supervisor_files import is_included
 from tasks.host.versions import version_of
@@ -22,7 +22,7 @@ def check(target: Target, seen: Seen) -> Iterator[str]:
     yield from _version(seen)
     unit = seen.supervisor.unit
     if unit.enabled.startswith("masked") and not seen.packages.is_masked:
-        yield f"{unit.name} is masked: run `systemctl unmask {unit.name}`, then run again"
+        yield f"{unit.name} is masked: run `systemctl unmask {word(unit.name)}`, then run again"
     yield from _service(target, seen)
     yield from _files(target, seen.supervisor)
     if target.rpc_elsewhere:

@@ -12,6 +12,7 @@ from tasks.host import files, originals, programs, proxy, python_modules, system
 from tasks.host.errors import HostError
 from tasks.host.parts import Packages
 from tasks.host.programs import Finished, ProgramError
+from tasks.host.remedies import word
 from tasks.host.site import Site
 
 _INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
@@ -127,7 +128,8 @@ def _install(
     if done.status != 0:
         raise PackageError(
             "could not install %s: %s. Correct that (run `%s` on the host to see all of it), then "
-            "run again" % (", ".join(names), done.complaint, " ".join([*manager.install, *names]))
+            "run again"
+            % (", ".join(names), done.complaint, " ".join(map(word, [*manager.install, *names])))
         )
 
 

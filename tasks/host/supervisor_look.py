@@ -121,7 +121,7 @@ def _other_daemon(site: Site, unit: Unit, main: Optional[Process], table: Table)
             "%s is active, but systemd does not know the supervisord that it has started (it says "
             "PID %d), as with an init script: give it a systemd unit whose ExecStart is `%s -n -c "
             "%s`, start that, then run again"
-            % (site.unit, unit.main_pid, site.supervisor_program or "supervisord", conf)
+            % (site.unit, unit.main_pid, word(site.supervisor_program or "supervisord"), word(conf))
         )
     for one in table:
         if one is main or not is_supervisord(one) or not _is_same(conf_of(one), conf):
@@ -143,7 +143,7 @@ def _is_same(path: str, other: str) -> bool:
 
 def _start(site: Site, unit: Unit) -> str:
     if unit.is_there:
-        return "start it with `systemctl enable --now %s`" % site.unit
+        return "start it with `systemctl enable --now %s`" % word(site.unit)
     return "remove it, so that the package is installed, or give it a unit called %s" % site.unit
 
 
