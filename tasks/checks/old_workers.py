@@ -115,8 +115,8 @@ def without_programs(seen: SeenType) -> SeenType:
 
 def _old_programs(seen: Seen) -> list[tuple[str, str]]:
     """Return name and file of supervisord's programs that start old workers."""
-    pairs = (program.partition(" in ") for program in seen.old_workers.programs)
-    return [(name, file) for name, _, file in pairs]
+    pairs = (program.rpartition(" in /") for program in seen.old_workers.programs)
+    return [(name, f"/{file}") for name, _, file in pairs]
 
 
 def _launchers(target: Target, seen: Seen) -> Iterator[str]:

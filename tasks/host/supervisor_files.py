@@ -145,11 +145,7 @@ class SupervisorFiles:
 
     def program_root(self, section: str, file: str = "") -> str:
         """The MISP that a program is for: by its command, or else by its directory."""
-        command = self.get(section, "command", file)
-        try:
-            words = shlex.split(command)
-        except ValueError:  # supervisord refuses it
-            words = [command]
+        words = _words(self.get(section, "command", file))
         return (misp_of(words) or self.get(section, "directory", file)).rstrip("/")
 
     def group_extra(self, group_file: str) -> List[str]:
@@ -260,12 +256,19 @@ def _names_in(section: str) -> Dict[str, Any]:
 def _starts_old(command: str, folder: str, roots: Sequence[str]) -> bool:
     """Whether a command, or a script of root's that it runs, starts old workers of this MISP."""
     lines = [command]
-    for word in command.split()[:3]:
+    for word in _words(command)[:3]:
         text = _script(word) if word.startswith("/") else ""
         lines += [line.partition("#")[0] for line in text.splitlines()]
     where = "/ ".join([*lines, folder, ""])
     is_ours = any(root + "/" in where for root in roots)
     return is_ours and any(STARTS_OLD_WORKERS.search(line) for line in lines)
+
+
+def _words(command: str) -> List[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # supervisord refuses it
+        return command.split()
 
 
 def _script(path: str) -> str:

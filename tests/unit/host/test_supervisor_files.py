@@ -283,12 +283,15 @@ def test_whose_a_program_is(etc: Path, command: str, root: str) -> None:
         ("/var/www/MISP/app/Console/cake start_worker prio", False),
         ("{folder}/wrapper.sh", True),
         ("/bin/bash {folder}/wrapper.sh", True),
+        ("/bin/bash '{folder}/my \"odd\" wrapper.sh'", True),
+        ("/bin/bash '{folder}/wrapper.sh", False),  # it has no end
         ("{folder}/missing.sh", False),
         ("/dev/zero", False),
     ],
 )
 def test_programs_that_start_old_workers(etc: Path, command: str, *, is_old: bool) -> None:
-    (etc / "wrapper.sh").write_text("#!/bin/bash\n# start\ncd /x && sudo worker/start.sh\n")
+    for name in ("wrapper.sh", 'my "odd" wrapper.sh'):
+        (etc / name).write_text("#!/bin/bash\n# start\ncd /x && sudo worker/start.sh\n")
     (etc / "conf.d" / "x.conf").write_text(
         f"[program:x]\ndirectory=/var/www/MISP/app\ncommand={command.format(folder=etc)}\n"
     )
