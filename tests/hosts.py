@@ -253,6 +253,7 @@ def _old_backend() -> Parts:
             started_in=["misp-workers.service"],
             origins=[parts.Origin("misp-workers.service", "", "", "", "")],
             indirect={},
+            variables={},
         ),
         "originals": parts.Originals(
             is_kept=False,

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from tasks import parse
 from tasks.checks.seen import Seen, SeenToMigrate
+from tasks.host.parts import Settings
 from tasks.host.remedies import as_web_user, give_back, in_folder, quoted, word
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)
 OLDEST_NATIVE_SCHEDULER = (2, 5, 18)
 _CAKE = "app/Console/cake"
+_HERE = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def root(target: Target, seen: Seen) -> str:
@@ -184,6 +186,7 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
             yield f"{at}/app/Config/config.php {stored.error}"
         return
     yield from unsavable(target, seen)
+    yield from _workers_elsewhere(stored)
     if problem := parse.impatience(stored):
         yield problem
     if not stored.has_background_jobs:
@@ -203,4 +206,15 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
             "MISP keeps its settings encrypted in the database (Security.encryption_key), and "
             "workers may get the passwords encrypted (EncryptedValue.php): keep the settings in "
             "config.php"
+        )
+
+
+def _workers_elsewhere(stored: Settings) -> Iterator[str]:
+    """Say that MISP's workers are to be on another host than MISP itself."""
+    asked = str(stored.block.get("supervisor_host") or "127.0.0.1")
+    if asked not in _HERE and not asked.startswith("unix:"):
+        yield (
+            f"MISP asks a supervisord on {quoted(asked, 80)} for its workers, and this deploy has "
+            "them on MISP's own host alone: keep such a host as it is. If that is this host, set "
+            "SimpleBackgroundJobs.supervisor_host to 127.0.0.1, then run again"
         )

@@ -10,7 +10,7 @@ from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
 from tasks.host.parts import OwnRpc
-from tasks.host.remedies import NOBODY_KNOWN, as_web_user, word
+from tasks.host.remedies import NOBODY_KNOWN, as_web_user, quoted, word
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"
@@ -108,6 +108,12 @@ def _launchers(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         yield (
             f"{unit} starts the old workers, by {via}: the deploy stops and disables it, with "
             "whatever else it does, when it retires them, and rollback.py brings it back"
+        )
+    for unit, variables in old.variables.items() if old.processes else ():
+        yield (
+            f"{unit} gives the old workers an environment ({quoted(variables)}), and MISP starts "
+            "jobs of the new backend with none: if they need it, as a proxy, set it where MISP or "
+            "PHP reads it itself"
         )
     if not old.processes or old.launchers or old.is_taken_out or old.programs:
         return

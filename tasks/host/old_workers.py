@@ -53,6 +53,7 @@ def look(
         sorted(started_in - {""}),
         origins.of(own, table),
         old_units.indirect(units),
+        old_units.variables(units),
     )
 
 

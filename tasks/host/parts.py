@@ -156,6 +156,7 @@ class OldWorkers(NamedTuple):
     started_in: List[str]  # units that old workers run in
     origins: List[Origin]  # the same with what more is known, and with users' own units
     indirect: Dict[str, str]  # units that start them by a script or another unit, and what that is
+    variables: Dict[str, str]  # units that give them an environment, and the names in it
 
     @property
     def live(self) -> bool:

@@ -159,6 +159,10 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"settings": {"has_background_jobs": False}}, "MISP.background_jobs is false"),
     ({"settings": {"is_redis_password_settable": False}}, "password begins with -"),
     ({"settings": {"block": {**BLOCK, "redis_serializer": "igbinary"}}}, "is igbinary"),
+    (
+        {"settings": {"block": {"supervisor_host": "workers.example.org"}}},
+        "MISP asks a supervisord on workers.example.org for its workers, and this deploy has them",
+    ),
     ({"settings": {"is_in_database": True, "is_encrypted": True}}, "encryption_key"),
 ]
 FPM: list[tuple[dict[str, Any], str]] = [
@@ -500,6 +504,8 @@ def test_every_problem_is_named_at_once() -> None:
             {"on_leftover_jobs": "convert"},
         ),
         ({"new_backend": {"refused": ("SCAN", "INFO", "CLIENT LIST", "EVAL")}}, {}),
+        ({"settings": {"block": {"supervisor_host": "unix:/run/supervisor.sock"}}}, {}),
+        ({"settings": {"block": {"supervisor_host": "localhost"}}}, {}),
     ],
 )
 def test_what_will_do_is_not_refused(changes: CHANGES, data: dict[str, Any]) -> None:

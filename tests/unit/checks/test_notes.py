@@ -63,6 +63,10 @@ def test_a_good_host_needs_no_note() -> None:
             "/etc/cron.d/misp starts the old workers, by /usr/local/bin/x: the deploy comments",
         ),
         (
+            {"old_workers": {"variables": {"misp-workers.service": "HTTP_PROXY, A"}}},
+            "misp-workers.service gives the old workers an environment (HTTP_PROXY, A), and MISP",
+        ),
+        (
             {"old_workers": {"indirect": {"boot.service": "/usr/local/bin/x"}}},
             "boot.service starts the old workers, by /usr/local/bin/x: the deploy stops and disabl",
         ),

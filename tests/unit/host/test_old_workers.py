@@ -141,7 +141,7 @@ def test_a_look_has_all_of_it(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> No
     proc.add(12, cwd="")
     launcher = Launcher("/etc/crontab", "")
     units = [
-        OldUnit("w.service", "/usr/local/bin/w", "", ""),
+        OldUnit("w.service", "/usr/local/bin/w", "", "", "A"),
         OldUnit("u.service", "", "a link", ""),
         OldUnit("x.service", "/opt/x", "", "/opt is others'"),
     ]
@@ -158,4 +158,5 @@ def test_a_look_has_all_of_it(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> No
     assert found.started_in == ["w.service"]
     assert found.origins == [Origin("w.service", "", "", "", "")]
     assert found.indirect == {"w.service": "/usr/local/bin/w"}
+    assert found.variables == {"w.service": "A"}
     assert found.live
