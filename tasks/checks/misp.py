@@ -212,9 +212,10 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
 def _workers_elsewhere(stored: Settings) -> Iterator[str]:
     """Say that MISP's workers are to be on another host than MISP itself."""
     asked = str(stored.block.get("supervisor_host") or "127.0.0.1")
-    if asked not in _HERE and not asked.startswith("unix:"):
+    is_here = asked in _HERE or asked.startswith("unix:")
+    if stored.is_on and not is_here:  # else it is what somebody has left there
         yield (
-            f"MISP asks a supervisord on {quoted(asked, 80)} for its workers, and this deploy has "
-            "them on MISP's own host alone: keep such a host as it is. If that is this host, set "
-            "SimpleBackgroundJobs.supervisor_host to 127.0.0.1, then run again"
+            f"MISP has its workers under the supervisord of {quoted(asked, 80)}, and this deploy "
+            "has them on MISP's own host alone: leave such a MISP out of the inventory. If that is "
+            "this host, set SimpleBackgroundJobs.supervisor_host to 127.0.0.1, then run again"
         )

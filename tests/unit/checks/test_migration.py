@@ -160,8 +160,8 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"settings": {"is_redis_password_settable": False}}, "password begins with -"),
     ({"settings": {"block": {**BLOCK, "redis_serializer": "igbinary"}}}, "is igbinary"),
     (
-        {"settings": {"block": {"supervisor_host": "workers.example.org"}}},
-        "MISP asks a supervisord on workers.example.org for its workers, and this deploy has them",
+        {"settings": {"block": {**BLOCK, "supervisor_host": "workers.example.org"}}},
+        "MISP has its workers under the supervisord of workers.example.org, and this deploy has th",
     ),
     ({"settings": {"is_in_database": True, "is_encrypted": True}}, "encryption_key"),
 ]
@@ -504,8 +504,9 @@ def test_every_problem_is_named_at_once() -> None:
             {"on_leftover_jobs": "convert"},
         ),
         ({"new_backend": {"refused": ("SCAN", "INFO", "CLIENT LIST", "EVAL")}}, {}),
-        ({"settings": {"block": {"supervisor_host": "unix:/run/supervisor.sock"}}}, {}),
-        ({"settings": {"block": {"supervisor_host": "localhost"}}}, {}),
+        ({"settings": {"block": {**BLOCK, "supervisor_host": "unix:/run/s.sock"}}}, {}),
+        ({"settings": {"block": {**BLOCK, "supervisor_host": "localhost"}}}, {}),
+        ({"settings": {"block": {"supervisor_host": "nowhere.invalid"}}}, {}),
     ],
 )
 def test_what_will_do_is_not_refused(changes: CHANGES, data: dict[str, Any]) -> None:
