@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from tasks import parse
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.host.parts import Settings
-from tasks.host.remedies import as_web_user, give_back, in_folder, quoted, word
+from tasks.host.remedies import as_web_user, give_back, open_folder, quoted, word
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)
@@ -58,13 +58,14 @@ def cake(target: Target, seen: Seen) -> str:
     path = f"{root_folder}/{_CAKE}"
     forbidden = f"{user} may not execute {path}"
     cannot_run = f"so workers and jobs cannot run {path}"
+    opened = open_folder(root_folder, user, access.place)
     sentences = {
         "missing": f"{path} is missing: restore it, since workers and jobs start by it",
         "link": (
             f"{forbidden}, and {at} is a link: have the web user, not root, put the real one in "
             "its place"
         ),
-        "closed": (f"{user} may not enter {at} ({rights}), {cannot_run}: {_opened(target, seen)}"),
+        "closed": (f"{user} may not enter {at} ({rights}), {cannot_run}: {opened}"),
         "noexec": (
             f"{at} is mounted noexec, {cannot_run}: "
             f"{_executable(root_folder, access.place)}, and take noexec out of /etc/fstab or its "
@@ -97,19 +98,6 @@ def _executable(root: str, mount: str) -> str:
     if _is_above(mount, root):
         return f"run `mount -o remount,exec {word(mount)}`"
     return f"if {root} is a link that leads there, mount it again with exec"
-
-
-def _opened(target: Target, seen: Seen) -> str:
-    """Return how to have the web user enter a folder on the way to `cake`."""
-    at, folder, user = target.settings.misp_root, seen.tree.cake.place, seen.tree.web_user
-    if folder.startswith(f"{at}/"):
-        given = give_back(at, user, folder.removeprefix(f"{at}/"))
-        return f"run `{given}`, then `{as_web_user(user, 'chmod', 'u+rwx', folder)}`"
-    if _is_above(folder, at):
-        # The web user must not get a folder above MISP's: other sites may be in it.
-        acl = in_folder(folder, "setfacl", "-m", f"u:{user}:x", ".")
-        return f"run `{in_folder(folder, 'chmod', 'o+x', '.')}`, or `{acl}`"
-    return f"see the modes on the way (namei -l {at})"
 
 
 def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:

@@ -99,6 +99,23 @@ def in_folder(folder: str, *words: str) -> str:
     return '(cd -P %s && [ "$(pwd -P)" = %s ] && %s)' % (at, at, " ".join(map(word, words)))
 
 
+def open_folder(root: str, user: str, folder: str) -> str:
+    """What to do that the web user may enter a folder on the way to what is MISP's.
+
+    Args:
+        root: MISP's folder, without links where the other one is.
+        folder: as the web user names it, so that it may be any.
+    """
+    if folder.startswith(root + "/"):
+        given = give_back(root, user, folder[len(root) + 1 :])
+        return "run `%s`, then `%s`" % (given, as_web_user(user, "chmod", "u+rwx", folder))
+    if (root + "/").startswith(folder.rstrip("/") + "/"):
+        # The web user must not get a folder above MISP's: other sites may be in it.
+        acl = in_folder(folder, "setfacl", "-m", "u:%s:x" % user, ".")
+        return "run `%s`, or `%s`" % (in_folder(folder, "chmod", "o+x", "."), acl)
+    return "see the modes on the way (namei -l %s)" % root
+
+
 def make_folder(folder: str, owner: str) -> str:
     """The command that makes a folder.
 
