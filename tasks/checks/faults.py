@@ -137,8 +137,8 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
         )
     elif unit.active != "active" and seen.supervisor.error:
         yield (
-            f"supervisord is {unit.active or 'absent'}, and cannot start: {seen.supervisor.error}. "
-            f"Correct that, then run `systemctl start {name}`"
+            f"supervisord is {unit.active or 'absent'}, and there is a fault in its files: "
+            f"{seen.supervisor.error}. Correct that, then run `systemctl start {name}`"
         )
     elif unit.active != "active":
         yield (

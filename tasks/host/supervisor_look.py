@@ -148,7 +148,8 @@ def _start(site: Site, unit: Unit) -> str:
 
 
 def as_misp_root(site: Site, directory: str) -> str:
-    """A directory in the inventory's words, if it is this MISP's."""
-    if directory and os.path.realpath(directory) == os.path.realpath(site.misp_root):
+    """This MISP's folder in the inventory's words, if a directory is that or below it."""
+    below = os.path.realpath(site.misp_root) + "/"
+    if directory and (os.path.realpath(directory) + "/").startswith(below):
         return site.misp_root
     return directory

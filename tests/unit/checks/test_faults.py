@@ -87,8 +87,8 @@ AFTER: list[tuple[CHANGES, str]] = [
                 "error": "/etc/s.conf has no [supervisord]",
             }
         },
-        "supervisord is failed, and cannot start: /etc/s.conf has no [supervisord]. Correct that, "
-        "then run `systemctl start supervisor`",
+        "supervisord is failed, and there is a fault in its files: /etc/s.conf has no [supervisord]"
+        ". Correct that, then run `systemctl start supervisor`",
     ),
     (unit(enabled="disabled"), "does not start at boot (disabled): run `systemctl enable superv"),
     (

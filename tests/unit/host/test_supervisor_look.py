@@ -168,6 +168,14 @@ def test_a_stopped_worker_of_another_misp_is_known_by_its_file(daemon: RealSuper
     assert (worker.state, worker.pid, worker.other_misp) == ("STOPPED", 0, "/srv/misp2")
 
 
+def test_a_program_that_is_started_below_misps_folder_is_this_misps(
+    daemon: RealSupervisord,
+) -> None:
+    command = "command=./Console/cake start_worker prio\ndirectory=/var/www/MISP/app\n"
+    file = daemon.include("own", f"[program:prio]\n{command}autostart=false\n")
+    assert _look(daemon).group_elsewhere == {str(file): "/var/www/MISP"}
+
+
 def test_files_that_it_could_not_read_again_are_an_error(daemon: RealSupervisord) -> None:
     daemon.start()
     daemon.include("x", "no section\n")
