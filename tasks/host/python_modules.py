@@ -27,7 +27,7 @@ def check(script: str) -> None:
     Raises:
         FileError: others than root can change something there.
     """
-    interpreter = (["", *files.interpreters(script)])[-1]
+    interpreter = ["", *files.interpreters(script)][-1]
     if not os.path.basename(interpreter).startswith(("python", "platform-python")):
         return
     seen: Set[str] = set()
@@ -50,7 +50,7 @@ def _homes(folder: str) -> List[str]:
     path = folder + "/pyvenv.cfg"
     if not os.path.lexists(path):
         return []
-    list(_checked(files.real_path(path)))
+    list(_checked(files.real_path(path)))  # it names no folder, but it is checked
     pairs = [line.partition("=") for line in _text(path).splitlines()]
     return [value.strip() for key, _, value in pairs if key.strip().lower() == "home"]
 
@@ -90,5 +90,4 @@ def _checked(path: str) -> Iterator[str]:
 
 
 def _text(path: str) -> str:
-    data = files.read(files.real_path(path), _SIZE) or b""
-    return data.decode("utf-8", "surrogateescape")
+    return os.fsdecode(files.read(files.real_path(path), _SIZE) or b"")
