@@ -9,7 +9,8 @@ from functools import partial
 from tasks import parse
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
-from tasks.host.parts import Worker
+from tasks.host.parts import MissingFolder, Worker
+from tasks.host.remedies import word
 from tasks.host.site import GROUP, LOG_DIR
 from tasks.misp_rest import OVER_REST
 from tasks.report.status import Fault
@@ -39,7 +40,13 @@ def of(target: Target, seen: SeenForStatus, rest_faults: Sequence[str] = ()) -> 
 def _checks(rest_faults: Sequence[str]) -> Iterator[tuple[str, _Check, tuple[str, ...]]]:
     """Each kind of fault, and the kinds that cause it: if one of these is there, it is not said."""
     run = ("busy", "interrupted")
-    unseen = ("misp", *run, "settings", "disk")  # MISP's own view is wrong for each of these, too
+    unseen = (
+        "misp",
+        *run,
+        "settings",
+        "other_misp",
+        "disk",
+    )  # MISP's own view is wrong for each of these, too
     yield "misp", _misp, ()
     yield "busy", _busy, ()
     yield "interrupted", _interrupted, run
@@ -48,8 +55,8 @@ def _checks(rest_faults: Sequence[str]) -> Iterator[tuple[str, _Check, tuple[str
     yield "redis", _redis, ()
     yield "other_misp", _other_misps, ()
     yield "leftover", _leftover, (*run, "other_misp")
-    yield "worker_set", _worker_set, run
-    yield "workers", _by_state, ("busy",)
+    yield "worker_set", _worker_set, (*run, "other_misp")
+    yield "workers", _by_state, ("busy", "other_misp")
     yield "disk", _disk, ()
     yield "view", partial(_view, rest_faults=rest_faults), unseen
     yield "web", partial(_web, rest_faults=rest_faults), unseen
@@ -127,22 +134,29 @@ def _stale_proof(_: Target, seen: SeenForStatus) -> Iterator[str]:
 
 
 def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    unit, name = seen.supervisor.unit, seen.supervisor.identity.supervisor_unit
+    unit, name = seen.supervisor.unit, word(seen.supervisor.identity.supervisor_unit)
     if not seen.settings.is_on:
         return
     if seen.supervisor.other_daemon:
         yield seen.supervisor.other_daemon
         return
     faults = [] if unit.active == "active" else [f"is {unit.active or 'absent'}"]
-    lacking = [*seen.supervisor.lost_folders, *seen.supervisor.missing_folders] if faults else []
+    lost = [MissingFolder(folder, "", "") for folder in seen.supervisor.lost_folders]
+    lacking = [*lost, *seen.supervisor.missing_folders] if faults else []
     if lacking:
-        faults.append(f"cannot start without {', '.join(lacking)}")
+        faults.append(f"cannot start without {supervisor.listed(lacking)}")
+    elif faults and seen.supervisor.error:
+        yield (
+            f"supervisord {faults[0]}, and there is a fault in its files: {seen.supervisor.error}. "
+            f"Correct that, then run `systemctl start {name}`"
+        )
+        return
     verbs = ["start"] if faults else []
     if not unit.starts_at_boot:
         verbs = ["enable", "--now"] if faults else ["enable"]
         faults.append(f"does not start at boot ({unit.enabled or 'no unit'})")
     if faults:
-        first = f"{supervisor.makes(target, lacking)}, then " if lacking else ""
+        first = f"{supervisor.makes(lacking)}, then " if lacking else ""
         if unit.enabled.startswith("masked"):
             first += f"`systemctl unmask {name}`, then "
         yield (
@@ -153,7 +167,7 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
         yield problem
 
 
-def _why_it_ended(name: str, *, is_up: bool, lacking: list[str]) -> str:
+def _why_it_ended(name: str, *, is_up: bool, lacking: list[MissingFolder]) -> str:
     if lacking:
         return ". After a run of deploy.py the unit makes supervisord's own and our workers'"
     return "" if is_up else f". `journalctl -u {name}` says why it ended"
@@ -223,8 +237,7 @@ def _worker_set(target: Target, seen: SeenForStatus) -> Iterator[str]:
             f"{len(strays)} worker(s) of a supervisord that was killed run on beside the group, "
             "and nobody counts or stops them: run deploy.py again, which ends each after its job"
         )
-    if roots := old_workers.roots_strays(seen.workers):
-        yield roots
+    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
 
 
 def _by_state(target: Target, seen: SeenForStatus) -> Iterator[str]:
@@ -257,7 +270,7 @@ def _remedy(bad: list[Worker]) -> str:
     """Return one command that starts them all, whatever their states are."""
     programs = {parse.program_of(worker.name) for worker in bad}
     log = f"{LOG_DIR}/{programs.pop() if len(programs) == 1 else ''}*.log"
-    name = bad[0].name if len(bad) == 1 else f"'{GROUP}:*'"
+    name = word(bad[0].name if len(bad) == 1 else f"{GROUP}:*")
     states = {worker.state for worker in bad}
     if states <= {"STARTING", "BACKOFF"}:
         return f"supervisord tries again. If this stays so, see {log}"

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tasks.backlog import Look, left_behind, nobody_there
+from tasks.checks import supervisor
 from tasks.checks.seen import Seen, SeenForStatus, SeenToMigrate
-from tasks.host.parts import Origin, Workers
+from tasks.host.parts import Origin
 from tasks.host.remedies import as_web_user, start_old_workers
 from tasks.target import Target
 
@@ -116,8 +117,8 @@ def without_programs(seen: SeenType) -> SeenType:
 
 def _old_programs(seen: Seen) -> list[tuple[str, str]]:
     """Return name and file of supervisord's programs that start old workers."""
-    pairs = (program.partition(" in ") for program in seen.old_workers.programs)
-    return [(name, file) for name, _, file in pairs]
+    pairs = (program.rpartition(" in /") for program in seen.old_workers.programs)
+    return [(name, f"/{file}") for name, _, file in pairs]
 
 
 def faults(target: Target, seen: SeenForStatus) -> Iterator[str]:
@@ -203,8 +204,7 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"root runs old workers ({_numbers(roots)}), and MISP's code must not have root's "
             "rights: end them (kill -QUIT, which waits for their jobs), and run again"
         )
-    if problem := roots_strays(seen.workers):
-        yield problem
+    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
     if old.hidden:
         yield (
             f"processes {_numbers(old.hidden)} look like old workers, but root may not "
@@ -226,16 +226,6 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"the old workers' Redis does not say how many jobs wait: {backend.error}. Start it, "
             f"or correct {config}"
         )
-
-
-def roots_strays(workers: Workers) -> str:
-    """Say that root runs workers of a supervisord that is gone; empty: it runs none."""
-    if not workers.root_strays:
-        return ""
-    return (
-        f"root runs MISP's workers ({_numbers(workers.root_strays)}) without a supervisord: end "
-        "each (kill) while it runs no job, and run again"
-    )
 
 
 def _users_units(target: Target, seen: SeenToMigrate) -> Iterator[str]:

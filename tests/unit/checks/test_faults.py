@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tasks.checks import faults
+from tasks.checks import state as states
 from tasks.checks.seen import SeenForStatus
 from tasks.host import parts
 from tasks.identity import with_answers
@@ -83,7 +84,26 @@ AFTER: list[tuple[CHANGES, str]] = [
         "supervisord is failed and cannot start without /var/log/supervisor: run `mkdir -p "
         "/var/log/supervisor`, then `systemctl start supervisor`",
     ),
+    (
+        {
+            "supervisor": {
+                **unit("failed")["supervisor"],
+                "error": "/etc/s.conf has no [supervisord]",
+            }
+        },
+        "supervisord is failed, and there is a fault in its files: /etc/s.conf has no [supervisord]"
+        ". Correct that, then run `systemctl start supervisor`",
+    ),
     (unit(enabled="disabled"), "does not start at boot (disabled): run `systemctl enable superv"),
+    (
+        {"workers": {"strays": [71, 72]}},
+        "2 worker(s) of a supervisord that was killed run on beside the group",
+    ),
+    (
+        {"workers": {"elsewhere": {"own.service": [71, 72], "a session of ann": [73]}}},
+        "outside of supervisord's group misp-workers (PIDs 71, 72 in own.service; PID 73 in a sess",
+    ),
+    ({"workers": {"root_strays": [78]}}, "root runs MISP's workers (78) without a supervisord"),
     ({"supervisor": {"error": "x"}}, "the programs that supervisord runs are not known: x"),
     ({"view": {"workers": get_workers(supervisord_status=False)}}, "MISP cannot reach supervisord"),
     ({"view": {"error": "no answer"}}, "is wrong: getWorkers: no answer"),
@@ -159,6 +179,19 @@ def test_one_cause_after_a_migration_is_one_fault(changes: CHANGES, sentence: st
         host = hosts.changed(host, {"supervisor": {"workers": []}})
     (fault,) = found(host)
     assert sentence in fault
+
+
+def test_workers_of_another_misp_are_not_counted_as_this_ones() -> None:
+    others = [one._replace(other_misp="/srv/misp2") for one in running()]
+    host = converged(
+        supervisor={"workers": others, "group_root": "/srv/misp2"},
+        view={"workers": get_workers(prio={"ok": False})},
+    )
+    (fault,) = found(host)
+    assert "misp-workers.conf has the worker group of the MISP in /srv/misp2" in fault
+    seen = hosts.seen(SeenForStatus, host)
+    described = states.status("misp1", with_answers(hosts.target(), seen), seen, []).lines
+    assert "workers: 0 RUNNING, 21 wanted" in described
 
 
 def test_half_stopped_old_workers() -> None:
