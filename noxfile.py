@@ -97,7 +97,7 @@ def _shell_scripts() -> list[str]:
 def _types(session: nox.Session) -> None:
     session.run("mypy")
     # These belong to no package.
-    session.run("mypy", "noxfile.py", "deploy.py", "rollback.py", "status.py")
+    session.run("mypy", "noxfile.py", "config.py", "deploy.py", "rollback.py", "status.py")
 
 
 def _pytest(session: nox.Session, folder: str, *options: str) -> None:
