@@ -313,7 +313,7 @@ def _stuck(target: Target, seen: SeenForStatus) -> Iterator[str]:
 def _disk(target: Target, seen: SeenForStatus) -> Iterator[str]:
     yield from system.lack_of_disk(target, seen, DISK_KB)
     if seen.system.inodes == 0:
-        yield "no inode is free in /var/lib: remove files there"
+        yield "no inode is free in /var/log or /var/lib: remove files there"
 
 
 _Check = Callable[[Target, SeenForStatus], Iterator[str]]

@@ -23,6 +23,10 @@ class ProgramError(HostError):
     """A program is missing, could not be started, ran for too long or printed too much."""
 
 
+class LateError(ProgramError):
+    """A program did not end in its time."""
+
+
 class Finished(NamedTuple):
     """How a program ended; `status` is negative for a signal."""
 
@@ -97,7 +101,7 @@ def finish(process: Any, data: bytes, timeout: float, limit: int, name: str) -> 
         _exchange(process, data, outputs, deadline, limit, name)
         status = process.wait(max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        raise ProgramError("%s did not end within %g s" % (name, timeout)) from None
+        raise LateError("%s did not end within %g s" % (name, timeout)) from None
     finally:
         end(process)
     out, err = (bytes(outputs.get(stream, b"")) for stream in (process.stdout, process.stderr))
@@ -122,7 +126,7 @@ def _exchange(
             selector.register(process.stdin, selectors.EVENT_WRITE)
         while selector.get_map():
             if time.monotonic() > deadline:
-                raise ProgramError("%s did not end in time" % name)
+                raise LateError("%s did not end in time" % name)
             ready = selector.select(0.1)
             for key, _ in ready:
                 if key.fileobj is process.stdin:

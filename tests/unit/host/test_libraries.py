@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from tasks.host import bridge, files, gate, libraries, originals, tree
+from tasks.host import bridge, composer_files, files, gate, libraries, originals, tree
 from tasks.host.errors import HostError
 from tasks.host.libraries import LibrariesError
 from tasks.host.misp import Misp
+from tasks.host.programs import LateError
 from tasks.host.site import Desired, Site
 from tests.unit.host.fake_misp import FOREIGN_GROUP, FakeMisp
 
@@ -382,3 +383,121 @@ def test_a_link_in_the_place_of_the_folder_takes_root_nowhere(
         require(misp, site, FAILS)
     assert [one.name for one in root.rglob("*")] == ["supervisor", "file"]
     assert originals.is_kept(site, str(misp.app / "Vendor"))
+
+
+# --- a dry run -----------------------------------------------------------------------------------
+
+TRIES = """#!/bin/sh
+printf '%s\\n' "$(id -un) $PWD $*" "$COMPOSER_CACHE_READ_ONLY $COMPOSER_HTACCESS_PROTECT" >tmp/seen
+cat "$COMPOSER" >>tmp/seen
+echo spoiled >"$COMPOSER"; touch "${COMPOSER%.json}.lock"
+cat tmp/said >&2
+exit "$(cat tmp/status)"
+"""
+RESOLVES = """./composer.json has been updated
+Running composer update supervisorphp/supervisor guzzlehttp/guzzle --with-all-dependencies
+Loading composer repositories with package information
+Updating dependencies
+Lock file operations: 2 installs, 1 update, 0 removals
+  - Locking guzzlehttp/guzzle (7.9.2)
+  - Upgrading psr/log (1.1.4 => 3.0.0)
+Installing dependencies from lock file
+Package operations: 2 installs, 1 update, 1 removal
+  - Removing own/old (1.0)
+  - Upgrading psr/log (1.1.4 => 3.0.0)
+  - Installing guzzlehttp/guzzle (7.9.2)
+  - Installing odd/`id` (dev-master 1234abc)
+"""
+OFFLINE = """./composer.json has been updated
+Running composer update supervisorphp/supervisor guzzlehttp/guzzle --with-all-dependencies
+
+In CurlDownloader.php line 390:
+|
+  curl error 6 while downloading https://repo.packagist.org/packages.json: Co|
+  uld not resolve host: repo.packagist.org  |
+|
+
+require [--dev] [--dry-run] [--prefer-source] [--prefer-dist] [--] [<packages>...]
+""".replace("|", " " * 4)
+UNRESOLVED = """Updating dependencies
+Your requirements could not be resolved to an installable set of packages.
+
+  Problem 1
+    - Root composer.json requires supervisorphp/supervisor ^4.0, it could not be found.
+
+Installation failed, reverting ./composer.json to its original content.
+"""
+
+
+def resolved(misp: FakeMisp, site: Site, said: str, status: int = 0, text: str = TRIES) -> Any:
+    (misp.app / "tmp/said").write_text(said)
+    (misp.app / "tmp/status").write_text(f"{status}\n")
+    command = composer(misp, text)
+    before = listing(misp)
+    try:
+        return libraries.resolved(site, Desired(), command, PROXY)
+    finally:
+        assert listing(misp) == before
+        assert not (misp.folder / "state").exists()
+        assert not list((misp.app / "tmp").glob(".misp*"))
+
+
+def test_a_dry_run_says_what_would_come_and_leaves_all_as_it_was(
+    misp: FakeMisp, site: Site
+) -> None:
+    assert resolved(misp, site, RESOLVES) == {
+        "psr/log": "3.0.0",
+        "guzzlehttp/guzzle": "7.9.2",
+        "odd/'id'": "dev-master 1234abc",
+    }
+    assert (misp.app / "tmp/seen").read_text().splitlines() == [
+        f"www-data {misp.app} require --with-all-dependencies --update-no-dev --no-interaction "
+        f"--prefer-dist --no-progress --dry-run {' '.join(libraries.LIBRARIES)}",
+        "1 0",
+        "{}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (OFFLINE, "curl error 6 while downloading https://repo.packagist.org/packages.json: Co"),
+        (UNRESOLVED, "- Root composer.json requires supervisorphp/supervisor ^4.0, it could not"),
+        ("Something else\n", "Something else. "),
+        ("", "it ended with status 1. If"),
+    ],
+)
+def test_what_cannot_be_resolved_is_told_by_composers_sentence_alone(
+    misp: FakeMisp, site: Site, said: str, reason: str
+) -> None:
+    with pytest.raises(LibrariesError) as raised:
+        resolved(misp, site, said, status=1)
+    assert str(raised.value).startswith(f"Composer cannot resolve the PHP libraries: {reason}")
+    assert "--prefer-source" not in str(raised.value)
+    assert "has no way to Packagist, let Composer use a mirror" in str(raised.value)
+
+
+def test_a_dry_run_has_a_time_of_its_own(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "_TRIAL_SECONDS", 1.0)
+    with pytest.raises(LateError):
+        resolved(misp, site, "", text="#!/bin/sh\nsleep 60\n")
+
+
+def test_a_folder_without_room_for_the_copies_is_told(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(composer_files, "copy", full)
+    with pytest.raises(LibrariesError, match=r"Composer cannot be tried in .*: .*No space left"):
+        resolved(misp, site, "")
+
+
+def test_a_composer_that_cannot_be_started_is_told(misp: FakeMisp, site: Site) -> None:
+    with pytest.raises(
+        LibrariesError, match=r"Composer cannot be tried in .*/app: .* cannot be run as w"
+    ):
+        resolved(misp, site, "", text="#!/no/such/interpreter\n")
