@@ -9,8 +9,8 @@ from typing import Any
 from pyinfra.api.host import Host
 from pyinfra.connectors import ssh, util
 
-# As pyinfra's own, whose script gives a wrong password three times, as often as sudo asks. Each
-# time counts where an account is locked after some. PPID is sudo; a comment is all that is added.
+# As pyinfra's own, whose script gives a wrong password as often as sudo asks, three times, and each
+# counts where an account is locked after some. PPID is sudo, noted as a comment in the script.
 _ASKPASS_COMMAND = r"""
 temp=$(mktemp "${{TMPDIR:={0}}}/pyinfra-sudo-askpass-XXXXXXXXXXXX")
 cat >"$temp"<<'__EOF__'

@@ -169,12 +169,14 @@ def _debian() -> Platform:
     )
 
 
-_DNF_LIMITS = "--setopt=timeout=30 --setopt=retries=3"
+# At its usual error level -q hides which repository could not be reached.
+_DNF_LIMITS = "--setopt=errorlevel=3 --setopt=timeout=30 --setopt=retries=3"
 _DNF_OWN_PROXY_OFF = "--setopt=proxy= --setopt=proxy_username= --setopt=proxy_password="
 # A check of a package's signature may take a key into the host's own database.
 _DNF_TRIAL = (
     "--downloadonly --nogpgcheck --setopt=destdir={0}/packages --setopt=cachedir={0}/known "
-    "--setopt=persistdir={0} --setopt=logdir={0} --setopt=timeout=10 --setopt=retries=1"
+    "--setopt=system_cachedir={0}/known --setopt=persistdir={0} --setopt=logdir={0} "
+    "--setopt=timeout=10 --setopt=retries=1"
 )
 
 

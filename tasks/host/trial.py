@@ -28,7 +28,8 @@ class Trial(NamedTuple):
 def folder_of(trial: Trial) -> Iterator[str]:
     """A new folder. It has what is known of the repositories as hard links, which save a download.
 
-    The package manager exchanges such files and writes into none.
+    The package manager exchanges such files and writes into none; dnf may set the time of one that
+    it has compared with the repository.
 
     Raises:
         ProgramError: no folder can be made.
@@ -64,7 +65,8 @@ def _made(known: str, parent: str) -> str:
     os.chmod(folder, 0o711)  # noqa: S103 - apt fetches as a user of its own
     os.mkdir(folder + "/packages")
     try:
-        others = shutil.ignore_patterns("partial", "lock", "*.pid")
+        # dnf writes into *.json, and the others are locks, or of a download that is under way.
+        others = shutil.ignore_patterns("*.json", "partial", "lock", "*.pid")
         shutil.copytree(known, folder + "/known", copy_function=os.link, ignore=others)
     except OSError:  # there is none, or it is on another file system: all is fetched anew
         shutil.rmtree(folder + "/known", ignore_errors=True)

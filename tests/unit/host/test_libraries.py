@@ -394,38 +394,47 @@ echo spoiled >"$COMPOSER"; touch "${COMPOSER%.json}.lock"
 cat tmp/said >&2
 exit "$(cat tmp/status)"
 """
+# What Composer 2.5.5 printed; the last line of the operations and the update are made up.
 RESOLVES = """./composer.json has been updated
 Running composer update supervisorphp/supervisor guzzlehttp/guzzle --with-all-dependencies
 Loading composer repositories with package information
 Updating dependencies
 Lock file operations: 2 installs, 1 update, 0 removals
-  - Locking guzzlehttp/guzzle (7.9.2)
+  - Locking guzzlehttp/guzzle (7.8.1)
+  - Locking supervisorphp/supervisor (4.0.0)
   - Upgrading psr/log (1.1.4 => 3.0.0)
 Installing dependencies from lock file
-Package operations: 2 installs, 1 update, 1 removal
-  - Removing own/old (1.0)
+Package operations: 3 installs, 1 update, 0 removals
   - Upgrading psr/log (1.1.4 => 3.0.0)
-  - Installing guzzlehttp/guzzle (7.9.2)
+  - Installing guzzlehttp/guzzle (7.8.1)
+  - Installing supervisorphp/supervisor (4.0.0)
   - Installing odd/`id` (dev-master 1234abc)
+No security vulnerability advisories found
+Using version ^7.8 for guzzlehttp/guzzle
 """
 OFFLINE = """./composer.json has been updated
 Running composer update supervisorphp/supervisor guzzlehttp/guzzle --with-all-dependencies
+Loading composer repositories with package information
+The following exception probably indicates you are offline or have misconfigured DNS resolver(s)
 
-In CurlDownloader.php line 390:
+In CurlDownloader.php line 365:
 |
-  curl error 6 while downloading https://repo.packagist.org/packages.json: Co|
-  uld not resolve host: repo.packagist.org  |
+  curl error 6 while downloading https://repo.packagist.org/packages.json: Could not resolve it  |
 |
 
-require [--dev] [--dry-run] [--prefer-source] [--prefer-dist] [--] [<packages>...]
-""".replace("|", " " * 4)
+require [--dev] [--dry-run] [--prefer-source] [--prefer-dist] [--prefer-install PREFER-INSTALL]
+
+""".replace("|", " " * 40)
 UNRESOLVED = """Updating dependencies
 Your requirements could not be resolved to an installable set of packages.
 
   Problem 1
-    - Root composer.json requires supervisorphp/supervisor ^4.0, it could not be found.
+    - Root composer.json requires nobody/nothing, it could not be found in any version.
 
-Installation failed, reverting ./composer.json to its original content.
+Potential causes:
+ - A typo in the package name
+
+Installation failed, reverting ./composer.json and ./composer.lock to their original content.
 """
 
 
@@ -447,7 +456,8 @@ def test_a_dry_run_says_what_would_come_and_leaves_all_as_it_was(
 ) -> None:
     assert resolved(misp, site, RESOLVES) == {
         "psr/log": "3.0.0",
-        "guzzlehttp/guzzle": "7.9.2",
+        "guzzlehttp/guzzle": "7.8.1",
+        "supervisorphp/supervisor": "4.0.0",
         "odd/'id'": "dev-master 1234abc",
     }
     assert (misp.app / "tmp/seen").read_text().splitlines() == [
@@ -461,8 +471,8 @@ def test_a_dry_run_says_what_would_come_and_leaves_all_as_it_was(
 @pytest.mark.parametrize(
     ("said", "reason"),
     [
-        (OFFLINE, "curl error 6 while downloading https://repo.packagist.org/packages.json: Co"),
-        (UNRESOLVED, "- Root composer.json requires supervisorphp/supervisor ^4.0, it could not"),
+        (OFFLINE, "curl error 6 while downloading https://repo.packagist.org/packages.json: Coul"),
+        (UNRESOLVED, "- Root composer.json requires nobody/nothing, it could not be found in any "),
         ("Something else\n", "Something else. "),
         ("", "it ended with status 1. If"),
     ],

@@ -320,6 +320,25 @@ def test_a_failure_says_what_to_do_about_a_proxy_and_shows_no_password(
 # --- a trial -------------------------------------------------------------------------------------
 
 
+# What apt 2.6 and dnf 4.14 print where nothing listens.
+APT_UPDATE = """\
+W: Failed to fetch http://mirror/debian/dists/bookworm/InRelease  Could not connect to mirror:80 \
+(127.0.0.1). - connect (111: Connection refused)
+W: Failed to fetch http://mirror/debian-security/dists/bookworm-security/InRelease  Unable to \
+connect to mirror:80:
+W: Some index files failed to download. They have been ignored, or old ones used instead.
+"""
+DNF_INFO = """\
+Errors during downloading metadata for repository 'base':
+  - Curl error (7): Couldn't connect to server for http://127.0.0.1:9/base/repodata/repomd.xml \
+[Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server]
+Error: Failed to download metadata for repo 'base': Cannot download repomd.xml: Cannot download \
+repodata/repomd.xml: All mirrors were tried
+Ignoring repositories: base
+Error: No matching Packages to list
+"""
+
+
 @pytest.fixture
 def trial(folder: Path) -> Trial:
     (folder / "lists/partial").mkdir(parents=True)
@@ -345,7 +364,7 @@ def test_a_trial_repairs_nothing_and_names_the_source_that_has_failed(
     host: Host, trial: Trial
 ) -> None:
     host.answer("apt-get", (100, ""))
-    host.complaint = "W: Failed to fetch http://mirror/InRelease  Could not connect\nE: second"
+    host.complaint = APT_UPDATE
     with pytest.raises(PackageError) as raised:
         packages.offered(DEBIAN, APT, trial, NAMES, True)
     assert [one.split(" --into")[0] for one in host.commands] == [
@@ -355,10 +374,22 @@ def test_a_trial_repairs_nothing_and_names_the_source_that_has_failed(
     ]
     said = str(raised.value)
     assert said.startswith("supervisor, setools cannot be installed: ")
-    assert "(W: Failed to fetch http://mirror/InRelease  Could not connect). Correct that" in said
+    assert "(W: Failed to fetch http://mirror/debian/dists/bookworm/InRelease  Could not" in said
+    assert "(111: Connection refused)). Correct that (run" in said
     assert "run `apt-get install supervisor setools` on the host" in said
     assert said.endswith("If this host reaches the network by a proxy only, give it as http_proxy")
     assert left(trial) == ["lists"]
+
+
+@pytest.mark.parametrize("may_use_epel", [True, False])
+def test_a_repository_that_cannot_be_reached_is_named(
+    host: Host, trial: Trial, may_use_epel: bool
+) -> None:
+    for command in ("rpm", "dnf"):
+        host.answer(command, (1, ""))
+    host.complaint = DNF_INFO
+    with pytest.raises(PackageError, match=r"for http:..127.0.0.1:9.base.repodata.repomd.xml "):
+        packages.offered(RHEL, DNF, trial, NAMES, may_use_epel)
 
 
 def test_where_epel_comes_first_its_package_is_tried_and_supervisor_cannot_be(

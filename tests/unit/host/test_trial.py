@@ -14,7 +14,13 @@ from tasks.host.trial import Trial, folder_of, versions
 
 def test_what_is_known_is_there_by_links_but_for_what_is_anothers(tmp_path: Path) -> None:
     known = tmp_path / "dnf"
-    for name in ("base-1/repodata/repomd.xml", "metadata_lock.pid", "lock", "partial/half"):
+    for name in (
+        "base-1/repodata/repomd.xml",
+        "expired.json",
+        "m_lock.pid",
+        "lock",
+        "partial/half",
+    ):
         (known / name).parent.mkdir(parents=True, exist_ok=True)
         (known / name).write_text("as it was")
     with folder_of(Trial([], str(known))) as folder:
