@@ -6,10 +6,13 @@ from pyinfra.context import host
 
 from tasks import connection, facts, identity, remote
 from tasks.checks.seen import AnySeen, Seen, gathered, kinds
+from tasks.errors import MigrationError, problems_of
 from tasks.host import sources
 from tasks.host.parts import Sources
 from tasks.settings import from_host_data, resolve_secrets
 from tasks.target import Target
+
+_NOTHING = Sources({}, {}, [], [], [])
 
 
 def asked_host() -> Target:
@@ -54,8 +57,7 @@ def look(target: Target, seen: type[AnySeen]) -> tuple[Target, AnySeen]:
 def try_sources(target: Target, seen: Seen) -> Sources:
     """Return whether what the host lacks can be had; no round trip where it lacks nothing.
 
-    Raises:
-        MigrationError: the host gives no answer that can be trusted.
+    A host without an answer has that as its problem: its others are to be told as well.
     """
     names = target.wanted(seen.packages)
     if all(name in seen.packages.installed for name in names):
@@ -65,7 +67,7 @@ def try_sources(target: Target, seen: Seen) -> Sources:
     can_try = lacks and not seen.tree.error and any(seen.php.version)
     composer = target.composer.split() if can_try else []
     if not names and not composer:
-        return Sources({}, {}, [], [], [])
+        return _NOTHING
     call = remote.look(
         sources.look,
         site=target.site(),
@@ -77,4 +79,7 @@ def try_sources(target: Target, seen: Seen) -> Sources:
         composer=composer,
         http_proxy=target.secrets.proxy_url,
     )
-    return facts.get(target, call)
+    try:
+        return facts.get(target, call)
+    except MigrationError as error:
+        return _NOTHING._replace(problems=problems_of(error))

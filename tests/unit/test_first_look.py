@@ -10,7 +10,7 @@ import pytest
 from tasks import facts, first_look
 from tasks.checks.seen import SeenToMigrate
 from tasks.host import parts
-from tasks.remote import Call
+from tasks.remote import AnswerError, Call
 from tasks.secret import Secret
 from tasks.settings import Secrets
 from tests import hosts
@@ -60,6 +60,14 @@ def test_only_what_is_missing_and_can_be_tried_is_tried(
     assert (call.arguments["names"], call.arguments["composer"]) == (names, composer)
     assert call.arguments["may_use_epel"] is False
     assert call.arguments["http_proxy"] == PROXY
+
+
+def test_a_host_without_an_answer_has_that_as_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    def get(*_: object) -> None:
+        raise AnswerError("the host gave no answer")
+
+    monkeypatch.setattr(facts, "get", get)
+    assert tried(hosts.migrating()).problems == ["the host gave no answer"]
 
 
 def test_a_converged_host_is_not_asked(calls: list[Call[Any]]) -> None:
