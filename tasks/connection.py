@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from typing import Any
 
 from pyinfra.api.host import Host
 from pyinfra.connectors import ssh, util
+from pyinfra.connectors.sshuserclient.client import AskPolicy, StrictPolicy
 
 # As pyinfra's own, whose script gives a wrong password as often as sudo asks, three times, and each
 # counts where an account is locked after some. PPID is sudo, noted as a comment in the script.
@@ -25,11 +27,13 @@ echo "$temp"
 
 
 def follow_ssh_config() -> None:
-    """Have ~/.ssh/config decide on the key of an unknown host; without a word there it is asked.
+    """Have ~/.ssh/config decide on the key of an unknown host; without a word there one is asked.
 
     pyinfra's default would win over it. Data (`ssh_strict_host_key_checking`) goes before both.
     """
     ssh.connector_data_meta["ssh_strict_host_key_checking"].default = None
+    if not os.isatty(0):  # nobody can be asked, which pyinfra would call an "EOF error"
+        setattr(AskPolicy, "missing_host_key", StrictPolicy.missing_host_key)  # noqa: B010
 
 
 def try_a_password_once() -> None:

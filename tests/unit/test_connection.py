@@ -62,6 +62,8 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     checking = ssh.connector_data_meta["ssh_strict_host_key_checking"]
     monkeypatch.setattr(util, "ASKPASS_COMMAND", util.ASKPASS_COMMAND)
     monkeypatch.setattr(checking, "default", checking.default)
+    asks = client.AskPolicy.missing_host_key
+    monkeypatch.setattr(client.AskPolicy, "missing_host_key", asks)
     runpy.run_path(str(ROOT / "config.py"))
     yield
 
@@ -97,6 +99,18 @@ def test_ssh_config_decides_on_an_unknown_host_unless_data_does(
     assert type(found[3]) is policy
     assert found[4] == (f"{tmp_path}/fleet",)
     assert kwargs["_pyinfra_ssh_known_hosts_file"] is None  # else it would win
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_nobody_is_asked_without_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, is_terminal: bool
+) -> None:
+    asks, refuses = object(), client.StrictPolicy.missing_host_key
+    monkeypatch.setattr(client.AskPolicy, "missing_host_key", asks)
+    monkeypatch.setattr(os, "isatty", lambda number: is_terminal and number == 0)
+    connection.follow_ssh_config()
+    assert client.AskPolicy.missing_host_key is (asks if is_terminal else refuses)
 
 
 @pytest.mark.usefixtures("configured")
