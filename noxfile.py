@@ -99,7 +99,7 @@ def _types(session: nox.Session) -> None:
     session.run("mypy")
     # These belong to no package.
     session.run(
-        *("mypy", "noxfile.py", "deploy.py", "healthcheck.py", "rollback.py", "status.py"),
+        "mypy", "noxfile.py", "config.py", "deploy.py", "healthcheck.py", "rollback.py", "status.py"
     )
 
 

@@ -1,4 +1,4 @@
-"""The first round trips to a host: who answers there, and all parts that a command needs."""
+"""The first round trips to a host: who answers there, all parts that a command needs, sources."""
 
 from __future__ import annotations
 
@@ -6,11 +6,15 @@ from pathlib import Path
 
 from pyinfra.context import host, state
 
-from tasks import connection, facts, identity, places
-from tasks.checks.seen import AnySeen, gathered, kinds
-from tasks.errors import RefusedError
+from tasks import connection, facts, identity, places, remote
+from tasks.checks.seen import AnySeen, Seen, gathered, kinds
+from tasks.errors import MigrationError, RefusedError, problems_of
+from tasks.host import sources
+from tasks.host.parts import Sources
 from tasks.settings import from_host_data, resolve_secrets
 from tasks.target import Target
+
+_NOTHING = Sources({}, {}, [], [], [])
 
 
 def asked_host() -> Target:
@@ -55,3 +59,34 @@ def look(target: Target, seen: type[AnySeen]) -> tuple[Target, AnySeen]:
     facts.see(target, *kinds(seen))
     found = gathered(seen, lambda kind: facts.ask(target, kind))
     return identity.with_answers(target, found), found
+
+
+def try_sources(target: Target, seen: Seen) -> Sources:
+    """Return whether what the host lacks can be had; no round trip where it lacks nothing.
+
+    A host without an answer has that as its problem: its others are to be told as well.
+    """
+    names = target.wanted(seen.packages)
+    if all(name in seen.packages.installed for name in names):
+        names = []
+    # What a run of Composer's that was cut off has left is put back before the next one.
+    lacks = not (seen.libraries.are_in_place or seen.libraries.is_unfinished)
+    can_try = lacks and not seen.tree.error and any(seen.php.version)
+    composer = target.composer.split() if can_try else []
+    if not names and not composer:
+        return _NOTHING
+    call = remote.look(
+        sources.look,
+        site=target.site(),
+        desired=target.desired(),
+        manager=target.platform.manager,
+        trial=target.platform.trial,
+        names=names,
+        may_use_epel=target.settings.epel,
+        composer=composer,
+        http_proxy=target.secrets.proxy_url,
+    )
+    try:
+        return facts.get(target, call)
+    except MigrationError as error:
+        return _NOTHING._replace(problems=problems_of(error))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from tasks.errors import RefusedError
 from tasks.host.packages import Manager
+from tasks.host.trial import Trial
 
 DEBIAN = "debian"
 RHEL = "rhel"
@@ -29,6 +30,7 @@ class Platform:
     family: str
     package_query: str
     manager: Manager
+    trial: Trial
     supervisor_package: str
     supervisor_unit: str
     supervisor_conf: str
@@ -133,6 +135,13 @@ _APT_OWN_PROXY_OFF = (
     "-o Acquire::http::Proxy-Auto-Detect= -o Acquire::https::Proxy-Auto-Detect="
 )
 
+_APT_TRIAL = (
+    "-o APT::Get::Download-Only=true -o Debug::NoLocking=true -o Dir::State::Lists={0}/known "
+    "-o Dir::Cache={0} -o Dir::Cache::Archives={0}/packages -o Dir::Cache::pkgcache= "
+    "-o Dir::Cache::srcpkgcache= -o Acquire::Languages=none -o Acquire::Retries=1 "
+    "-o Acquire::http::Timeout=10 -o Acquire::https::Timeout=10"
+)
+
 
 def _debian() -> Platform:
     return Platform(
@@ -149,6 +158,7 @@ def _debian() -> Platform:
             epel=[],
             own_proxy_off=_APT_OWN_PROXY_OFF.split(),
         ),
+        trial=Trial(_APT_TRIAL.split(), "/var/lib/apt/lists"),
         supervisor_package="supervisor",
         supervisor_unit="supervisor",
         supervisor_conf="/etc/supervisor/supervisord.conf",
@@ -159,8 +169,15 @@ def _debian() -> Platform:
     )
 
 
-_DNF_LIMITS = "--setopt=timeout=30 --setopt=retries=3"
+# At its usual error level -q hides which repository could not be reached.
+_DNF_LIMITS = "--setopt=errorlevel=3 --setopt=timeout=30 --setopt=retries=3"
 _DNF_OWN_PROXY_OFF = "--setopt=proxy= --setopt=proxy_username= --setopt=proxy_password="
+# A check of a package's signature may take a key into the host's own database.
+_DNF_TRIAL = (
+    "--downloadonly --nogpgcheck --setopt=destdir={0}/packages --setopt=cachedir={0}/known "
+    "--setopt=system_cachedir={0}/known --setopt=persistdir={0} --setopt=logdir={0} "
+    "--setopt=timeout=10 --setopt=retries=1"
+)
 
 
 def _rhel(identity: str, major: str) -> Platform:
@@ -177,6 +194,7 @@ def _rhel(identity: str, major: str) -> Platform:
             epel=epel.get(identity, ["epel-release"]),
             own_proxy_off=_DNF_OWN_PROXY_OFF.split(),
         ),
+        trial=Trial(_DNF_TRIAL.split(), "/var/cache/dnf"),
         supervisor_package="supervisor",
         supervisor_unit="supervisord",
         supervisor_conf="/etc/supervisord.conf",

@@ -9,7 +9,7 @@ from pyinfra import logger
 from pyinfra.context import host, state
 
 from tasks import facts, first_look, misp_rest, parse
-from tasks.checks import healthcheck, migration, notes, rollback
+from tasks.checks import healthcheck, migration, notes, rollback, sources
 from tasks.checks import state as states
 from tasks.checks.seen import AnySeen, SeenForStatus, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
@@ -61,10 +61,15 @@ def _unless_refused(deploy: str, examined: Callable[[], Target | None]) -> Targe
 
 def _examine() -> Target:
     target, seen = _seen(SeenToMigrate)
-    for note in notes.of(target, seen):
+    tried = first_look.try_sources(target, seen)
+    for note in (*notes.of(target, seen), *sources.noted(tried)):
         logger.warning(f"{host.print_prefix}note: {note}")
         events.emit("says", host.name, text=f"note: {note}")
-    problems = list(migration.of(target, seen))
+    for what, found in (("packages", tried.packages), ("PHP libraries", tried.libraries)):
+        if found:
+            came = ", ".join(f"{name} {version}" for name, version in sorted(found.items()))
+            logger.info(f"{host.print_prefix}{what} that would be installed: {came}")
+    problems = [*migration.of(target, seen), *sources.check(tried)]
     if migration.can_ask_rest(seen):
         problems += filter(None, [misp_rest.access_problem(facts.rest_view(target))])
     if problems:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tasks import render
 from tasks.host import check
-from tasks.host.parts import Place
+from tasks.host.parts import Packages, Place
 from tasks.host.site import CRON, NATIVE, SCHEDULER_SINCE, Desired, Site, SupervisorIdentity
 from tasks.platforms import Platform
 from tasks.settings import Secrets, Settings
@@ -117,6 +117,12 @@ class Target:
         """Packages that the host needs; SELinux's tools only where there is use for them."""
         tools = self.platform.selinux_packages if self.selinux != "none" else ()
         return (self.platform.supervisor_package, *tools)
+
+    def wanted(self, found: Packages) -> list[str]:
+        """The packages to have; not supervisor's where supervisord came otherwise, as by pip."""
+        package = self.platform.supervisor_package
+        comes_otherwise = bool(found.supervisor_version) and package not in found.installed
+        return [name for name in self.packages() if name != package or not comes_otherwise]
 
     def rpc_text(self) -> str:
         """The RPC include file, with a token where the host puts the password's hash."""

@@ -45,6 +45,13 @@ BLOCK: dict[str, Any] = {
     "enabled": True,
 }
 LIBRARIES = {"supervisorphp/supervisor": "4.0.0", "lstrojny/fxmlrpc": "0.22.0"}
+SOURCES = parts.Sources(
+    packages={"supervisor": "4.2.5-1"},
+    libraries={"guzzlehttp/guzzle": "7.9.2"},
+    problems=[],
+    late=[],
+    rooms=[],
+)
 NO_UNIT = parts.Unit(name="", active="", enabled="", main_pid=0, is_there=False)
 OLD_UNIT = parts.Unit(
     name="misp-workers.service", active="active", enabled="enabled", main_pid=76, is_there=True

@@ -6,6 +6,6 @@ pyinfra executes each file here on each run, so nothing in here may ask for anyt
 # The login user becomes root by sudo. With a password: pyinfra's --use-sudo-password.
 _sudo = True
 
-# pyinfra stores the SSH key of a host that it does not know. To refuse such a host instead (see
-# docs/security.md):
+# ~/.ssh/config says what becomes of a host whose SSH key is not known. To refuse it in any case
+# (see docs/security.md):
 # ssh_strict_host_key_checking = "yes"

@@ -316,4 +316,4 @@ def _disk(target: Target, seen: SeenForStatus) -> Iterator[str]:
     lacking = list(system.lack_of_disk(target, seen, DISK_KB))
     yield from lacking
     if seen.system.inodes == 0 and not lacking:
-        yield "no inode is free in /var/lib: remove files there"
+        yield "no inode is free in /var/log or /var/lib: remove files there"

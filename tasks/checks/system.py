@@ -19,7 +19,10 @@ FUNCTIONS = ("proc_open",)  # how MISP's code starts a job (BackgroundJob.php)
 # Memory of an idle worker: what it has for itself (21 workers of MISP 2.5.1 share the rest), and
 # all that is resident once it has run a job (MISP #9832).
 WORKER_OWN_KB, WORKER_KB = 12_000, 43_000
-DISK_KB = 200_000  # room for Composer's packages, their saved copy and logs
+DISK_KB = 200_000  # room for jobs' files, the state and logs; checks/sources.py has Composer's
+INODES = 200  # the state's copies, the workers' logs and jobs' files, with some to spare
+_STATE = PurePosixPath(STATE_DIR).parent
+_PLACES = f"/var/log or {_STATE}"
 
 
 def host(target: Target, seen: Seen) -> Iterator[str]:
@@ -38,12 +41,11 @@ def host(target: Target, seen: Seen) -> Iterator[str]:
             "sudo records standard input (log_input), so its log would hold the passwords that "
             f"this deploy sends: add the line `Defaults:{login} !log_input` to sudoers (visudo)"
         )
-    place = PurePosixPath(STATE_DIR).parent
     if system.inodes == 0:
-        yield f"no inode is free in {place}, where the deploy keeps its state: remove files there"
+        yield f"no inode is free in {_PLACES}, where state and logs are kept: remove files there"
     elif not system.is_writable:
         yield (
-            f"no file can be written in {place}, where the deploy keeps its state: mount it "
+            f"no file can be written in {_STATE}, where the deploy keeps its state: mount it "
             "read-write, or make room"
         )
 
@@ -52,13 +54,17 @@ def room(target: Target, seen: Seen) -> Iterator[str]:
     """Check memory and disks."""
     yield from lack_of_memory(target, seen, WORKER_OWN_KB)
     yield from lack_of_disk(target, seen, DISK_KB)
+    tmp = f"{target.settings.misp_root}/app/tmp"
+    for free, place in ((seen.tree.inodes, tmp), (seen.system.inodes or -1, _PLACES)):
+        if 0 <= free < INODES:  # `host` tells that none is left for the state
+            yield f"{place} has {free} inodes free, but {INODES} are needed: remove files there"
 
 
 def lack_of_disk(target: Target, seen: Seen, needed_kb: int) -> Iterator[str]:
     """Name the places with less than `needed_kb` free; -1 stands for unknown."""
     places = {
         f"{target.settings.misp_root}/app/tmp": seen.tree.disk_kb,
-        "/var/log or /var/lib": seen.system.disk_kb,
+        _PLACES: seen.system.disk_kb,
     }
     lacking = {place: free for place, free in places.items() if 0 <= free < needed_kb}
     if lacking:  # mostly they are one file system

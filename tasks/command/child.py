@@ -24,6 +24,8 @@ TICK = 0.2  # seconds
 def command(inventory: str, deploy: str, options: Sequence[str]) -> list[str]:
     """The words that start it in FOLDER. What an operator gave stands where it can be no option."""
     start = [sys.executable, "-m", "pyinfra", "--chdir", str(Path.cwd())]
+    if not Path("config.py").exists():  # the operator's own has the last word, as with pyinfra
+        start += ["--config", str((places.FILES / "config.py").resolve())]
     return [*start, *options, "--", inventory, deploy]
 
 

@@ -5,14 +5,27 @@ with the web user's identity copies all three into a stream that root stores, an
 them back: then, or in the next run if this one is cut off.
 """
 
+import contextlib
 import json
 import os
-from typing import Dict, List
+import re
+from typing import Dict, List, Optional, Sequence
 
-from tasks.host import bridge, files, gate, library_versions, originals, proxy, tree
+from tasks.host import (
+    bridge,
+    composer_files,
+    files,
+    gate,
+    library_versions,
+    originals,
+    proxy,
+    tree,
+)
 from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.parts import Libraries
+from tasks.host.programs import Finished, LateError
+from tasks.host.remedies import MOST_OF_A_NAME, quoted
 from tasks.host.site import Desired, Site
 
 LIBRARIES = (
@@ -25,6 +38,11 @@ LIBRARIES = (
 PACKAGES = [name.partition(":")[0] for name in LIBRARIES]
 NAMES = tree.COMPOSERS
 COMPOSER_SECONDS = 900.0
+_TRIAL_SECONDS = 60.0
+# An error's sentence, which the command's synopsis follows, or the solver's.
+_CAUSE = re.compile(r"(?:In \S+ line \d+:|Problem 1)\s+(.+?)\n\s*\n", re.DOTALL)
+_BRINGS = re.compile(r"^  - (?:In|Up|Down)\w+ (\S+) \((?:.* => )?(.+)\)$", re.MULTILINE)
+_MOST = 500  # packages
 
 
 class LibrariesError(HostError):
@@ -60,13 +78,7 @@ def require(site: Site, desired: Desired, composer: List[str], http_proxy: str =
         _remove_old(one)
         complaint = _run(one, composer, http_proxy)
         if complaint:
-            _give_up(
-                one,
-                "Composer failed: %s" % complaint,
-                "If this host has no way to Packagist, let Composer use a mirror or bring the "
-                "packages into %s/Vendor, then run again. %s"
-                % (site.app, proxy.advice(http_proxy)),
-            )
+            _give_up(one, "Composer failed: %s" % complaint, _remedy(site, http_proxy))
         try:
             missing = ", ".join(one.bridge.classes())
         except HostError as error:  # a fatal error in a class file ends PHP
@@ -82,21 +94,89 @@ def require(site: Site, desired: Desired, composer: List[str], http_proxy: str =
     return []
 
 
-def _run(one: Misp, composer: List[str], http_proxy: str) -> str:
-    """Run Composer, the only child that is told the proxy. Returns why it failed, if it did."""
-    words = [*composer, "require", "--with-all-dependencies", "--update-no-dev"]
-    words += ["--no-interaction", "--prefer-dist", "--no-progress", *LIBRARIES]
-    environment = dict(proxy.environment(http_proxy), COMPOSER_NO_INTERACTION="1")
-    try:
-        done = gate.run(
-            one.user, words, one.site.app, timeout=COMPOSER_SECONDS, environment=environment
+def resolved(
+    site: Site, desired: Desired, composer: List[str], http_proxy: str = ""
+) -> Dict[str, str]:
+    """What `require` would bring, by a dry run of Composer's. Name to version, as Composer says it.
+
+    Composer works on copies of composer.json and composer.lock, and only reads its cache: its own
+    `--dry-run` writes all three again where it fails.
+
+    Raises:
+        LibrariesError: with Composer's reason and the remedy.
+        LateError: it takes longer than preflight waits.
+    """
+    tree.prepare()
+    with Misp(site, desired) as one:
+        try:
+            done = _dry_run(one, composer, http_proxy)
+        except LateError:
+            raise
+        except HostError as error:
+            raise LibrariesError("Composer cannot be tried in %s: %s" % (site.app, error)) from None
+    if done.status != 0:
+        raise LibrariesError(
+            "Composer cannot resolve the PHP libraries: %s. %s"
+            % (_cause(done), _remedy(site, http_proxy))
         )
+    said = (done.out + done.err).decode("utf-8", "replace")
+    rows = [[quoted(word, MOST_OF_A_NAME) for word in row] for row in _BRINGS.findall(said)]
+    return dict(rows[:_MOST])
+
+
+def _dry_run(one: Misp, composer: List[str], http_proxy: str) -> Finished:
+    folder = str(gate.ask(one.user, composer_files.copy, one.site.app))
+    apart = {
+        "COMPOSER": folder + "/composer.json",
+        "COMPOSER_CACHE_READ_ONLY": "1",
+        "COMPOSER_HTACCESS_PROTECT": "0",  # nothing into its home
+    }
+    try:
+        return _composer(one, composer, http_proxy, _TRIAL_SECONDS, ["--dry-run"], apart)
+    finally:
+        with contextlib.suppress(HostError):
+            gate.ask(one.user, tree.remove, [folder])
+
+
+def _run(one: Misp, composer: List[str], http_proxy: str) -> str:
+    """Run Composer. Returns why it failed, if it did."""
+    try:
+        done = _composer(one, composer, http_proxy, COMPOSER_SECONDS)
     except HostError as error:
         return str(error)
-    if done.status == 0:
-        return ""
-    complaint = proxy.hide(done, http_proxy).complaint
-    return complaint or "it ended with status %d" % done.status
+    return "" if done.status == 0 else _cause(done)
+
+
+def _composer(
+    one: Misp,
+    composer: List[str],
+    http_proxy: str,
+    seconds: float,
+    options: Sequence[str] = (),
+    more: Optional[Dict[str, str]] = None,
+) -> Finished:
+    """Run Composer, the only child that is told the proxy."""
+    words = [*composer, "require", "--with-all-dependencies", "--update-no-dev"]
+    words += ["--no-interaction", "--prefer-dist", "--no-progress", *options, *LIBRARIES]
+    environment = dict(proxy.environment(http_proxy), COMPOSER_NO_INTERACTION="1", **(more or {}))
+    environment["COLUMNS"] = "1000"  # else it cuts a long sentence amid a word
+    done = gate.run(one.user, words, one.site.app, timeout=seconds, environment=environment)
+    return proxy.hide(done, http_proxy)
+
+
+def _cause(done: Finished) -> str:
+    """Why Composer failed, in its own words; without the synopsis that it prints then."""
+    said = done.err + b"\n" + done.out + b"\n\n"
+    found = _CAUSE.search(said.decode("utf-8", "replace"))
+    cause = quoted(" ".join(found.group(1).split())) if found else done.complaint
+    return cause or "it ended with status %d" % done.status
+
+
+def _remedy(site: Site, http_proxy: str) -> str:
+    return (
+        "If this host has no way to Packagist, let Composer use a mirror or bring the packages "
+        "into %s/Vendor, then run again. %s" % (site.app, proxy.advice(http_proxy))
+    )
 
 
 def _remove_old(one: Misp) -> None:

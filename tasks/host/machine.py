@@ -2,23 +2,24 @@
 
 import os
 import re
-from typing import Optional
+from typing import Iterable
 
-from tasks.host import files, lock, programs
+from tasks.host import files, lock, mounts, programs
 from tasks.host.parts import System
+from tasks.host.site import STATE_DIR
 
 
 def look() -> System:
     """The host as a part of a look."""
     login = os.environ.get("SUDO_USER", "")
-    logs, state = _file_system("/var/log"), _file_system("/var/lib")
-    free = [one.f_bavail * one.f_frsize // 1024 for one in (logs, state) if one]
+    state = state_place(STATE_DIR)
+    free = [mounts.free(place) for place in ("/var/log", state)]
     return System(
         files.first_line("/proc/1/comm"),
         _memory_kb(),
-        min(free, default=-1),
-        state.f_favail if state and state.f_files else -1,  # btrfs counts none
-        state is not None and not state.f_flag & os.ST_RDONLY,
+        _least(kb for kb, _ in free),
+        _least(inodes for _, inodes in free),
+        mounts.is_writable(state),
         lock.holder(""),
         _logs_input(login),
         login,
@@ -32,11 +33,13 @@ def _memory_kb() -> int:
     return -1
 
 
-def _file_system(folder: str) -> Optional[os.statvfs_result]:
-    try:
-        return os.statvfs(folder)
-    except OSError:
-        return None
+def state_place(folder: str) -> str:
+    """Where the state directory is, or will be: a folder that there is."""
+    return folder if os.path.isdir(folder) else os.path.dirname(folder)
+
+
+def _least(known: Iterable[int]) -> int:
+    return min((one for one in known if one >= 0), default=-1)
 
 
 def _logs_input(login: str) -> bool:

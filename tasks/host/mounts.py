@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any, List
+from typing import Any, List, Tuple
 
 _MOUNTS = "/proc/self/mountinfo"
 
@@ -29,10 +29,19 @@ def _octal(match: Any) -> bytes:
     return bytes([int(match.group(1), 8) & 255])
 
 
-def free_kb(path: str) -> int:
-    """Return how much the file system there has left; -1: unknown."""
+def free(path: str) -> Tuple[int, int]:
+    """KiB and inodes that the file system there has left; -1: unknown, as on one without inodes."""
     try:
         found = os.statvfs(path)
     except OSError:
-        return -1
-    return found.f_bavail * found.f_frsize // 1024
+        return -1, -1
+    kb = found.f_bavail * found.f_frsize // 1024
+    return kb, found.f_favail if found.f_files else -1  # btrfs counts none
+
+
+def is_writable(path: str) -> bool:
+    """Whether the file system there takes files at all."""
+    try:
+        return not os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError:
+        return False

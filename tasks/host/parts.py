@@ -37,7 +37,7 @@ class System(NamedTuple):
     init: str  # name of PID 1
     memory_kb: int  # available; -1: unknown
     disk_kb: int  # free for /var/log and /var/lib, the smaller; -1: unknown
-    inodes: int  # free for the state directory; -1: unknown
+    inodes: int  # free there, the smaller; -1: unknown
     is_writable: bool  # a test file could be written beside the state directory
     busy: str  # another run at work here, in words
     logs_input: bool  # sudo records standard input, where secrets travel
@@ -73,6 +73,7 @@ class Tree(NamedTuple):
     links: Tuple[str, ...] = ()  # of what Composer changes in app/
     mounts: Tuple[str, ...] = ()  # as well
     is_tmp_writable: bool = True  # jobs and MISP's command line write in app/tmp
+    inodes: int = -1  # free in app/tmp; -1: unknown
 
 
 class Place(NamedTuple):
@@ -203,6 +204,27 @@ class Libraries(NamedTuple):
     def are_in_place(self) -> bool:
         """Whether all classes load, and no run of Composer's has to be finished first."""
         return self.is_complete and not self.missing and not self.is_unfinished
+
+
+class Room(NamedTuple):
+    """What a file system has left and what is needed of it; -1: unknown."""
+
+    place: str
+    purpose: str
+    free_kb: int
+    needed_kb: int
+    free_inodes: int
+    needed_inodes: int
+
+
+class Sources(NamedTuple):
+    """Whether what is missing can be had, tried without a change, and whether it has room."""
+
+    packages: Dict[str, str]  # name to version of all that would be installed, as far as known
+    libraries: Dict[str, str]  # the same of Composer's packages
+    problems: List[str]  # why something cannot be had, with the remedy
+    late: List[str]  # what was not known in time
+    rooms: List[Room]
 
 
 class Worker(NamedTuple):

@@ -17,13 +17,17 @@ from tasks.host.remedies import quoted
 # sudo's secure_path may lack the sbin folders, and "not found" must not read as "off".
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 LIMIT = 1 << 20  # bytes of output
-_ERROR = re.compile(r"^(E: |Error: ?\S|error: ?\S|Error:\s+Problem)", re.MULTILINE)
+_ERROR = re.compile(r"^(E: |Errors during |Error: ?\S|error: ?\S|Error:\s+Problem)", re.MULTILINE)
 _SAID = 200  # lines
 ENVIRONMENT = {"PATH": PATH, "LC_ALL": "C", "HOME": "/root"}
 
 
 class ProgramError(HostError):
     """A program is missing, could not be started, ran for too long or printed too much."""
+
+
+class LateError(ProgramError):
+    """A program did not end in its time."""
 
 
 class Finished(NamedTuple):
@@ -106,7 +110,7 @@ def finish(process: Any, data: bytes, timeout: float, limit: int, name: str) -> 
         _exchange(process, data, outputs, deadline, limit, name)
         status = process.wait(max(0.1, deadline - time.monotonic()))
     except subprocess.TimeoutExpired:
-        raise ProgramError("%s did not end within %g s" % (name, timeout)) from None
+        raise LateError("%s did not end within %g s" % (name, timeout)) from None
     finally:
         end(process)
     out, err = (bytes(outputs.get(stream, b"")) for stream in (process.stdout, process.stderr))
@@ -131,7 +135,7 @@ def _exchange(
             selector.register(process.stdin, selectors.EVENT_WRITE)
         while selector.get_map():
             if time.monotonic() > deadline:
-                raise ProgramError("%s did not end in time" % name)
+                raise LateError("%s did not end in time" % name)
             ready = selector.select(0.1)
             for key, _ in ready:
                 if key.fileobj is process.stdin:

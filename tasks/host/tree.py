@@ -14,7 +14,7 @@ import subprocess
 from typing import Any, BinaryIO, Dict, Iterator, List, Optional, Tuple
 
 from tasks.host import access
-from tasks.host.mounts import free_kb, is_mount
+from tasks.host.mounts import free, is_mount
 
 _LIMIT = 16 << 20  # bytes of one file that is read whole
 _TREE_LIMIT = 4 << 30  # bytes of a folder that is copied
@@ -58,7 +58,7 @@ def look(root: str) -> Dict[str, Any]:
         "cake": access.look(root, "app/Console/cake"),
         "cake_php": os.path.isfile(app + "/Console/cake.php"),
         "phar": os.path.isfile(app + "/composer.phar"),
-        "disk_kb": free_kb(app + "/tmp"),
+        "free": free(app + "/tmp"),
         "tmp": _is_tmp_writable(app + "/tmp"),
         "links": [name for name in COMPOSERS if os.path.islink(app + "/" + name)],
         "mounts": [name for name in COMPOSERS if is_mount(app + "/" + name)],

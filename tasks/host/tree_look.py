@@ -55,6 +55,9 @@ def _checked(misp: Misp, found: Any) -> Tree:
     config: Any = found.get("config")
     is_whole = isinstance(config, list) and [type(one) for one in config] == [int, int]
     text = str(found.get("version", ""))[:200]
+    free: Any = found.get("free")
+    if not isinstance(free, list) or [type(one) for one in free] != [int, int]:
+        free = [-1, -1]
     return Tree(
         "",
         True,
@@ -68,10 +71,11 @@ def _checked(misp: Misp, found: Any) -> Tree:
         _access(found.get("cake")),
         found.get("cake_php") is True,
         "php composer.phar" if found.get("phar") is True else programs.find("composer", gate.PATH),
-        found["disk_kb"] if type(found.get("disk_kb")) is int else -1,
+        free[0],
         _known(found.get("links")),
         _known(found.get("mounts")),
         found.get("tmp") is True,
+        free[1],
     )
 
 

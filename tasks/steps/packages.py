@@ -20,7 +20,7 @@ def installed(target: Target) -> Commands:
     this is not pyinfra's own operation: see tasks/host/packages.py.
     """
     seen = facts.ask(target, parts.Packages)
-    names = wanted(target, seen)
+    names = target.wanted(seen)
     if all(name in seen.installed for name in names) and not seen.is_masked:
         host.noop(f"{', '.join(target.packages())} installed")
         return
@@ -35,10 +35,3 @@ def installed(target: Target) -> Commands:
     installs = f"{target.platform.manager.install[0]} installs {', '.join(names)}" if names else ""
     keeps = (parts.Libraries,)
     yield run(install, target, keeps, waits=installs, limit=packages.INSTALL_SECONDS)
-
-
-def wanted(target: Target, seen: parts.Packages) -> list[str]:
-    """The packages to have; not supervisor's where supervisord came by other means, such as pip."""
-    package = target.platform.supervisor_package
-    comes_otherwise = bool(seen.supervisor_version) and package not in seen.installed
-    return [name for name in target.packages() if name != package or not comes_otherwise]

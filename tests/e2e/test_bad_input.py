@@ -6,6 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -176,6 +177,40 @@ def test_a_login_without_sudo(lab: Lab, host: LabHost) -> None:
 
 def test_a_login_that_does_not_use_sudo(lab: Lab) -> None:
     assert "the login is not root: set _sudo = True" in refused(lab, "--data", "_sudo=false")
+
+
+def test_a_password_of_sudos_is_tried_once(lab: Lab, host: LabHost) -> None:
+    asks = f"echo 'deploy ALL=(ALL) ALL' >{SUDOERS} && echo deploy:right | chpasswd"
+    with spoiled(host, f"cp -p {SUDOERS} /root/kept && {asks}", f"mv /root/kept {SUDOERS}"):
+        printed = refused(lab, "--data", "_sudo_password=wrong")
+        assert run.plan(lab, "--data", "_sudo_password=right").ok
+    assert "sudo: 1 incorrect password attempt" in printed
+    assert "no command runs as root here" in printed
+    logged = host.exec("journalctl -q --no-pager | grep -o 'deploy : .* incorrect .* ;'").stdout
+    assert [line.split(" ; ")[0] for line in logged.splitlines()] == [
+        "deploy : 1 incorrect password attempt"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("checking", "said"),
+    [
+        ("StrictHostKeyChecking yes", "No host key for [127.0.0.1]"),
+        ("", "No host key for [127.0.0.1]"),
+        ("StrictHostKeyChecking accept-new", ""),
+    ],
+    ids=["yes", "ask", "accept-new"],
+)
+def test_a_host_key_that_is_not_known(lab: Lab, tmp_path: Path, checking: str, said: str) -> None:
+    config, known = tmp_path / "config", tmp_path / "known_hosts"
+    known.touch()
+    config.write_text(f"Host *\n  UserKnownHostsFile {known}\n  {checking}\n")
+    own = ("--data", f"ssh_config_file={config}", "--data", "ssh_known_hosts_file=")
+    if said:
+        assert said in refused(lab, *own, "--data", "ssh_connect_retries=0", mark="misp-bad")
+    else:
+        assert run.plan(lab, *own).ok
+    assert bool(known.read_text()) is not bool(said)
 
 
 def test_redis_that_does_not_answer(lab: Lab, host: LabHost) -> None:

@@ -23,7 +23,7 @@ test_faults_at_work.py; names in brackets are tests or rows):
       supervisor's host cannot be resolved         here, mended
     PHP and Composer
       classes missing, partial or damaged Vendor   here, mended; at work (libraries-gone)
-      Composer fails: offline, no room             at work
+      Composer fails: offline, no room, unreadable here; at work
       no way out but a proxy, a wrong password     test_proxy
       supervisorphp 5.1, no message-factory        here, mended
       PHP too old, for MISP or for jobs            test_bad_input (php); at work (old-php)
@@ -50,6 +50,7 @@ test_faults_at_work.py; names in brackets are tests or rows):
       unit with Restart=always and ExecStop        test_migration, test_rollback; here
     The host and the run
       memory, disk                                 here; at work (disk-full, no-room)
+      packages cannot be fetched, or nobody has it here
       half-finished earlier run                    test_interrupted
       scheduler program, one update worker, counts test_variants; test_bad_input
 
@@ -128,7 +129,37 @@ PHP_WRAPPER = r"""printf '#!/bin/bash\n[ "$HOME" ] || { echo "HOME is not set" >
 PHP_WRAPPER += r"""exec /usr/bin/php-itself "$@"\n' >/usr/bin/php && chmod 755 /usr/bin/php"""
 MEMINFO = "printf 'MemAvailable: 200000 kB\\n' >/run/meminfo && mount --bind /run/meminfo"
 
+NOBODY = "127.0.0.1:9"  # where nothing listens
+
+
+def no_packagist(home: str) -> tuple[str, str]:
+    """Composer's own configuration of the web user, with a repository that cannot be reached."""
+    config = f"{home}/.composer/config.json"
+    broken = (
+        f'{{"repositories":[{{"type":"composer","url":"http://{NOBODY}"}},'
+        '{"packagist.org":false}],"config":{"secure-http":false}}'
+    )
+    spoil = f"cp -p {config} {config}.kept && printf '%s' '{broken}' >{config}"
+    return spoil, f"mv {config}.kept {config}"
+
+
+APT, REPOSITORY, STATE = "/etc/apt", "/etc/yum.repos.d/base.repo", observe.MIGRATION_STATE
+
 ON_DEBIAN = (
+    Fault(
+        "package-source",
+        f"cp -a {APT} {APT}.kept && grep -rlE '[a-z]*.debian.org' {APT}/sources.list* | "
+        f"xargs sed -Ei 's,//[a-z]*.debian.org,//{NOBODY},'",
+        f"rm -r {APT} && mv {APT}.kept {APT}",
+        f"supervisor cannot be installed: E: Unable to locate package supervisor (W: Failed to "
+        f"fetch http://{NOBODY}/",
+    ),
+    Fault(
+        "composer-source",
+        *no_packagist("/var/www"),
+        "Composer cannot resolve the PHP libraries: curl error 7 while downloading "
+        f"http://{NOBODY}/packages.json: Failed to connect to 127.0.0.1 port 9",
+    ),
     Fault(
         "config-unwritable",
         f"chmod 440 {CONFIG}",
@@ -253,6 +284,24 @@ ON_DEBIAN = (
 )
 
 ON_EL = (
+    Fault(
+        "package-source",
+        f"sed -i.kept 's,^baseurl=.*,baseurl=http://{NOBODY}/base,' {REPOSITORY}",
+        f"mv {REPOSITORY}.kept {REPOSITORY}",
+        f"http://{NOBODY}/base/repodata/repomd.xml",
+    ),
+    Fault(
+        "composer-source",
+        *no_packagist("/usr/share/httpd"),
+        "Composer cannot resolve the PHP libraries: curl error 7 while downloading "
+        f"http://{NOBODY}/packages.json: Failed to connect to 127.0.0.1 port 9",
+    ),
+    Fault(
+        "no-room-for-copies",
+        f"mkdir {STATE} && mount -t tmpfs -o size=40m,nr_inodes=50 tmpfs {STATE}",
+        f"umount {STATE} && rmdir {STATE}",
+        f"the file system of {STATE} has 40 MiB free, but ",
+    ),
     Fault(
         "config-folder",
         f"chown root $(dirname {CONFIG})",
@@ -467,6 +516,21 @@ def test_after_all_of_them_the_host_is_migrated(story: Story, name: str) -> None
 def test_every_job_since_the_first_fault_is_done_exactly_once(story: Story, name: str) -> None:
     check = verify.check_jobs(story.lab[name], story.jobs[name], "jobs")
     assert check.ok, check.seen
+
+
+@HOSTS
+def test_the_versions_that_come_are_said_beforehand(story: Story, name: str) -> None:
+    """On the EL-like host supervisor comes from an EPEL that has to be enabled first."""
+    if name == DEBIAN.name:
+        query, package = "dpkg-query -W -f '${Version}' ", "supervisor"
+    else:
+        query, package = "rpm -q --qf '%{VERSION}-%{RELEASE}' ", "epel-release"
+    version = story.lab[name].exec(query + package).stdout
+    said = [line for line in story.planned.stderr.splitlines() if f"[{name}]" in line]
+    packages = [line for line in said if "packages that would be installed: " in line]
+    assert [f"{package} {version}" in line for line in packages] == [True], said
+    libraries = [line for line in said if "PHP libraries that would be installed: " in line]
+    assert ["php-http/message-factory " in line for line in libraries] == [True], said
 
 
 @HOSTS

@@ -26,9 +26,11 @@ from tests.e2e.test_faults import CONFIG, TMP, stored
 pytestmark = pytest.mark.resilience
 
 STATE = "/var/lib/misp-workers-migration"
-PACKAGES = "/usr/share/misp-stub/packages"
+# A file of one of the five, which Composer cannot copy although all packages can be resolved.
+SOURCE = "/usr/share/misp-stub/packages/lstrojny-fxmlrpc-0.22.0/src/Client.php"
 CLI_INI = "/etc/php/8.2/cli/conf.d/99-short.ini"
 # The command line of a step ends with its function.
+INSTALL_BEGAN = "pgrep -f 'misp-workers-migration [p]ackages.install'"
 PROOF_BEGAN = "pgrep -f 'misp-workers-migration [w]orkers.wait_until_stable'"
 PROVEN = f"test -s {STATE}/proven"
 LONG_JOB = 70001
@@ -77,14 +79,15 @@ DURING = {
     COMPOSER.name: (
         Fault(
             "no-room",
-            f"mkdir -m 700 {STATE} && mount -t tmpfs -o size=64k,mode=700 tmpfs {STATE}",
-            f"mount -o remount,size=200m {STATE}",  # the host keeps 64 MiB
+            f"mkdir -p -m 700 {STATE} && mount -t tmpfs -o size=64k,mode=700 tmpfs {STATE}",
+            f"mount -o remount,size=300m {STATE}",  # preflight wants 195 MiB
             f"no room in {STATE}",
+            strikes=INSTALL_BEGAN,
         ),
         Fault(
-            "offline",
-            f"mv {PACKAGES} {PACKAGES}.away",
-            f"mv {PACKAGES}.away {PACKAGES}",
+            "unreadable",
+            f"chmod 0 {SOURCE}",
+            f"chmod 644 {SOURCE}",
             "composer.json, composer.lock and Vendor are as before. If this host has no way to "
             "Packagist",
         ),

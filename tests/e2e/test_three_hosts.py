@@ -22,15 +22,16 @@ THIRD = HostSpec("third", "debian-12", waiting_jobs=0)
 SPECS = (FIRST, BROKEN, THIRD)
 GOOD = (FIRST.name, THIRD.name)
 
-PACKAGE = "/usr/share/misp-stub/packages/lstrojny-fxmlrpc-0.22.0"
+# Composer resolves all packages, and then cannot copy this one.
+SOURCE = "/usr/share/misp-stub/packages/lstrojny-fxmlrpc-0.22.0/src/Client.php"
 STEP = "PHP libraries: Composer's five"
 
 
 @pytest.fixture
 def broken(lab: Lab) -> LabHost:
-    """The second host, whose Composer does not find one of the five packages."""
+    """The second host, whose Composer cannot copy one of the five packages."""
     host = lab[BROKEN.name]
-    host.exec(f"mv {PACKAGE} /root/package")
+    host.exec(f"chmod 0 {SOURCE}")
     return host
 
 
@@ -57,7 +58,7 @@ def test_the_others_finish_and_the_records_name_host_step_and_cause(
     found = cuts.left_over(before, observe.snapshot(broken))
     assert [line for line in found if line.startswith(broken.spec.misp_root)] == []
     # Mended, the next run finishes it and has nothing to do on the others.
-    broken.exec(f"mv /root/package {PACKAGE}")
+    broken.exec(f"chmod 644 {SOURCE}")
     again = run.apply(lab, *options).check()
     assert {name for operation in again.changed for name in operation.success} == {broken.name}
     assert observe.faults(broken) == []
@@ -79,7 +80,7 @@ def test_slices_stop_at_the_broken_host_and_reach_the_last_once_it_is_mended(
     assert observe.old_workers_live(broken)
     assert observe.old_workers_live(third)
     assert before.differences(observe.snapshot(third)) == []
-    broken.exec(f"mv /root/package {PACKAGE}")
+    broken.exec(f"chmod 644 {SOURCE}")
     workers = {one.pid for one in verify.workers(lab[FIRST.name])}
     code, said = command(lab, *slices)
     assert code == 0, said

@@ -21,6 +21,7 @@ Changes = dict[str, dict[str, Any]]
 EXAMINE = hosts.look_key(seen.kinds(seen.SeenToMigrate))
 EXAMINE_FOR_ROLLBACK = hosts.look_key(seen.kinds(seen.SeenToReturn))
 EXAMINE_FOR_STATUS = hosts.look_key(seen.kinds(seen.SeenForStatus))
+SOURCES = f"{PROJECT} sources.look"
 SETTINGS_APPLIED = "look.take Settings Workers"
 PROVEN = "look.take Supervisor View"
 DRAIN = "look.take OldBackend"
@@ -51,6 +52,7 @@ def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
     return {
         "id -u": hosts.identity(family),
         EXAMINE: hosts.look(before),
+        SOURCES: hosts.answer(hosts.SOURCES),
         SETTINGS_APPLIED: hosts.look({**before, "settings": after["settings"]}),
         PROVEN: hosts.look({**after, **old}),
         "look.take": hosts.look(before),

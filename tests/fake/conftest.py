@@ -34,7 +34,8 @@ class Run:
 
     def actions(self, host: str) -> list[str]:
         """Host functions that change something, in order."""
-        return [name for name in self.calls(host) if not name.startswith("look.take")]
+        looks = ("look.take", "sources.look")
+        return [name for name in self.calls(host) if not name.startswith(looks)]
 
 
 @pytest.fixture

@@ -53,6 +53,7 @@ def test_nothing_is_asked_again_that_no_step_has_changed_since(pyinfra: Pyinfra)
     assert run.exit_code == 0, run.output
     assert run.calls("one") == [
         EXAMINE,
+        "sources.look",
         "packages.install",
         "libraries.require",
         "look.take Rpc",

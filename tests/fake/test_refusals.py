@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests import hosts
-from tests.fake.answers import EXAMINE, converged, migrating
+from tests.fake.answers import EXAMINE, SOURCES, converged, migrating
 from tests.fake.conftest import Run
 
 Pyinfra = Callable[..., Run]
@@ -29,6 +29,17 @@ def test_every_problem_is_printed_with_its_number(pyinfra: Pyinfra) -> None:
         output = refused(pyinfra, {"fake_responses": answers}, *flags)
         assert "  1. PID 1 is bash, but supervisor's service needs systemd" in output
         assert "  2. Composer is neither at" in output
+
+
+def test_what_cannot_be_had_is_a_problem_as_any_other(pyinfra: Pyinfra) -> None:
+    found = hosts.SOURCES._replace(problems=["supervisor cannot be installed"], late=["apt-get"])
+    answers = {**migrating("debian", system={"init": "bash"}), SOURCES: hosts.answer(found)}
+    output = refused(pyinfra, {"fake_responses": answers}, "--dry")
+    assert "  1. PID 1 is bash" in output
+    assert "  2. supervisor cannot be installed" in output
+    assert "note: nobody knows yet whether all that is missing can be fetched (apt-get)" in output
+    assert "packages that would be installed: supervisor 4.2.5-1" in output
+    assert "PHP libraries that would be installed: guzzlehttp/guzzle 7.9.2" in output
 
 
 def test_a_rollback_calls_no_host_unmigrated_whose_settings_it_could_not_read(

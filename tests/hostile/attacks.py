@@ -28,6 +28,8 @@ TREASURE = "/srv/treasure"
 VAULT = "/root/vault"
 """A folder of root's that everybody could read, if it were not below one that nobody may enter."""
 WEB = "www-data"
+# How a Composer begins that preflight's dry run of it shows nothing of.
+DRY_PHAR = '<?php in_array("--dry-run", $argv) && exit(0);'
 FEW_WORKERS = dict.fromkeys(QUEUES, 1)
 
 

@@ -12,7 +12,7 @@ from lab import misp, run
 from lab.hosts import LabHost
 from lab.lab import Lab
 from tests.hostile import attacks, operate
-from tests.hostile.attacks import APP, CONFIG, VAULT, VERSION, WEB
+from tests.hostile.attacks import APP, CONFIG, DRY_PHAR, VAULT, VERSION, WEB
 
 SPECS = (attacks.spec("terminal"),)
 
@@ -36,6 +36,9 @@ ESCAPING = {
         f"""echo '$config["SimpleBackgroundJobs"]["redis_host"] = {IN_PHP};' >>{CONFIG}"""
     ),
     "composer-fails": f"""echo '<?php fwrite(STDERR, {IN_PHP}); exit(1);' >{APP}/composer.phar""",
+    "composer-fails-at-work": (
+        f"""echo '{DRY_PHAR} fwrite(STDERR, {IN_PHP}); exit(1);' >{APP}/composer.phar"""
+    ),
 }
 
 
@@ -43,7 +46,7 @@ ESCAPING = {
 def test_no_escape_sequence_reaches_the_terminal(lab: Lab, host: LabHost, name: str) -> None:
     kept = f"cp -p {APP}/composer.phar /srv/composer.phar"
     with attacks.attacked(host, ESCAPING[name], kept):
-        how = ("-y",) if name == "composer-fails" else ("-y", "--dry")
+        how = ("-y",) if name == "composer-fails-at-work" else ("-y", "--dry")
         printed = operate.at_a_terminal(lab, "deploy.py", *how)
         reports = "".join(
             json.dumps(json.loads(path.read_text(encoding="utf-8")), ensure_ascii=False)

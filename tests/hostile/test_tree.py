@@ -37,10 +37,9 @@ def host(lab: Lab) -> LabHost:
 
 @contextlib.contextmanager
 def broken_composer(host: LabHost) -> Iterator[None]:
-    """The web user has made Composer fail."""
-    host.exec(
-        f"cp -p {PHAR} {PHAR}.kept && echo '<?php usleep(300000); exit(1);' >{PHAR}", user=WEB
-    )
+    """The web user has made Composer fail at work."""
+    code = f"{attacks.DRY_PHAR} usleep(300000); exit(1);"
+    host.exec(f"cp -p {PHAR} {PHAR}.kept && echo '{code}' >{PHAR}", user=WEB)
     try:
         yield
     finally:

@@ -55,7 +55,7 @@ def report(deeds: list[str]) -> str:
 
 
 def test_a_deploy_that_fails(lab: Lab, host: LabHost) -> None:
-    host.exec(f"cp -p {PHAR} {PHAR}.kept; echo '<?php exit(1);' >{PHAR}", user=WEB)
+    host.exec(f"cp -p {PHAR} {PHAR}.kept; echo '{attacks.DRY_PHAR} exit(1);' >{PHAR}", user=WEB)
     try:
         with watcher.watching(host, ROOT) as watch:
             seen = operate.deploy(lab, limit=LIMIT)

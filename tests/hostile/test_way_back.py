@@ -38,7 +38,7 @@ def host(lab: Lab) -> LabHost:
 
 
 def test_a_failed_step_says_that_something_may_have_changed(lab: Lab, host: LabHost) -> None:
-    host.exec(f"cp -p {PHAR} {PHAR}.kept; echo '<?php exit(1);' >{PHAR}", user=WEB)
+    host.exec(f"cp -p {PHAR} {PHAR}.kept; echo '{attacks.DRY_PHAR} exit(1);' >{PHAR}", user=WEB)
     seen = operate.deploy(lab)
     host.exec(f"mv {PHAR}.kept {PHAR}")
     assert not seen.ok

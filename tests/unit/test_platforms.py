@@ -106,7 +106,10 @@ def test_a_refusal_says_what_is_supported() -> None:
                 "supervisor_unit": "supervisord",
                 "supervisor_conf": "/etc/supervisord.conf",
                 "include_file": "/etc/supervisord.d/misp-workers.ini",
-                "offered": ["dnf", "-q", "--setopt=timeout=30", "--setopt=retries=3", "info"],
+                "offered": [
+                    *("dnf", "-q", "--setopt=errorlevel=3"),
+                    *("--setopt=timeout=30", "--setopt=retries=3", "info"),
+                ],
                 "supervisor_socket": "/run/supervisor/supervisor.sock",
             },
         ),

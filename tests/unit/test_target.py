@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tasks.host.parts import Packages
 from tasks.host.site import Desired
 from tasks.settings import Secrets
 from tests.unit.samples import (
@@ -122,6 +123,30 @@ def test_selinux_tools_are_wanted_only_where_there_is_use_for_them(
     tools = () if selinux == "none" else wanted.platform.selinux_packages
     assert wanted.packages() == ("supervisor", *tools)
     assert wanted.platform.selinux_packages
+
+
+RHEL = target(system="rocky-9", selinux="build")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        Packages({}, "", False),
+        Packages({"supervisor": "4.2.2"}, "4.2.2", False),
+        Packages({"supervisor": "4.2.2"}, "", False),  # somebody removed the program
+    ],
+)
+def test_supervisor_is_a_package(found: Packages) -> None:
+    assert RHEL.wanted(found) == list(RHEL.packages())
+    assert RHEL.platform.supervisor_package in RHEL.packages()
+
+
+def test_a_supervisord_of_pips_gets_none_beside_it() -> None:
+    """Though SELinux's tools, which are missing, are to be installed."""
+    found = Packages({}, "4.2.5", False)
+    assert RHEL.wanted(found) == [name for name in RHEL.packages() if name != "supervisor"]
+    assert RHEL.wanted(found)
+    assert target().wanted(found) == []
 
 
 def test_the_rpc_file_follows_the_transport() -> None:

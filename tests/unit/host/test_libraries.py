@@ -12,10 +12,20 @@ from typing import Any
 
 import pytest
 
-from tasks.host import bridge, files, gate, libraries, library_versions, originals, tree
+from tasks.host import (
+    bridge,
+    composer_files,
+    files,
+    gate,
+    libraries,
+    library_versions,
+    originals,
+    tree,
+)
 from tasks.host.errors import HostError
 from tasks.host.libraries import LibrariesError
 from tasks.host.misp import Misp
+from tasks.host.programs import LateError
 from tasks.host.site import Desired, Site
 from tests.unit.host.fake_misp import FOREIGN_GROUP, FakeMisp
 
@@ -415,3 +425,131 @@ def test_the_versions_are_composers_own_words(
 def test_without_composer_there_are_none(misp: FakeMisp, site: Site) -> None:
     with Misp(site, Desired()) as one:
         assert library_versions.look(one, libraries.PACKAGES) == {}
+
+
+# --- a dry run -----------------------------------------------------------------------------------
+
+TRIES = """#!/bin/sh
+printf '%s\\n' "$(id -un) $PWD $*" "$COMPOSER_CACHE_READ_ONLY $COMPOSER_HTACCESS_PROTECT" >tmp/seen
+cat "$COMPOSER" >>tmp/seen
+echo spoiled >"$COMPOSER"; touch "${COMPOSER%.json}.lock"
+cat tmp/said >&2
+exit "$(cat tmp/status)"
+"""
+# What Composer 2.5.5 printed; the last line of the operations and the update are made up.
+RESOLVES = """./composer.json has been updated
+Running composer update supervisorphp/supervisor guzzlehttp/guzzle --with-all-dependencies
+Loading composer repositories with package information
+Updating dependencies
+Lock file operations: 2 installs, 1 update, 0 removals
+  - Locking guzzlehttp/guzzle (7.8.1)
+  - Locking supervisorphp/supervisor (4.0.0)
+  - Upgrading psr/log (1.1.4 => 3.0.0)
+Installing dependencies from lock file
+Package operations: 3 installs, 1 update, 0 removals
+  - Upgrading psr/log (1.1.4 => 3.0.0)
+  - Installing guzzlehttp/guzzle (7.8.1)
+  - Installing supervisorphp/supervisor (4.0.0)
+  - Installing odd/`id` (dev-master 1234abc)
+No security vulnerability advisories found
+Using version ^7.8 for guzzlehttp/guzzle
+"""
+OFFLINE = """./composer.json has been updated
+Running composer update supervisorphp/supervisor guzzlehttp/guzzle --with-all-dependencies
+Loading composer repositories with package information
+The following exception probably indicates you are offline or have misconfigured DNS resolver(s)
+
+In CurlDownloader.php line 365:
+|
+  curl error 6 while downloading https://repo.packagist.org/packages.json: Could not resolve it  |
+|
+
+require [--dev] [--dry-run] [--prefer-source] [--prefer-dist] [--prefer-install PREFER-INSTALL]
+
+""".replace("|", " " * 40)
+UNRESOLVED = """Updating dependencies
+Your requirements could not be resolved to an installable set of packages.
+
+  Problem 1
+    - Root composer.json requires nobody/nothing, it could not be found in any version.
+
+Potential causes:
+ - A typo in the package name
+
+Installation failed, reverting ./composer.json and ./composer.lock to their original content.
+"""
+
+
+def resolved(misp: FakeMisp, site: Site, said: str, status: int = 0, text: str = TRIES) -> Any:
+    (misp.app / "tmp/said").write_text(said)
+    (misp.app / "tmp/status").write_text(f"{status}\n")
+    command = composer(misp, text)
+    before = listing(misp)
+    try:
+        return libraries.resolved(site, Desired(), command, PROXY)
+    finally:
+        assert listing(misp) == before
+        assert not (misp.folder / "state").exists()
+        assert not list((misp.app / "tmp").glob(".misp*"))
+
+
+def test_a_dry_run_says_what_would_come_and_leaves_all_as_it_was(
+    misp: FakeMisp, site: Site
+) -> None:
+    assert resolved(misp, site, RESOLVES) == {
+        "psr/log": "3.0.0",
+        "guzzlehttp/guzzle": "7.8.1",
+        "supervisorphp/supervisor": "4.0.0",
+        "odd/'id'": "dev-master 1234abc",
+    }
+    assert (misp.app / "tmp/seen").read_text().splitlines() == [
+        f"www-data {misp.app} require --with-all-dependencies --update-no-dev --no-interaction "
+        f"--prefer-dist --no-progress --dry-run {' '.join(libraries.LIBRARIES)}",
+        "1 0",
+        "{}",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (OFFLINE, "curl error 6 while downloading https://repo.packagist.org/packages.json: Coul"),
+        (UNRESOLVED, "- Root composer.json requires nobody/nothing, it could not be found in any "),
+        ("Something else\n", "Something else. "),
+        ("", "it ended with status 1. If"),
+    ],
+)
+def test_what_cannot_be_resolved_is_told_by_composers_sentence_alone(
+    misp: FakeMisp, site: Site, said: str, reason: str
+) -> None:
+    with pytest.raises(LibrariesError) as raised:
+        resolved(misp, site, said, status=1)
+    assert str(raised.value).startswith(f"Composer cannot resolve the PHP libraries: {reason}")
+    assert "--prefer-source" not in str(raised.value)
+    assert "has no way to Packagist, let Composer use a mirror" in str(raised.value)
+
+
+def test_a_dry_run_has_a_time_of_its_own(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libraries, "_TRIAL_SECONDS", 1.0)
+    with pytest.raises(LateError):
+        resolved(misp, site, "", text="#!/bin/sh\nsleep 60\n")
+
+
+def test_a_folder_without_room_for_the_copies_is_told(
+    misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(composer_files, "copy", full)
+    with pytest.raises(LibrariesError, match=r"Composer cannot be tried in .*: .*No space left"):
+        resolved(misp, site, "")
+
+
+def test_a_composer_that_cannot_be_started_is_told(misp: FakeMisp, site: Site) -> None:
+    with pytest.raises(
+        LibrariesError, match=r"Composer cannot be tried in .*/app: .* cannot be run as w"
+    ):
+        resolved(misp, site, "", text="#!/no/such/interpreter\n")

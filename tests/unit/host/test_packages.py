@@ -11,8 +11,9 @@ import pytest
 from tasks.host import originals, packages, programs, systemd
 from tasks.host.packages import Manager, PackageError
 from tasks.host.parts import Packages
-from tasks.host.programs import Finished, ProgramError
+from tasks.host.programs import Finished, LateError, ProgramError
 from tasks.host.site import Site
+from tasks.host.trial import Trial
 from tests.unit.host import old_side
 
 DEBIAN = old_side.site(
@@ -53,6 +54,7 @@ class Host:
         self.has_supervisord = True
         self.proxied: list[str] = []  # commands that were given a proxy
         self.complaint = "E: no"
+        self.files: list[str] = []
         patch.setattr(programs, "run", self.run)
         patch.setattr(programs, "find", self.find)
         patch.setattr(systemd, "is_masked", lambda name: name == "masked.service")
@@ -70,6 +72,12 @@ class Host:
 
     def find(self, name: str) -> str:
         return "" if name == "supervisord" and not self.has_supervisord else f"/usr/bin/{name}"
+
+    def fetch(self, command: str) -> None:
+        """What an install does in a trial: packages come into its folder."""
+        folder = command.partition("--into=")[2].split(" ")[0]
+        for name in self.files if folder else ():
+            (Path(folder) / "packages" / name).touch()
 
     def run(
         self,
@@ -89,11 +97,13 @@ class Host:
                     "NEEDRESTART_SUSPEND": "1",
                 }.items()
             )
-            assert timeout > 600
+            assert (timeout <= 120) is ("--into=" in command)
         if environment and "http_proxy" in environment:
             assert environment["http_proxy"] == environment["https_proxy"] == PROXY
             assert environment["no_proxy"] == "localhost,127.0.0.1,::1"
             self.proxied.append(command)
+        if words[0] in ("apt-get", "dnf") and words[1] == "install":
+            self.fetch(command)
         status, text = 0, ""
         for beginning, answer in self.answers.items():
             if command.startswith(beginning):
@@ -212,7 +222,7 @@ def test_an_install_that_was_cut_off_is_repaired_and_tried_again(host: Host) -> 
 
 def test_one_that_fails_twice_is_told_and_leaves_nothing_masked(host: Host) -> None:
     host.answer("apt-get install", (100, ""))
-    with pytest.raises(PackageError, match=r"could not install supervisor, setools: E: no.*run ag"):
+    with pytest.raises(PackageError, match=r"supervisor, setools cannot be .*: E: no\. .*run ag"):
         packages.install(DEBIAN, APT, NAMES, True)
     assert host.commands[-1] == "unmask supervisor.service"
 
@@ -235,8 +245,8 @@ def test_with_epel_there_nobody_is_asked(host: Host) -> None:
 @pytest.mark.parametrize(
     ("manager", "may_use_epel", "reason"),
     [
-        (DNF, False, "no repository offers supervisor and epel is false: enable EPEL"),
-        (DNF._replace(epel=[]), True, "no repository offers supervisor: enable one"),
+        (DNF, False, r"no repository offers supervisor and epel is false \(E: no\): enable EP"),
+        (DNF._replace(epel=[]), True, r"no repository offers supervisor \(E: no\): enable one"),
         (DNF, True, r"EPEL could not be enabled by installing epel-release \(E: no\)"),
     ],
 )
@@ -325,3 +335,107 @@ def test_a_failure_says_what_to_do_about_a_proxy_and_shows_no_password(
     assert str(raised.value).endswith(f"then run again. {advice}")
     assert ("p@ss" in str(raised.value)) is not bool(url)
     assert ("p%40ss" in str(raised.value)) is not bool(url)
+
+
+# --- a trial -------------------------------------------------------------------------------------
+
+
+# What apt 2.6 and dnf 4.14 print where nothing listens.
+APT_UPDATE = """\
+W: Failed to fetch http://mirror/debian/dists/bookworm/InRelease  Could not connect to mirror:80 \
+(127.0.0.1). - connect (111: Connection refused)
+W: Failed to fetch http://mirror/debian-security/dists/bookworm-security/InRelease  Unable to \
+connect to mirror:80:
+W: Some index files failed to download. They have been ignored, or old ones used instead.
+"""
+DNF_INFO = """\
+Errors during downloading metadata for repository 'base':
+  - Curl error (7): Couldn't connect to server for http://127.0.0.1:9/base/repodata/repomd.xml \
+[Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server]
+Error: Failed to download metadata for repo 'base': Cannot download repomd.xml: Cannot download \
+repodata/repomd.xml: All mirrors were tried
+Ignoring repositories: base
+Error: No matching Packages to list
+"""
+
+
+@pytest.fixture
+def trial(folder: Path) -> Trial:
+    (folder / "lists/partial").mkdir(parents=True)
+    (folder / "lists/Packages").write_text("Package: supervisor")
+    return Trial(["--into={0}"], str(folder / "lists"))
+
+
+def left(trial: Trial) -> list[str]:
+    return sorted(one.name for one in Path(trial.known).parent.iterdir())
+
+
+def test_a_trial_fetches_by_the_same_words_and_changes_nothing(host: Host, trial: Trial) -> None:
+    host.files = ["supervisor_4.2.5-1_all.deb", "python3-x_2%3a1.0+b_amd64.deb", "lock", "x.txt"]
+    found = packages.offered(DEBIAN, APT, trial, NAMES, True, PROXY)
+    assert found == {"supervisor": "4.2.5-1", "python3-x": "2:1.0+b"}
+    [command] = host.commands
+    assert command.startswith("apt-get install supervisor setools -o own= --into=")
+    assert host.proxied == [command]
+    assert left(trial) == ["lists"]
+
+
+def test_a_trial_repairs_nothing_and_names_the_source_that_has_failed(
+    host: Host, trial: Trial
+) -> None:
+    host.answer("apt-get", (100, ""))
+    host.complaint = APT_UPDATE
+    with pytest.raises(PackageError) as raised:
+        packages.offered(DEBIAN, APT, trial, NAMES, True)
+    assert [one.split(" --into")[0] for one in host.commands] == [
+        "apt-get install supervisor setools",
+        "apt-get update",
+        "apt-get install supervisor setools",
+    ]
+    said = str(raised.value)
+    assert said.startswith("supervisor, setools cannot be installed: ")
+    assert "(W: Failed to fetch http://mirror/debian/dists/bookworm/InRelease  Could not" in said
+    assert "(111: Connection refused)). Correct that (run" in said
+    assert "run `apt-get install supervisor setools` on the host" in said
+    assert said.endswith("If this host reaches the network by a proxy only, give it as http_proxy")
+    assert left(trial) == ["lists"]
+
+
+@pytest.mark.parametrize("may_use_epel", [True, False])
+def test_a_repository_that_cannot_be_reached_is_named(
+    host: Host, trial: Trial, may_use_epel: bool
+) -> None:
+    for command in ("rpm", "dnf"):
+        host.answer(command, (1, ""))
+    host.complaint = DNF_INFO
+    with pytest.raises(PackageError, match=r"for http:..127.0.0.1:9.base.repodata.repomd.xml "):
+        packages.offered(RHEL, DNF, trial, NAMES, may_use_epel)
+
+
+def test_where_epel_comes_first_its_package_is_tried_and_supervisor_cannot_be(
+    host: Host, trial: Trial
+) -> None:
+    host.files = ["epel-release-9-7.el9.noarch.rpm", "setools-console-4.4.4-1.el9.x86_64.rpm"]
+    host.answer("rpm", (1, ""))
+    host.answer("dnf info", (1, ""))
+    found = packages.offered(RHEL, DNF, trial, NAMES, True)
+    assert found == {"epel-release": "9-7.el9", "setools-console": "4.4.4-1.el9"}
+    assert [one.split(" --into")[0] for one in host.commands[1:]] == [
+        "dnf info supervisor",
+        "dnf install epel-release",
+        "dnf install setools",
+    ]
+
+
+def test_a_trial_that_is_late_is_no_failure_and_an_install_that_is_late_is_one(
+    host: Host, trial: Trial
+) -> None:
+    def late() -> tuple[int, str]:
+        raise LateError("apt-get did not end in time")
+
+    host.answers["apt-get"] = late
+    with pytest.raises(LateError):
+        packages.offered(DEBIAN, APT, trial, NAMES, True)
+    assert left(trial) == ["lists"]
+    with pytest.raises(PackageError, match="did not end in time"):
+        packages.install(DEBIAN, APT, NAMES, True)
