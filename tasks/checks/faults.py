@@ -205,8 +205,8 @@ def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
 
 def _by_state(target: Target, seen: SeenForStatus, group: dict[str, Worker]) -> Iterator[str]:
     fine = {"RUNNING"}
-    if seen.new_backend.error:  # then they start in vain, which is no fault of their own
-        fine |= {"STARTING", "BACKOFF"}
+    if seen.new_backend.error:  # then they start in vain and end, which is no fault of their own
+        fine |= {"STARTING", "BACKOFF", "EXITED"}
     bad = [
         group[name]
         for name in target.process_names

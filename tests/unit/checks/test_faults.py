@@ -276,6 +276,7 @@ def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None
     names = [one.name.partition(":")[2] for one in running()]
     waiting = with_workers(*names[1:], state="BACKOFF")
     waiting["supervisor"]["workers"][0] = worker(running()[0].name, "FATAL", FATAL_NOTE)
+    waiting["supervisor"]["workers"][1] = worker(running()[1].name, "EXITED", "Nov 28 10:12 PM")
     host = converged(new_backend={"error": "no connection"}, view={"error": "no answer"}, **waiting)
     first, second = found(host, "over REST, nothing")
     assert "where the queues are" not in first
