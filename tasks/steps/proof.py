@@ -15,8 +15,8 @@ from tasks.steps.step import Commands, step
 from tasks.target import JOB_TIMEOUT, Target
 
 _REMEDY = (
-    "If the workers run, MISP's SimpleBackgroundJobs.supervisor_password, its libraries or its view "
-    "on /proc are wrong: correct that, then run again"
+    "If the workers run, MISP's SimpleBackgroundJobs.supervisor_password, its libraries or its "
+    "view on /proc are wrong: correct that, then run again"
 )
 STARTED_SECONDS = 6  # past startsecs: before, supervisord and MISP call no worker running
 STABLE_SECONDS = 8  # a worker that dies at its first look at Redis is gone by then
