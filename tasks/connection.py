@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Callable
@@ -22,16 +23,21 @@ Found = TypeVar("Found")
 PATIENCE = 120.0  # seconds: for a network that is silent, and again for a connection to come back
 _PAUSES = (1.0, 2.0, 4.0, 8.0, 15.0)  # seconds between two attempts; the last one stays
 _MOMENT = 0.1
+_CUTS = 5  # of one look, after which it is given up
 _ERRORS = (EOFError, OSError, SSHException)  # what paramiko raises of a connection that has ended
 
 # By these the kernel gives up a connection whose other side does not answer for PATIENCE. Without
 # them a run waits for ever for a host that is gone while a step is at work on it.
 _PROBES = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 9}
-_UNANSWERED = {"TCP_USER_TIMEOUT": int(PATIENCE * 1000)}  # of what was sent; Linux alone has it
+_PROBES["TCP_USER_TIMEOUT"] = int(PATIENCE * 1000)  # for what was sent; Linux alone has it
 
 
 class CutError(MigrationError):
     """The connection to the host has ended before the answer came."""
+
+
+class GoneError(CutError):
+    """The connection does not come back."""
 
 
 def prepare(host: Host) -> None:
@@ -47,7 +53,7 @@ def prepare(host: Host) -> None:
         sock = client.get_transport().sock
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for name, value in {**_PROBES, **_UNANSWERED}.items():
+        for name, value in _PROBES.items():
             if hasattr(socket, name):
                 sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
@@ -66,12 +72,16 @@ def _client(host: Host) -> Any:
 def once(host: Host, ask: Callable[[], Found], is_answer: Callable[[Found], bool] = bool) -> Found:
     """What a host answers to a call that must not be sent twice.
 
+    A connection that was cut before, as while the host waited for others, is made again first.
+
     Args:
         is_answer: whether what was found is an answer; without one the connection may be cut.
 
     Raises:
         CutError: the connection ended first; what was at work on the host goes on there.
     """
+    if is_cut(host):
+        _make_again(host)
     try:
         found = ask()
     except _ERRORS as error:
@@ -99,23 +109,23 @@ def surviving(host: Host, ask: Callable[[], Found]) -> Found:
     """What a host answers to a call that changes nothing; after a cut it is asked anew.
 
     Raises:
-        CutError: the connection does not come back in time.
+        CutError: the connection does not come back in time, or is cut again and again.
     """
-    end = 0.0
-    while True:
+    for _ in range(_CUTS - 1):
         try:
             return once(host, ask)
+        except GoneError:
+            raise
         except CutError:
-            if not is_cut(host) or (end and time.monotonic() > end):
+            if not is_cut(host):
                 raise
-            end = end or time.monotonic() + PATIENCE
-            _make_again(host, end)
+    return once(host, ask)
 
 
-def _make_again(host: Host, end: float) -> None:
-    began = end - PATIENCE
+def _make_again(host: Host) -> None:
     logger.warning(f"{host.print_prefix}the connection to the host was cut; it is made again")
-    for attempt in range(1000):
+    began = time.monotonic()
+    for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
         elapsed = time.monotonic() - began
         recording.waits(host, "the connection is made again", elapsed, PATIENCE)
         try:
@@ -123,9 +133,8 @@ def _make_again(host: Host, end: float) -> None:
             host.connected = False
             host.connect(reason="again", show_errors=False, raise_exceptions=True)
         except ConnectError as error:
-            pause = _PAUSES[min(attempt, len(_PAUSES) - 1)]
-            if time.monotonic() + pause > end:
-                raise CutError(
+            if time.monotonic() + pause > began + PATIENCE:
+                raise GoneError(
                     f"the connection to the host was cut and does not come back within "
                     f"{PATIENCE:.0f} s ({_words(error)}). See whether the host and the network "
                     "are up, then run again: that goes on from here"

@@ -124,8 +124,9 @@ def wrong_misp_view(view: View, wanted: Mapping[str, int]) -> list[str]:
     faults = []
     if "supervisord_status" not in view.workers:
         faults.append("getWorkers speaks of the old backend")
-    elif view.workers["supervisord_status"] is not True:
-        faults.append("MISP cannot reach supervisord (supervisord_status is not true)")
+    elif view.workers["supervisord_status"] is not True:  # and then it calls no worker good
+        reason = "MISP cannot reach supervisord (supervisord_status is not true)"
+        return [reason, *_blind_spots(view.workers)]
     differing = []
     for queue, count in wanted.items():
         seen, good = workers_in(view.workers.get(queue))

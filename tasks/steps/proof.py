@@ -17,6 +17,10 @@ from tasks.report.record import Job, Proof, Worker
 from tasks.steps.step import Commands, step
 from tasks.target import JOB_TIMEOUT, Target
 
+_REMEDY = (
+    "If the workers run, MISP's SimpleBackgroundJobs.supervisor_password, its libraries or its "
+    "view on /proc are wrong: correct that, then run again"
+)
 STARTED_SECONDS = 6  # past startsecs: before, supervisord and MISP call no worker running
 STABLE_SECONDS = 8  # a worker that dies at its first look at Redis is gone by then
 
@@ -57,7 +61,7 @@ def proven(target: Target) -> Commands:
     facts.see(target, *kinds, parts.Packages, parts.Libraries)
     faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target, fresh=True))
     if faults:
-        yield give_up(f"not proven: {'; '.join(faults)}", target)
+        yield give_up(f"not proven: {'; '.join(faults)}. {_REMEDY}", target)
         return
     workers_and_proof = _evidence(target, proving.done.proof)
     packages, libraries = facts.ask(target, parts.Packages), facts.ask(target, parts.Libraries)

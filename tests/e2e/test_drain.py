@@ -79,7 +79,8 @@ def test_a_queue_without_its_old_worker_ends_the_drain_and_not_the_conversion(la
     assert time.monotonic() - began < 300
     assert ended.failed_hosts == ("lone",)
     assert "note: no old worker lives for prio: start one by `setsid -w runuser -u " in ended.stderr
-    reason = "the old backend has 3 waiting in prio, 1 delayed, and no old worker lives for prio"
+    found = "3 waiting in prio (first: AdminShell stubJob), 1 delayed"
+    reason = f"the old backend has {found}, and no old worker lives for prio"
     assert reason in ended.stderr
     assert observe.old_processes(lab["lone"])
     done = verify.check_jobs(lab["taken-over"], range(1, 7), "jobs")

@@ -14,6 +14,7 @@ from tests.e2e import cuts, observe
 SPECS = (
     HostSpec("cut", "debian-12", waiting_jobs=0),
     HostSpec("taken", "el-like", profile="2.4.199", waiting_jobs=0),
+    HostSpec("dark", "debian-12", waiting_jobs=0),
 )
 JOB, SECONDS = 901, 60
 
@@ -58,3 +59,18 @@ def test_a_run_whose_host_another_one_took_back_stops(lab: Lab) -> None:
     assert observe.old_workers_live(host)
     done = verify.check_jobs(host, [JOB], "the old job", 120)
     assert done.ok, done.seen
+
+
+def test_a_run_does_no_more_on_a_host_that_was_started_anew(lab: Lab) -> None:
+    host = lab["dark"]
+    cuts.make_redis_durable(host)
+    with run.started(lab, "deploy.py", "-y", "--limit", host.name) as running:
+        wait_for_the_drain(running, host)
+        cuts.power(host)
+        running.wait(cuts.NOTICED)
+    assert running.process.returncode == 1
+    assert cuts.SURVIVED in running.stderr
+    assert "this run has lost this host (the host was started anew)" in running.stderr
+    assert "Traceback" not in running.stderr
+    run.apply(lab, "--limit", host.name).check()
+    assert observe.faults(host) == []

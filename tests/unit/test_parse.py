@@ -192,6 +192,7 @@ NOT_SEEN = "MISP does not see the wanted workers as good: default"
         (_view(None), [f"{NOT_SEEN} 0 of 2"]),
         (_view(_queue(_worker(), _worker()), supervisord_status=False), [UNREACHABLE]),
         (_view(_queue(_worker(), _worker()), supervisord_status=1), [UNREACHABLE]),
+        (_view(_queue(), supervisord_status=False), [UNREACHABLE]),  # one cause, one fault
         (
             View("", {"default": _queue(_worker(), _worker()), "controls": 1}),
             ["getWorkers speaks of the old backend"],
