@@ -26,13 +26,10 @@ from tests.e2e.test_faults import CONFIG, TMP, stored
 pytestmark = pytest.mark.resilience
 
 STATE = "/var/lib/misp-workers-migration"
-<<<<<<< HEAD
 # A file of one of the five, which Composer cannot copy although all packages can be resolved.
 SOURCE = "/usr/share/misp-stub/packages/lstrojny-fxmlrpc-0.22.0/src/Client.php"
-=======
 PACKAGES = "/usr/share/misp-stub/packages"
 ADMIN = "/var/www/MISP/app/Console/Command/AdminShell.php"
->>>>>>> waits
 CLI_INI = "/etc/php/8.2/cli/conf.d/99-short.ini"
 # The command line of a step ends with its function.
 INSTALL_BEGAN = "pgrep -f 'misp-workers-migration [p]ackages.install'"
