@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import pytest
 
-from lab import run
+from lab import misp, run
 from lab.hosts import LabHost, Result
 from lab.lab import Lab
 from lab.topology import HostSpec
@@ -34,6 +35,8 @@ def before(lab: Lab) -> dict[str, observe.Snapshot]:
         host.exec("useradd --no-create-home nagios; useradd --no-create-home node")
         host.put("/etc/sudoers.d/misp-workers-check", RULE, 0o440)
         host.exec(f"install -d -o node {FOLDER}")
+        misp.install_stopped_supervisor(host)  # packages stay after the way back
+        wait_for(partial(observe.old_workers_live, host), 20, "the old workers")
     seen = {host.name: observe.snapshot(host) for host in lab}
     run.apply(lab).check()
     done = run.pyinfra(lab, "healthcheck.py", "-y")
