@@ -80,11 +80,11 @@ def test_a_line_names_the_jobs_and_comes_when_they_are_other_ones() -> None:
         return old(running=1, jobs=(RunningJob(pid, "prio", "ServerShell pull", seconds),))
 
     run = Run(limit=1800)
-    states = [job(7, 700 + n) for n in range(5)] + [job(8, n) for n in range(8)] + [QUIET] * 2
+    states = [job(7, n) for n in range(25)] + [job(8, n + 720) for n in range(3)] + [QUIET] * 2
     assert run.through(states) == Done()
     assert run.said == [
-        "drain: 1 running (ServerShell pull, PID 7, prio, 11 min); 0 s of 30 min gone",
-        "drain: 1 running (ServerShell pull, PID 8, prio, 5 s); 10 s of 30 min gone",
+        "drain: 1 running (ServerShell pull, PID 7, prio, 0 s); 0 s of 30 min gone",
+        "drain: 1 running (ServerShell pull, PID 8, prio, 12 min); 25 s of 30 min gone",
     ]
 
 
