@@ -11,6 +11,7 @@ from tasks.checks.seen import AnySeen, Seen, gathered, kinds
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.host import sources
 from tasks.host.parts import Sources
+from tasks.host.remedies import word
 from tasks.settings import from_host_data, resolve_secrets
 from tasks.target import Target
 
@@ -46,7 +47,7 @@ def _check_project() -> None:
         raise RefusedError(
             f"the deploy is that of {folder}, but Python takes the package `tasks` of "
             f"{places.ROOT}: run `misp-workers`, which takes both from there, or "
-            f"`pip install --editable {folder}`"
+            f"`pip install --editable {word(str(folder))}`"
         )
 
 

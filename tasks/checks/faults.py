@@ -151,26 +151,24 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
             f"Correct that, then run `systemctl start {name}`"
         )
         return
-    verbs = ["start"] if faults else []
+    verb = "start" if faults else ""
     if not unit.starts_at_boot:
-        verbs = ["enable", "--now"] if faults else ["enable"]
+        verb = "enable --now" if faults else "enable"
         faults.append(f"does not start at boot ({unit.enabled or 'no unit'})")
     if faults:
         first = f"{supervisor.makes(lacking)}, then " if lacking else ""
         if unit.enabled.startswith("masked"):
             first += f"`systemctl unmask {name}`, then "
-        yield (
-            f"supervisord {' and '.join(faults)}: run {first}`systemctl {' '.join(verbs)} {name}`"
-            f"{_why_it_ended(name, is_up=unit.active == 'active', lacking=lacking)}"
-        )
+        why = _why_it_ended(name, is_up=unit.active == "active", lacking=lacking)
+        yield f"supervisord {' and '.join(faults)}: run {first}`systemctl {verb} {name}`{why}"
     if unit.active == "active" and (problem := supervisor.unknown_programs(seen.supervisor)):
         yield problem
 
 
-def _why_it_ended(name: str, *, is_up: bool, lacking: list[MissingFolder]) -> str:
+def _why_it_ended(unit: str, *, is_up: bool, lacking: list[MissingFolder]) -> str:
     if lacking:
         return ". After a run of deploy.py the unit makes supervisord's own and our workers'"
-    return "" if is_up else f". `journalctl -u {name}` says why it ended"
+    return "" if is_up else f". `journalctl -u {word(unit)}` says why it ended"
 
 
 def _redis(_: Target, seen: SeenForStatus) -> Iterator[str]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tasks.checks import state as states
 from tasks.command.texts import wrapped
+from tasks.host.remedies import word
 from tasks.report.status import Fault, Jobs, Status, read
 
 _COLUMNS = 80
@@ -29,7 +30,7 @@ def document(host: str, carried: Any, problems: Iterable[str] = (), expect: str 
     if carried:
         return states.expected(read(carried), expect)
     why = "; ".join(problems) or "no connection to the host"
-    fault = Fault("connection", f"{why}: see that `ssh {host}` works, then run status again")
+    fault = Fault("connection", f"{why}: see that `ssh {word(host)}` works, then run status again")
     return Status(host, faults=[fault], next_step="see that it can be reached, then run status")
 
 

@@ -13,6 +13,7 @@ Left on the host by the MISP workers migration, at the operator's wish; rollback
 """
 
 import configparser
+import contextlib
 import http.client
 import os
 import pwd
@@ -223,7 +224,9 @@ def _post(path: str, body: bytes) -> bytes:
         data = client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         if struct.unpack("3i", data)[1] != 0:
             raise CheckError("somebody else than root listens there")
-        client.request("POST", "/RPC2", body, {"Content-Type": "text/xml", "Connection": "close"})
+        headers = {"Content-Type": "text/xml", "Connection": "close"}
+        with contextlib.suppress(BrokenPipeError):  # it may refuse before it has read all
+            client.request("POST", "/RPC2", body, headers)
         reply = client.getresponse()
         if reply.status != 200:
             raise CheckError("it answers with HTTP status %d" % reply.status)

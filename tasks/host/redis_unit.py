@@ -5,6 +5,7 @@ from typing import Any, Dict, List
 from tasks.host import systemd
 from tasks.host.errors import HostError
 from tasks.host.parts import Unit
+from tasks.host.remedies import word
 
 # Debian's first, whose unit is also called redis.service; then the RHEL family's and the forks.
 _NAMES = ["redis-server.service", "redis.service", "valkey-server.service", "valkey.service"]
@@ -23,7 +24,8 @@ def remedy() -> str:
     found = _units()
     if not found or found[0].active == "active":
         return ""
-    return ". %s is %s: run `systemctl start %s`" % (found[0].name, found[0].active, found[0].name)
+    name = word(found[0].name)
+    return ". %s is %s: run `systemctl start %s`" % (name, found[0].active, name)
 
 
 def _units() -> List[Unit]:

@@ -18,9 +18,12 @@ from tasks.host import remedies
 TASKS = Path(remedies.__file__).parents[1]
 SOURCES = sorted(TASKS.rglob("*.py"))
 QUOTES = {"word", "as_web_user", "give_back", "in_folder", "make_folder", "start_old_workers"}
+QUOTES |= {"again", "other"}  # a command line of the operator's own, quoted by shlex
 PLAIN = {
     "GROUP",  # a constant
     "login",  # of a line for sudoers, which no shell reads
+    "commands",  # of another sentence, where they stand as they are to be run
+    "found.command",  # one of four words
 }
 Pieces = list[str | ast.expr]
 
@@ -36,6 +39,8 @@ def pieces(node: ast.AST) -> Pieces:
         return []
     values = list(node.right.elts) if isinstance(node.right, ast.Tuple) else [node.right]
     parts = re.split(r"(%[-.0-9]*[a-z])", text.replace("%%", ""))
+    if len(values) != len(parts) // 2:
+        return []
     found: Pieces = []
     for number, part in enumerate(parts):
         value = values.pop(0) if number % 2 else part
@@ -81,6 +86,8 @@ class Module:
             parts = _assigned(node.id, function)
         elif isinstance(node, ast.IfExp):
             parts = [node.body, node.orelse]
+        elif isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            parts = [node.left, node.right]
         else:
             parts = [one for one in pieces(node) if isinstance(one, ast.expr)]
         return bool(parts) and all(self.is_safe(one, function) for one in parts)
