@@ -90,6 +90,7 @@ def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
         **parse.versions(seen.packages, seen.libraries),
     }
     recording.versions(state, host, "before", found)
+    recording.drain(state, host, seen.old_backend)
     return target, seen
 
 
