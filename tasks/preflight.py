@@ -104,6 +104,7 @@ def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
     target, seen = first_look.look(asked, parts)
     found = {**states.versions(target, seen), **parse.versions(seen.packages, seen.libraries)}
     recording.versions(state, host, "before", found)
+    recording.drain(state, host, seen.old_backend)
     return target, seen
 
 

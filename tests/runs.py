@@ -155,7 +155,7 @@ def sample() -> list[Report]:
             **proven,
             versions={"before": OLD, "after": NEW},
             jobs=Jobs(drained=187),
-            drain=drain(75.7, 212, 140),
+            drain=[Sample(at(1.9), 185, 4, 3), Sample(at(67.2), 142, 4, 3), *drain(75.7, 212, 140)],
             scheduled_tasks=["# pull_all of user 1: every 24 h", CRON],
             plan=PLAN,
         ),

@@ -6,7 +6,7 @@ python -m tasks.report.page [DIR]    # report.html and junit.xml of the newest r
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -19,7 +19,7 @@ from tasks.report import junit, record
 from tasks.report.record import Job, Report, Sample, Step, moment
 
 FILE = "report.html"
-WIDTH, HEIGHT = 600, 100  # of the drain's curve, in its own units
+WIDTH, HEIGHT = 600, 100  # of the old backend's curve, in its own units
 
 
 class Meaning(NamedTuple):
@@ -127,13 +127,13 @@ class Host:
 
     @cached_property
     def curve(self) -> Curve | None:
-        """The old backend over the drain; `None`: it had nothing to do."""
+        """The old backend over time; `None`: it had nothing to do, or was looked at once."""
         samples = self.report.drain
         highest = max((max(sample[1:]) for sample in samples), default=0)
-        first, last = (moment(one.at) for one in (samples[0], samples[-1])) if samples else (0, 0)
-        if not highest or not isinstance(first, datetime) or not isinstance(last, datetime):
+        if not highest or len(samples) < 2:
             return None
-        return Curve(samples, first, _after(first, last), highest)
+        first, last = moment(samples[0].at), moment(samples[-1].at)
+        return Curve(samples, first, _after(first, last), highest) if first and last else None
 
 
 @dataclass
@@ -146,14 +146,17 @@ class Curve:
     highest: int
 
     def line(self, field: str) -> str:
-        """An SVG path: a number stays until the next look."""
-        return "".join(self._points(field))
+        """An SVG path; straight between two looks, since nobody knows better."""
+        points = [
+            f"{self.place(one.at):.1f} {HEIGHT - getattr(one, field) / self.highest * HEIGHT:.1f}"
+            for one in self.samples
+        ]
+        return f"M{'L'.join(points)}"
 
-    def _points(self, field: str) -> Iterator[str]:
-        for number, sample in enumerate(self.samples):
-            x = _after(self.first, moment(sample.at) or self.first) / (self.seconds or 1) * WIDTH
-            y = HEIGHT - getattr(sample, field) / self.highest * HEIGHT
-            yield f"H{x:.1f}V{y:.1f}" if number else f"M{x:.1f} {y:.1f}"
+    def place(self, text: str) -> float:
+        """Where a time is, in the curve's units."""
+        seconds = _after(self.first, moment(text) or self.first)
+        return round(min(1.0, max(0.0, seconds / (self.seconds or 1))) * WIDTH, 1)
 
     def most(self, field: str) -> int:
         """The highest number of a line."""

@@ -150,13 +150,14 @@ def changes(state: State, host: Host, what: str = "") -> None:
     """
     if report := _report(state, host):
         report.may_have_changed.append(what or report.step or host.name)
+        report.steps[-1].calls.append(report.may_have_changed[-1])
         _runs[id(state.inventory)].save(report)
 
 
 def changed_nothing(state: State, host: Host) -> None:
     """Say that the call of which `changes` told last was refused before its first change."""
     if report := _report(state, host):
-        del report.may_have_changed[-1:]
+        del report.may_have_changed[-1:], report.steps[-1].calls[-1:]
 
 
 def is_back(state: State, host: Host) -> None:
@@ -209,7 +210,10 @@ def proven(state: State, host: Host, workers: Sequence[Worker], proof: Proof) ->
 
 
 def drain(state: State, host: Host, old: OldBackend) -> None:
-    """Keep what one look of the drain found. What stays the same is kept twice: first and last."""
+    """Keep what one look at the old backend found: in the drain, and before it.
+
+    What stays the same is kept twice: first and last.
+    """
     run, report = _runs.get(id(state.inventory)), _report(state, host)
     if run is None or report is None or old.error:
         return
@@ -223,7 +227,8 @@ def drain(state: State, host: Host, old: OldBackend) -> None:
         samples.append(sample)
     if len(samples) > _MOST_SAMPLES:
         del samples[1:-1:2]
-    run.save_now_and_then(report)
+    if report.step:  # before, the operator may still say no
+        run.save_now_and_then(report)
 
 
 def _tell_end(report: Report) -> None:

@@ -30,7 +30,7 @@ class Run:
         self.deploy = deploy
         self.reports: dict[str, Report] = {}
         self.is_ended = False
-        self.processed: dict[str, int] = {}  # jobs that old workers had ended as the drain began
+        self.processed: dict[str, int] = {}  # jobs that old workers had ended at the first look
         self.output = Output(self.masked, self._hear)
         self._hidden: dict[str, dict[str, None]] = {}
         self._errors: dict[str, list[tuple[int, str]]] = {}  # of the step at work
@@ -93,7 +93,7 @@ class Run:
         """The host is through with the step at work."""
         step = report.steps[-1]
         report.may_have_changed = [*dict.fromkeys(report.may_have_changed)]
-        step.ended, step.calls = record.now(), report.may_have_changed
+        step.ended, step.calls = record.now(), [*dict.fromkeys(step.calls)]
         step.seconds = record.seconds_between(step.started, step.ended)
         step.outcome = FAILED if has_failed else CHANGED if report.may_have_changed else UNCHANGED
         if not has_failed:

@@ -59,6 +59,7 @@ def proven(target: Target) -> Commands:
     # The last two for the record alone: meanwhile the workers grow old anyway.
     kinds = (parts.Supervisor, parts.View, parts.OldBackend, parts.OldWorkers)
     facts.see(target, *kinds, parts.Packages, parts.Libraries)
+    recording.drain(state, host, facts.ask(target, parts.OldBackend))
     faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target, fresh=True))
     if faults:
         yield give_up(f"not proven: {'; '.join(faults)}. {_REMEDY}", target)

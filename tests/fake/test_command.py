@@ -138,7 +138,7 @@ def test_three_broken_hosts_of_twenty_do_not_disturb_the_others(
     assert {host: one.outcome for host, one in reports.items()} == {
         host: OUTCOMES.get(host, "done") for host in NAMES
     }
-    assert [len(reports[host].changed) for host in NAMES if host not in OUTCOMES] == [8] * 17
+    assert [len(reports[host].changed) for host in NAMES if host not in OUTCOMES] == [7] * 17
     assert "Composer is neither" in reports[f"@fake/{REFUSED}"].cause
     assert reports[f"@fake/{NOT_PROVEN}"].step.startswith("Proof")
     assert reports[UNREACHABLE].cause.startswith(record.NO_CONNECTION)

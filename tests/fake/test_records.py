@@ -134,10 +134,13 @@ def test_a_drain_is_kept_look_by_look(pyinfra: Pyinfra, reports: Reports) -> Non
     answers = first({"look.take OldBackend OldWorkers": looks(later)}, answers)
     report_of(pyinfra, reports, answers, drain_timeout=2)
     one = reports()["one"]
-    assert [sample[1:] for sample in one.drain] == [(3, 1, 2), (1, 1, 0), (1, 1, 0)]
-    assert one.jobs.drained == 3
-    step = one.steps[-1]
-    assert all(step.started <= sample.at <= step.ended for sample in one.drain)
+    looks_at = [sample[1:] for sample in one.drain]
+    assert looks_at == [(0, 0, 0), (3, 1, 2), (3, 1, 2), (1, 1, 0), (1, 1, 0)]
+    assert one.jobs.drained == 10
+    steps = {step.step.partition(":")[0]: step for step in one.steps}
+    where = ["Preflight", "Proof", "Drain", "Drain", "Drain"]
+    for name, sample in zip(where, one.drain, strict=True):
+        assert steps[name].started <= sample.at <= steps[name].ended
 
 
 def looks(old_backend: dict[str, Any]) -> list[str]:
@@ -203,7 +206,8 @@ def test_a_proof_that_fails_and_the_host_returned(pyinfra: Pyinfra, reports: Rep
     assert (one.workers, one.proof, one.may_have_changed) == ([], None, [])
     assert one.jobs.moved == 1
     assert one.versions == {"before": {"misp": "2.5.1", "php": "8.2.20", "redis": "7.0.15"}}
-    assert [call.partition(":")[0] for call in one.steps[-1].calls] == []
+    calls = [call.partition(":")[0] for call in one.steps[-1].calls]
+    assert calls == ["proof.prove", "rollback.automatic"]
 
 
 def test_a_proof_that_fails_where_there_is_no_way_back(pyinfra: Pyinfra, reports: Reports) -> None:
@@ -280,6 +284,12 @@ def test_a_run_that_only_looks_writes_nothing(
     pyinfra: Pyinfra, tmp_path: Path, flags: tuple[str, ...], changes: dict[str, dict[str, object]]
 ) -> None:
     pyinfra({"one": {"fake_responses": migrating("debian", **changes)}}, *flags)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_that_nobody_confirms_leaves_nothing(pyinfra: Pyinfra, tmp_path: Path) -> None:
+    run = pyinfra({"one": {"fake_responses": migrating("debian")}})
+    assert run.exit_code == 1, run.output  # nobody is there to be asked
     assert not (tmp_path / "runs").exists()
 
 

@@ -58,7 +58,7 @@ def test_a_host_that_is_done_shows_its_evidence() -> None:
     assert runs.CRON in found.text
     assert "+[group:misp-workers]" in found.text
     assert "REDIS_PASSWORD" in found.text
-    assert len(found.of("path")) == 4
+    assert len(found.of("path")) == 5
 
 
 def test_nothing_is_fetched_and_nothing_runs() -> None:
@@ -110,19 +110,26 @@ def test_a_step_that_was_cut_off_reaches_to_the_end() -> None:
     assert left + wide == pytest.approx(100)
 
 
-def test_the_curve_keeps_a_number_until_the_next_look() -> None:
+def test_the_curve_goes_from_look_to_look() -> None:
     report = Report("a", "deploy")
     report.drain = [Sample(runs.at(at), waiting, 0, 0) for at, waiting in ((0, 4), (5, 2), (10, 0))]
     curve = page.Host(report, 1).curve
     assert curve is not None
-    assert curve.line("waiting") == "M0.0 0.0H300.0V50.0H600.0V100.0"
+    assert curve.line("waiting") == "M0.0 0.0L300.0 50.0L600.0 100.0"
     assert (curve.most("waiting"), curve.most("running"), curve.seconds) == (4, 0, 10)
 
 
 def test_an_old_backend_that_was_quiet_has_no_curve() -> None:
-    report = Report("a", "deploy", drain=[Sample(runs.at(0), 0, 0, 0)])
+    report = Report("a", "deploy", drain=[Sample(runs.at(0), 0, 0, 0), Sample(runs.at(5), 0, 0, 0)])
     assert page.Host(report, 1).curve is None
+    assert "Jobs of the old backend" not in elements(report).text
+    report.cut_over = CutOver()
     assert "Nothing was waiting, running or delayed there." in elements(report).text
+
+
+def test_one_look_makes_no_curve() -> None:
+    report = Report("a", "deploy", drain=[Sample(runs.at(0), 7, 0, 0)])
+    assert page.Host(report, 1).curve is None
 
 
 def test_a_report_with_nothing_in_it_has_a_page() -> None:

@@ -104,6 +104,9 @@ def test_no_secret_is_in_what_a_run_leaves(run: Run, capfd: pytest.CaptureFixtur
     logger.info("--> for all: hush")
     recording.keep(run.state, run.host, ["a trace", "with sesame"])
     own(run).close()
+    assert {path.name for path in directory().iterdir()} == {
+        *("misp1.json", "report.html", "junit.xml", "output.log"),
+    }
     for path in directory().iterdir():
         assert not {"sesame", "hush"} & set(path.read_text().replace('"', " ").split())
         assert "sesame" not in path.read_text()
@@ -199,6 +202,9 @@ def test_a_long_drain_keeps_its_ends(run: Run) -> None:
 
 
 def test_the_drain_is_on_disk_every_ten_seconds(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    drain(run, 9)
+    assert not record.base().exists()  # before the first operation the operator may say no
+    run.report.step, run.report.drain = "Drain", []
     seconds = [100.0]
     monkeypatch.setattr("tasks.report.run.time.monotonic", lambda: seconds[0])
     written = []
