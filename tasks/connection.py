@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import socket
 import time
 from collections.abc import Callable
@@ -124,6 +125,9 @@ def surviving(host: Host, ask: Callable[[], Found]) -> Found:
 
 def _make_again(host: Host) -> None:
     logger.warning(f"{host.print_prefix}the connection to the host was cut; it is made again")
+    if not logger.isEnabledFor(logging.DEBUG):
+        # It prints a trace of an sshd that is not up yet, and raises the same error.
+        logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     began = time.monotonic()
     for pause in itertools.chain(_PAUSES, itertools.repeat(_PAUSES[-1])):
         elapsed = time.monotonic() - began

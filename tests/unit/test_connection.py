@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
+from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,6 +77,12 @@ def test_so_is_one_that_is_no_tcp() -> None:
 CUTS = [[], EOFError(), ConnectionResetError("reset"), SSHException("SSH session not active")]
 
 
+@pytest.fixture(autouse=True)
+def paramiko() -> Iterator[None]:
+    yield
+    logging.getLogger("paramiko").setLevel(logging.NOTSET)
+
+
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Time goes by the pauses alone."""
@@ -98,6 +106,7 @@ def test_a_look_is_made_again_over_a_new_connection(
     run.host.refusals = 3
     run.host.cut(cut)
     assert connection.surviving(run.host, lambda: run.host.get_fact(str)) == ["found"]
+    assert not logging.getLogger("paramiko.transport").isEnabledFor(logging.ERROR)  # its traces
     assert naps == [1.0, 2.0, 4.0]
     assert "[misp1] the connection to the host was cut; it is made again" in caplog.text
     assert run.host.connector.client.is_up
