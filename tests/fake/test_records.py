@@ -202,7 +202,8 @@ def test_a_proof_that_fails_and_the_host_returned(pyinfra: Pyinfra, reports: Rep
     one = reports()["one"]
     assert one.outcome == record.NOT_PROVEN_RETURNED
     assert one.step.startswith("Proof")
-    assert one.cause.startswith("it broke; the host is as it was before")
+    cause = "it broke. Once that is corrected, run again; the host is as it was before"
+    assert one.cause.startswith(cause)
     assert (one.workers, one.proof, one.may_have_changed) == ([], None, [])
     assert one.jobs.moved == 1
     assert one.versions == {"before": {"misp": "2.5.1", "php": "8.2.20", "redis": "7.0.15"}}
@@ -228,10 +229,10 @@ def test_a_step_that_fails(pyinfra: Pyinfra, reports: Reports) -> None:
     report_of(pyinfra, reports, failing(migrating("debian"), "packages.install"))
     one = reports()["one"]
     assert (one.outcome, one.step) == (record.FAILED, "Packages: supervisor")
-    assert one.cause == "it broke"
+    assert one.cause == "it broke. Once that is corrected, run again"
     (call,) = one.may_have_changed
     assert call.startswith("packages.install: Have the packages")
-    assert one.steps[-1].says == ["it broke"]
+    assert one.steps[-1].says == ["it broke. Once that is corrected, run again"]
     assert one.cut_over is None
 
 
