@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from pyinfra.context import host
 
 from tasks import connection, facts, identity
 from tasks.checks.seen import AnySeen, gathered, kinds
+from tasks.host import parts
 from tasks.settings import from_host_data, resolve_secrets
 from tasks.target import Target
 
@@ -45,5 +48,8 @@ def look(target: Target, seen: type[AnySeen]) -> tuple[Target, AnySeen]:
         MigrationError: the host gives no answer that can be trusted.
     """
     facts.see(target, *kinds(seen))
-    found = gathered(seen, lambda kind: facts.ask(target, kind))
-    return identity.with_answers(target, found), found
+    target = identity.with_answers(target, gathered(seen, partial(facts.ask, target)))
+    if target.rpc_socket and parts.Rpc in kinds(seen):
+        # Only now it is known where the socket is, and so what the RPC's file is to be.
+        facts.see(target, parts.Rpc)
+    return target, gathered(seen, partial(facts.ask, target))

@@ -23,7 +23,7 @@ LIBRARIES = (
     "lstrojny/fxmlrpc",
 )
 NAMES = tree.COMPOSERS
-_SECONDS = 900.0
+SECONDS = 900.0
 
 
 class LibrariesError(HostError):
@@ -85,7 +85,7 @@ def _run(one: Misp, composer: List[str], http_proxy: str) -> str:
     words += ["--no-interaction", "--prefer-dist", "--no-progress", *LIBRARIES]
     environment = dict(proxy.environment(http_proxy), COMPOSER_NO_INTERACTION="1")
     try:
-        done = gate.run(one.user, words, one.site.app, timeout=_SECONDS, environment=environment)
+        done = gate.run(one.user, words, one.site.app, timeout=SECONDS, environment=environment)
     except HostError as error:
         return str(error)
     if done.status == 0:

@@ -14,7 +14,7 @@ from tasks.host.parts import Packages
 from tasks.host.programs import Finished, ProgramError
 from tasks.host.site import Site
 
-_INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
+INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
 _PACKAGED = ("/usr/bin/", "/usr/sbin/", "/bin/")  # where a package has its programs
 UNKNOWN = "of an unknown version"  # also where root may not run it to ask
 _OUTPUT = 1 << 26  # bytes; a policy package's build prints much
@@ -158,4 +158,4 @@ def _fetch(manager: Manager, words: List[str], http_proxy: str) -> Finished:
 
 def _run(words: List[str], more: Dict[str, str]) -> Finished:
     environment = dict(_ENVIRONMENT, **more)
-    return programs.run(*words, timeout=_INSTALL_SECONDS, limit=_OUTPUT, environment=environment)
+    return programs.run(*words, timeout=INSTALL_SECONDS, limit=_OUTPUT, environment=environment)

@@ -152,7 +152,8 @@ def _remove_workers(one: Misp) -> List[str]:
         originals.restore(site, site.group_file)
     if systemd.is_active(site.unit):
         supervisor_access.connected_to(Daemon(site.unit), site).update()
-    for name in ("workers-applied", "proven", "workers-previous"):
+    files.remove(site.proven_file)
+    for name in ("workers-applied", "workers-previous"):
         files.remove(site.state_dir + "/" + name)
     return messages
 

@@ -88,6 +88,11 @@ class Site(NamedTuple):
         return self.include_dir + "/misp-rpc" + self.include_suffix
 
     @property
+    def proven_file(self) -> str:
+        """What the workers were proven with: see proof.py. Whatever starts others removes it."""
+        return self.state_dir + "/proven"
+
+    @property
     def roots(self) -> List[str]:
         """MISP's folder as the operator names it, and without links, each once."""
         return list(dict.fromkeys([self.misp_root, os.path.realpath(self.misp_root)]))

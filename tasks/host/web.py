@@ -16,7 +16,7 @@ from tasks.host.processes import Process, Table, now_ticks
 from tasks.host.site import Site
 from tasks.host.web_user import WebUser
 
-_SECONDS = 300.0  # for children with a long request
+SECONDS = 300.0  # for children with a long request
 _BOOT = "/proc/sys/kernel/random/boot_id"
 
 
@@ -55,7 +55,7 @@ def reload(site: Site, user: WebUser) -> List[str]:
     reloaded = _reload_units(site, user, table)
     _reload_masters(user, table, reloaded)
     is_this_boot = boot == files.first_line(_BOOT)
-    if is_this_boot and not waiting.wait_until(lambda: not _old_children(user, ticks), _SECONDS):
+    if is_this_boot and not waiting.wait_until(lambda: not _old_children(user, ticks), SECONDS):
         raise WebTierError(
             "after five minutes PHP processes with the old settings still serve in %s: end their "
             "long requests, then run again" % ", ".join(_old_children(user, ticks))

@@ -16,7 +16,7 @@ from tasks.host.supervisor_access import connected_to
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
-_LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
+LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
 
 
 class WorkersError(HostError):
@@ -65,6 +65,7 @@ def apply_group(crew: Crew, text: str, settle: Callable[[], None]) -> None:
     files.exchange(site.group_file, text.encode("utf-8"), _previous(site), 0o644)
     changes = _reread(site, control)
     settle()
+    files.remove(site.proven_file)  # it speaks of other processes
     if GROUP in changes.changed:
         drain.stop_idle(crew, site.drain_timeout)
     control.update(GROUP)
@@ -144,7 +145,7 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
             return False
         return youngest(group) >= wanted
 
-    if wait_until(are_old, _LIMIT + seconds):
+    if wait_until(are_old, LIMIT + seconds):
         return []
     raise WorkersError(
         "the workers do not stay: %s" % ("".join(problem) or _restless(site, group, seconds))

@@ -7,36 +7,28 @@ from pyinfra.context import host
 from tasks import facts
 from tasks.commands import run
 from tasks.host import packages, parts
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.PACKAGES)
 def installed(target: Target) -> Commands:
     """Have the packages, EPEL first on the RHEL family when nothing else offers supervisor.
 
     The look asks the package database once; repositories are asked only for what is missing. Why
     this is not pyinfra's own operation: see tasks/host/packages.py.
     """
-    seen = facts.ask(target, parts.Packages)
-    names = wanted(target, seen)
-    if all(name in seen.installed for name in names) and not seen.is_masked:
+    if not decisions.packages(target, facts.asking(target)):
         host.noop(f"{', '.join(target.packages())} installed")
         return
     install = call(
         packages.install,
         site=target.site(),
-        names=names,
+        names=decisions.packages_wanted(target, facts.ask(target, parts.Packages)),
         manager=target.platform.manager,
         may_use_epel=target.settings.epel,
         http_proxy=target.secrets.proxy_url,
     )
     yield run(install, target, keeps=(parts.Libraries,))
-
-
-def wanted(target: Target, seen: parts.Packages) -> list[str]:
-    """The packages to have; not supervisor's where supervisord came by other means, such as pip."""
-    package = target.platform.supervisor_package
-    comes_otherwise = bool(seen.supervisor_version) and package not in seen.installed
-    return [name for name in target.packages() if name != package or not comes_otherwise]

@@ -79,7 +79,7 @@ class Tier:
 def tier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tier:
     one = Tier(tmp_path)
     monkeypatch.setattr(web, "_BOOT", str(one.boot))
-    monkeypatch.setattr(web, "_SECONDS", 0.5)
+    monkeypatch.setattr(web, "SECONDS", 0.5)
     monkeypatch.setattr(web, "Table", lambda: Table(one.proc.path))
     monkeypatch.setattr(programs, "run", one.systemctl)
     monkeypatch.setattr(os, "kill", one.kill)

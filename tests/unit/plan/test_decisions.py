@@ -1,4 +1,4 @@
-"""Which packages the step has installed."""
+"""What the steps decide by."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tasks.host.parts import Packages
-from tasks.steps.packages import wanted
+from tasks.plan.decisions import packages_wanted as wanted
 from tests import hosts
 
 RHEL = replace(hosts.target("rhel"), selinux="build")

@@ -1,0 +1,1 @@
+"""What a run will do to a host: foreseen, shown, kept, approved and compared."""
