@@ -66,7 +66,7 @@ def look(one: Misp) -> ScheduledTasks:
     tasks = _with_new(kept, moving, found.tasks, Clock().epoch())
     names = one.user.name, one.site.misp_root
     lines = cron.lines(tasks.values(), *names) if cron.can_name(*names) else []
-    lines += [_told(task) for task in tasks.values() if task.job or task.is_native]
+    lines += [cron.told(task) for task in tasks.values() if task.job or task.is_native]
     left = len(found.entries) + unfinished
     lacks = _lacks(tasks)
     return ScheduledTasks(
@@ -130,14 +130,24 @@ def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> List[str]
         raise TaskError("nothing can take over MISP's scheduled task " + found.unfit[0])
     if kept.is_done and not found.entries:
         return []
-    tasks = _with_new(kept, _moving(old, kept), found.tasks, clock.epoch())
+    tasks = tasks_after(old, kept, found.tasks, clock.epoch())
     if kept.is_done:
         kept = Kept({}, False, kept.tasks, files.read(cron.FILE), new_id(), False)
     kept = kept._replace(tasks=tasks)
     handed_over.keep(one.site, kept)
     _write_crontab(one, kept)
     _finish(one, old, new, clock, found.entries)
-    return [_told(tasks[kind]) for kind in found.tasks]
+    return [cron.told(tasks[kind]) for kind in found.tasks]
+
+
+def tasks_after(old: Backend, kept: Kept, found: Dict[str, Task], now: int) -> Dict[str, Task]:
+    """All tasks that will have been handed over, by kind, with what a hand-over makes of them.
+
+    Args:
+        found: those that are handed over now.
+        now: seconds since 1970.
+    """
+    return _with_new(kept, _moving(old, kept), found, now)
 
 
 def _moving(old: Backend, kept: Kept) -> Dict[str, Task]:
@@ -228,14 +238,6 @@ def _restore_crontab(site: Site, kept: Kept) -> None:
     files.write(cron.FILE, kept.crontab, mode)
 
 
-def _told(task: Task) -> str:
-    if task.is_native:
-        return "MISP's scheduled task %s: MISP's own scheduler has it" % task.kind
-    due = ["is due, and a job of the new backend does it"] if task.job else []
-    later = ["is cron's (%s)" % cron.FILE] if task.due else []
-    return "MISP's scheduled task %s %s" % (task.kind, "; then it ".join(due + later))
-
-
 def _with_new(
     kept: Kept, moving: Dict[str, Task], found: Dict[str, Task], now: int
 ) -> Dict[str, Task]:
@@ -263,12 +265,12 @@ def _with_new(
 
 
 def _write_crontab(one: Misp, kept: Kept) -> None:
-    if not any(task.due for task in kept.tasks.values()):
+    data = cron.file_of(kept.tasks.values(), one.user.name, one.site.misp_root)
+    if data is None:
         _restore_crontab(one.site, kept)
         return
-    text = cron.crontab(kept.tasks.values(), one.user.name, one.site.misp_root)
     originals.keep(one.site, cron.FILE)
-    files.write(cron.FILE, text.encode("ascii"), 0o644)
+    files.write(cron.FILE, data, 0o644)
 
 
 def _job(task: Task) -> OldJob:
