@@ -75,6 +75,11 @@ def line_by_line(
     )
 
 
+def is_secret(name: str) -> bool:
+    """Whether a setting of that name may hold a secret."""
+    return bool(_SECRET.search(name))
+
+
 def digest(data: Optional[bytes]) -> str:
     """The SHA-256 of a content; empty where there is no file."""
     return "" if data is None else hashlib.sha256(data).hexdigest()
@@ -100,7 +105,7 @@ def _hide(line: str, secrets: Collection[str], mark: str) -> str:
             line = line.replace(secret, mark)
     cut = line if len(line) <= _LETTERS else line[:_LETTERS] + "..."
     sets = _SETS.match(cut)
-    if sets and _SECRET.search(sets.group(1)):
+    if sets and is_secret(sets.group(1)):
         return sets.group() + mark
     return _IN_A_URL.sub(r"\1%s@" % mark, _hide_values(cut, mark))
 
@@ -109,7 +114,7 @@ def _hide_values(line: str, mark: str) -> str:
     """The values of names like a secret's, and of such options, inside a line."""
     shown, end = "", 0
     for name in _NAME.finditer(line):
-        if name.start() >= end and _SECRET.search(name.group()):
+        if name.start() >= end and is_secret(name.group()):
             is_option = name.group().startswith("-")
             value = _OF_A_NAME.match(line, name.end())
             if value is None and is_option:

@@ -160,7 +160,7 @@ def _remove_workers(one: Misp) -> List[str]:
 
 def _set_group_aside(site: Site) -> str:
     """A group from before the migration: with the new backend off its workers crash endlessly."""
-    aside = site.group_file + ".before-migration"
+    aside = site.group_aside
     data = files.read(originals.saved(site, site.group_file)) or b""
     files.write(aside, data, 0o644)
     files.remove(site.group_file)

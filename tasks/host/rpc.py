@@ -55,7 +55,7 @@ def password(one: Misp) -> Optional[str]:
     Empty with a socket, which has none.
     """
     try:
-        stored = _stored_password(one)
+        stored = stored_password(one)
     except HostError:
         stored = ""
     found = read_files(one.site, Daemon(one.site.unit).main_pid())
@@ -122,7 +122,7 @@ def configure(site: Site, desired: Desired, text: str, rotate: bool) -> List[str
         HostError: it does not answer; the text says what may have changed.
     """
     with Misp(site, desired) as one:
-        stored = _stored_password(one)
+        stored = stored_password(one)
         operators = desired.supervisor_password
         wanted = Wanted(text, rotate, one.stored().is_on, operators, stored)
         return Configuration(crew_of(one, operators or stored), wanted).run()
@@ -327,7 +327,8 @@ def with_hash(text: str, right: str) -> bytes:
     return text.replace(PASSWORD_SHA1_TOKEN, digest).encode("utf-8")
 
 
-def _stored_password(one: Misp) -> str:
+def stored_password(one: Misp) -> str:
+    """The one that MISP has; empty: it has none."""
     stored = one.stored().block.get("supervisor_password")
     return stored if isinstance(stored, str) else ""
 

@@ -83,6 +83,11 @@ class Site(NamedTuple):
         return self.include_dir + "/" + GROUP + self.include_suffix
 
     @property
+    def group_aside(self) -> str:
+        """Where a rollback puts a group from before the migration; supervisor does not read it."""
+        return self.group_file + ".before-migration"
+
+    @property
     def rpc_file(self) -> str:
         """Supervisor's include file that opens the RPC."""
         return self.include_dir + "/misp-rpc" + self.include_suffix
