@@ -12,6 +12,7 @@ from tasks import facts, first_look, misp_rest, parse
 from tasks.checks import migration, notes, rollback
 from tasks.checks.seen import AnySeen, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
+from tasks.plan import gather
 from tasks.report import recording
 from tasks.target import Target
 
@@ -59,6 +60,7 @@ def _examine() -> Target:
         problems += filter(None, [misp_rest.access_problem(facts.rest_view(target))])
     if problems:
         raise RefusedError(*problems)
+    gather.foresee(target, "deploy")
     return target
 
 
@@ -66,10 +68,12 @@ def _examine_for_rollback() -> Target | None:
     target, seen = _seen(SeenToReturn)
     is_off = not (target.is_on or seen.settings.error)  # which is known only where they are read
     if not seen.originals.is_kept and is_off:
+        gather.foresee(target, "rollback")
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
     if problems := list(rollback.of(target, seen)):
         raise RefusedError(*problems)
+    gather.foresee(target, "rollback")
     return target
 
 

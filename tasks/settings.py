@@ -45,6 +45,7 @@ _PREFIXES = (
     "allow_foreign",
     "rotate_",
     "take_over",
+    "approved_",
     "show_calls",
 )
 _LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
@@ -167,6 +168,7 @@ class Settings(BaseModel):
     http_proxy: Proxy | None = None
     allow_foreign_restart: bool = False
     rotate_password: bool = False
+    approved_plan: str | None = None
     take_over: bool = False
     show_calls: bool = False
 

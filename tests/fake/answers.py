@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from tasks.checks import seen
+from tasks.host.diffs import FileChange
+from tasks.host.preview import Preview, PreviewBack
 from tasks.remote import PROJECT
 from tests import hosts
 
@@ -21,6 +23,13 @@ EXAMINE_FOR_STATUS = hosts.look_key(seen.kinds(seen.SeenForStatus))
 SETTINGS_APPLIED = "look.take Settings Workers"
 PROVEN = "look.take Supervisor View"
 DRAIN = "look.take OldBackend"
+GROUP_FILE = FileChange(
+    "/etc/supervisor/conf.d/misp-workers.conf", "", "a" * 64, ["+[group:misp-workers]"]
+)
+PREVIEWS: Answers = {
+    "preview.deploy": hosts.answer(Preview({"workers": [GROUP_FILE]}, {}, [])),
+    "preview.rollback": hosts.answer(PreviewBack({}, False, {})),
+}
 
 
 def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
@@ -33,6 +42,7 @@ def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
         SETTINGS_APPLIED: hosts.look({**before, "settings": after["settings"]}),
         PROVEN: hosts.look({**after, **old}),
         "look.take": hosts.look(before),
+        **PREVIEWS,
         f"{PROJECT} ": hosts.answer([]),
     }
 
@@ -42,6 +52,7 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
     return {
         "id -u": hosts.identity(family),
         "look.take": hosts.look(hosts.converged(family, **changes)),
+        **PREVIEWS,
         f"{PROJECT} ": hosts.answer([]),
     }
 

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from tasks.remote import PROJECT
+from tasks.report import events
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,7 +33,8 @@ class Run:
 
     def actions(self, host: str) -> list[str]:
         """Host functions that change something, in order."""
-        return [name for name in self.calls(host) if not name.startswith("look.take")]
+        looks = ("look.take", "preview.")
+        return [name for name in self.calls(host) if not name.startswith(looks)]
 
 
 @pytest.fixture
@@ -60,6 +62,7 @@ def pyinfra(tmp_path: Path) -> Callable[..., Run]:
             text=True,
             check=False,
             stdin=subprocess.DEVNULL,
+            pass_fds=[int(environment[events.VARIABLE])] if events.VARIABLE in environment else (),
         )
         output = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
         commands: dict[str, list[str]] = {}

@@ -8,7 +8,7 @@ from typing import Any
 
 from tasks.remote import PROJECT
 from tests import hosts
-from tests.fake.answers import EXAMINE, PROVEN, SETTINGS_APPLIED, Answers
+from tests.fake.answers import EXAMINE, PREVIEWS, PROVEN, SETTINGS_APPLIED, Answers
 from tests.fake.conftest import Run
 from tests.unit.plan.test_forecast import DRIFT, STOPPED_DAEMON
 
@@ -43,6 +43,7 @@ def drifted(changes: dict[str, Any], steps: list[str]) -> Answers:
             for part in {"settings", "workers", *changes}
         },
         "look.take": hosts.look(hosts.converged("debian", **proof)),
+        **PREVIEWS,
         f"{PROJECT} ": hosts.answer([]),
     }
 

@@ -14,8 +14,8 @@ SECRET = "Q7x" * 12
 
 
 def changed(before: str | None, after: str | None, *secrets: str) -> FileChange:
-    data = [None if one is None else one.encode() for one in (before, after)]
-    return diffs.whole("/etc/x.conf", *data, secrets=secrets)
+    old, new = (None if one is None else one.encode() for one in (before, after))
+    return diffs.whole("/etc/x.conf", old, new, secrets)
 
 
 def test_a_new_a_changed_and_a_removed_file() -> None:

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from tasks import misp_rest
 from tasks.plan import forecast
-from tasks.plan.decisions import Ask
 from tasks.target import Target
 from tests import hosts
+from tests.unit.plan.plans import asking
 from tests.unit.test_layers import ROOT
 
 GONE = hosts.running()[1:]
@@ -78,12 +77,6 @@ DRIFT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "a step was cut off": ({"new_backend": {"aside": 2}}, ["Workers"]),
     "dead workers are entered": ({"old_backend": {"stale": 2}}, ["Retire"]),
 }
-
-
-def asking(found: hosts.Parts) -> Ask:
-    parts: dict[type, Any] = {type(one): one for one in found.values()}
-    parts[misp_rest.View] = None
-    return lambda kind: parts[kind]
 
 
 def titles(found: hosts.Parts, target: Target | None = None) -> list[str]:
