@@ -56,6 +56,7 @@ class PreviewBack(NamedTuple):
     files: Dict[str, List[FileChange]]  # by step
     is_config_kept: bool  # config.php becomes what it was; else just `enabled` becomes false
     selinux: Dict[str, Any]  # as it was before the migration; empty: not known
+    at_boot: str  # what systemctl said of supervisord's unit then; empty: not known
 
 
 def deploy(site: Site, desired: Desired, wants: Wants) -> Preview:
@@ -183,6 +184,7 @@ def rollback(site: Site, desired: Desired) -> PreviewBack:
             },
             originals.is_as_we_left_it(site, site.config_php, digest),
             originals.selinux(site) or {},
+            "".join(one.enabled for one in originals.units(site) if one.name == site.unit),
         )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tasks import parse, render
-from tasks.host import cron, libraries, parts, preview, selinux
+from tasks.host import cron, libraries, old_workers, parts, preview, selinux
 from tasks.host.diffs import FileChange
 from tasks.host.site import LOG_DIR
 from tasks.plan import decisions, forecast
@@ -57,8 +57,8 @@ def _note(name: str, after: str, *, volatile: bool = False) -> Change:
     return Change(kind="note", name=name, after=after, volatile=volatile)
 
 
-def _left_behind(name: str, after: str) -> Change:
-    """What a run that was cut off has left: no other plan because of that."""
+def _at_times(name: str, after: str) -> Change:
+    """What is there by chance, or left by a run that was cut off: no other plan because of it."""
     return _note(name, after, volatile=True)
 
 
@@ -72,7 +72,7 @@ def _packages(shown: Shown) -> Iterator[Change]:
             yield Change(kind="package", name=name, after=shown.offered.get(name, NEWEST))
     if seen.is_masked:
         unit = shown.target.site().unit
-        yield _left_behind(f"{unit}, which an install that was cut off has masked", "unmasked")
+        yield _at_times(f"{unit}, which an install that was cut off has masked", "unmasked")
 
 
 def _libraries(shown: Shown) -> Iterator[Change]:
@@ -163,23 +163,25 @@ def _workers(shown: Shown) -> Iterator[Change]:
     yield from _files(shown, preview.WORKERS)
     yield from _log_folder(shown)
     yield from _programs(target, shown.ask(parts.Supervisor).workers)
-    if seen.applied != decisions.group_digest(target):
-        yield _note("workers that run already", "restarted, each when it has no job")
+    has_workers = bool(parse.group_workers(shown.ask(parts.Supervisor).workers))
+    if has_workers and seen.applied != decisions.group_digest(target):
+        yield _at_times("workers that run already", "restarted, each when it has no job")
     for pid in seen.strays:
-        yield _left_behind(f"PID {pid}, a worker of a killed supervisord", "ended")
+        yield _at_times(f"PID {pid}, a worker of a killed supervisord", "ended")
     if aside := shown.ask(parts.NewBackend).aside:
-        yield _left_behind(f"{aside} job(s) that were set aside", "back in their queues")
+        yield _at_times(f"{aside} job(s) that were set aside", "back in their queues")
 
 
 def _programs(target: Target, workers: Iterable[parts.Worker]) -> Iterator[Change]:
     group = parse.group_workers(workers).values()
     running = Counter(parse.program_of(one.name) for one in group if one.state == "RUNNING")
     wanted = Counter(map(parse.program_of, target.process_names))
-    for program in sorted(running.keys() | wanted.keys()):
-        name, now, then = f"workers {program}", running[program], wanted[program]
-        if now != then:  # how many run now is another number while a run is cut off
-            yield Change(kind="process", name=name, after=f"{then} running")
-            yield Change(kind="process", name=f"{name} now", before=f"{now} running", volatile=True)
+    others = [one for one in sorted(running | wanted) if running[one] != wanted[one]]
+    for program in others:
+        yield Change(kind="process", name=f"workers {program}", after=f"{wanted[program]} running")
+    if others:  # a run that is cut off leaves some of them running
+        now = ", ".join(f"{running[one]} {one}" for one in others)
+        yield Change(kind="process", name="workers that run", before=now, volatile=True)
 
 
 def _jobs(name: str, before: str, after: str = "") -> Change:
@@ -212,12 +214,11 @@ def _retire(shown: Shown) -> Iterator[Change]:
         yield from _units(seen.units)
         yield from _files(shown, preview.LAUNCHERS)
         yield _note("old workers", "each ends after its job (QUIT)")
-        for one in seen.processes:
-            name = f"PID {one.pid} ({', '.join(one.queues)})"
-            yield Change(kind="process", name=name, before=_RUNS, after="ended", volatile=True)
+        pids = ", ".join(f"{one.pid} ({', '.join(one.queues)})" for one in seen.processes)
+        yield Change(kind="process", name="PIDs of old workers", before=pids, volatile=True)
         yield from _tasks(shown)
     if stale:
-        yield _left_behind("entries of dead old workers in Redis", "removed")
+        yield _at_times("entries of dead old workers in Redis", "removed")
 
 
 def _units(units: Iterable[parts.Unit]) -> Iterator[Change]:
@@ -262,7 +263,8 @@ def _old_workers(shown: Shown) -> Iterator[Change]:
             yield _at_boot(unit.name, there.enabled or "gone", unit.enabled)
     yield from _files(shown, preview.LAUNCHERS)
     for queue in seen.unserved:
-        yield Change(kind="process", name=f"old worker of {queue}", before="none", after=_RUNS)
+        name = "old scheduler" if queue == old_workers.SCHEDULER else f"old worker of {queue}"
+        yield Change(kind="process", name=name, before="none", after=_RUNS)
 
 
 def _jobs_back(shown: Shown) -> Iterator[Change]:
@@ -289,6 +291,8 @@ def _all_back(shown: Shown) -> Iterator[Change]:
     if daemon:
         after = "restarted" if daemon == "active" else _STOPPED
         yield Change(kind="unit", name=name, before=_RUNS, after=after)
+    if shown.back and shown.back.at_boot not in ("enabled", ""):
+        yield _at_boot(name, "enabled", shown.back.at_boot)
     yield _note("the record of the migration", "removed")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator, Sequence
 
+from tasks.host.diffs import LATER
 from tasks.plan.document import Change, Document, Step
 
 _WIDTH = 80
@@ -71,7 +72,8 @@ def _volatile(steps: list[tuple[str, Step]], diffs: bool) -> Iterator[str]:
 
 
 def _words(change: Change) -> str:
-    what = change.name if change.kind in ("note", "jobs") else f"{change.kind} {change.name}"
+    plain = ("note", "jobs", "process")
+    what = change.name if change.kind in plain else f"{change.kind} {change.name}"
     if change.kind == "file":
         return f"{what}: {_file(change)}"
     if change.before and change.after:
@@ -80,6 +82,8 @@ def _words(change: Change) -> str:
 
 
 def _file(change: Change) -> str:
+    if change.after == LATER:
+        return f"{'changed' if change.before else 'new'}, a part of it {LATER}"
     is_content = len(change.after) == 64 or change.diff
     if change.after and not is_content:
         return change.after

@@ -28,7 +28,7 @@ GROUP_FILE = FileChange(
 )
 PREVIEWS: Answers = {
     "preview.deploy": hosts.answer(Preview({"workers": [GROUP_FILE]}, {}, [])),
-    "preview.rollback": hosts.answer(PreviewBack({}, False, {})),
+    "preview.rollback": hosts.answer(PreviewBack({}, False, {}, "")),
 }
 
 

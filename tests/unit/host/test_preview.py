@@ -224,7 +224,7 @@ def test_no_secret_leaves_the_host(misp: FakeMisp, site: Site) -> None:
 def test_a_rollback_of_a_host_that_was_not_migrated_writes_nothing(site: Site) -> None:
     found = preview.rollback(site, Desired())
     assert set(map(len, found.files.values())) == {0}
-    assert (found.is_config_kept, found.selinux) == (False, {})
+    assert found[1:] == (False, {}, "")
 
 
 def test_nothing_is_changed(misp: FakeMisp, site: Site) -> None:

@@ -81,10 +81,10 @@ def test_workers_are_counted_by_queue() -> None:
     found = changes_of(plan(hosts.converged(), more), "Workers")
     assert words(found) == [
         "process workers cache:  -> 7 running",
-        "process workers cache now: 5 running -> ",
+        "process workers that run: 5 cache -> ",
         "note workers that run already:  -> restarted, each when it has no job",
     ]
-    assert [one.volatile for one in found] == [False, True, False]
+    assert [one.volatile for one in found] == [False, True, True]
 
 
 def test_a_drain_shows_what_waits_and_what_comes_at_the_limit() -> None:
@@ -112,7 +112,7 @@ def test_a_retirement_shows_units_files_processes_and_tasks() -> None:
         "unit misp-workers.service at boot: enabled -> disabled",
         f"file /etc/crontab:  -> {'a' * 64}",
         "note old workers:  -> each ends after its job (QUIT)",
-        "process PID 77 (*): running -> ended",
+        "process PIDs of old workers: 77 (*) -> ",
         "task pull_all of user 3: the old backend -> cron or a new job, every 24 h",
         "task fetch_feeds of user 7: the old backend -> MISP's own scheduler",
     ]
@@ -138,22 +138,33 @@ def test_what_a_run_that_was_cut_off_has_left_is_volatile() -> None:
 
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_the_way_back_shows_what_it_puts_back(is_kept: bool) -> None:
-    back = PreviewBack({"jobs": [GROUP_FILE]}, is_kept, {"is_loaded": False, "network": "on"})
+    selinux = {"is_loaded": False, "network": "on"}
+    back = PreviewBack({"jobs": [GROUP_FILE]}, is_kept, selinux, at_boot="disabled")
     before = [hosts.OLD_UNIT]
     now = [hosts.OLD_UNIT._replace(active="inactive", enabled="disabled")]
-    originals = {"units_before": before, "units_now": now, "daemon_before": "inactive"}
+    originals = {
+        "units_before": before,
+        "units_now": now,
+        "daemon_before": "inactive",
+        "unserved": ["prio", "_schdlr_"],
+    }
     found = hosts.converged("debian", originals=originals, new_backend={"waiting": {"prio": 4}})
     shown = plan(found, deploy="rollback", files=back.files, back=back)
     off = words(changes_of(shown, "MISP"))
     assert any("config.php" in line for line in off) is is_kept
     assert "unit misp-workers.service: inactive -> active" in off
     assert "unit misp-workers.service at boot: disabled -> enabled" in off
+    assert off[-2:] == [
+        "process old worker of prio: none -> running",
+        "process old scheduler: none -> running",
+    ]
     jobs = words(changes_of(shown, "New queues"))
     assert jobs[0] == f"file {GROUP_FILE.path}:  -> {'a' * 64}"
     assert "jobs new jobs waiting in prio: 4 -> " in jobs
     rest = words(changes_of(shown, "RPC"))
     assert "setting SELinux module misp-workers-httpd: loaded -> removed" in rest
     assert "unit supervisor.service: running -> stopped" in rest
+    assert "unit supervisor.service at boot: enabled -> disabled" in rest
 
 
 def test_every_step_says_something() -> None:

@@ -30,7 +30,10 @@ def test_a_plan_reads_step_by_step() -> None:
     - package supervisorphp/supervisor: ^4.0
 """
     )
-    assert "    - file /etc/rpc: new\n      +[group:misp-workers]\n" in text
+    assert (
+        "    - file /etc/rpc: new, a part of it decided on the host\n      +[group:misp-workers]\n"
+        in text
+    )
     assert "    - unit supervisor.service: stopped -> running\n" in text
     assert "    - setting SimpleBackgroundJobs.enabled: not set -> true\n" in text
     assert "    - now: old jobs waiting in prio: 3\n" in text
