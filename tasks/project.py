@@ -1,43 +1,47 @@
-"""Which version of this project runs."""
+"""Which version of this project runs, for reports and plans."""
 
 from __future__ import annotations
 
-import hashlib
+import importlib.metadata
 import re
 import subprocess
 from functools import cache
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-_SENT = ("deploy.py", "rollback.py", "tasks/**/*.py", "tasks/**/*.php", "templates/*")
+ROOT = Path(__file__).resolve().parents[1]
+_NAME = "misp-workers-migration"
+_SECONDS = 10
 
 
 @cache
-def version() -> str:
-    """The version as pyproject.toml has it, empty where it has none."""
+def version_and_commit() -> dict[str, str]:
+    """The version, and the commit of the checkout; one is empty where it cannot be told.
+
+    A commit that ends in `-dirty` has changes that are in no commit.
+    """
+    return {"version": _version(), "commit": _commit()}
+
+
+def _version() -> str:
     try:
         text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-    except OSError:
-        return ""
-    found = re.search(r'^version = "([^"]*)"', text, re.MULTILINE)
+    except OSError:  # installed, not a checkout
+        try:
+            return importlib.metadata.version(_NAME)
+        except importlib.metadata.PackageNotFoundError:
+            return ""
+    found = re.search(r'^version = "(.+)"$', text, re.MULTILINE)
     return found[1] if found else ""
 
 
-@cache
-def commit() -> str:
-    """The commit that is checked out, empty where that cannot be told."""
-    command = ["git", "-C", str(ROOT), "rev-parse", "HEAD"]
+def _commit() -> str:
+    if not (ROOT / ".git").exists():  # else git would find the repository of a folder above
+        return ""
+    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=_SECONDS
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-@cache
-def digest() -> str:
-    """The SHA-256 of all code that decides what happens to a host, changed files as they are."""
-    total = hashlib.sha256()
-    for path in sorted(path for pattern in _SENT for path in ROOT.glob(pattern)):
-        total.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes() + b"\0")
-    return total.hexdigest()

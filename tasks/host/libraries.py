@@ -23,7 +23,7 @@ LIBRARIES = (
     "lstrojny/fxmlrpc",
 )
 NAMES = tree.COMPOSERS
-SECONDS = 900.0
+COMPOSER_SECONDS = 900.0
 
 
 class LibrariesError(HostError):
@@ -85,7 +85,9 @@ def _run(one: Misp, composer: List[str], http_proxy: str) -> str:
     words += ["--no-interaction", "--prefer-dist", "--no-progress", *LIBRARIES]
     environment = dict(proxy.environment(http_proxy), COMPOSER_NO_INTERACTION="1")
     try:
-        done = gate.run(one.user, words, one.site.app, timeout=SECONDS, environment=environment)
+        done = gate.run(
+            one.user, words, one.site.app, timeout=COMPOSER_SECONDS, environment=environment
+        )
     except HostError as error:
         return str(error)
     if done.status == 0:

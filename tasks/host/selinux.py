@@ -23,7 +23,7 @@ BOOLEAN = "httpd_can_network_connect"
 UNCHANGED = "Nothing of SELinux was changed"
 _MAKEFILE = "/usr/share/selinux/devel/Makefile"
 _READ_ONLY = 1  # ST_RDONLY, statvfs(3)
-SECONDS = 600.0  # the whole policy is built anew: a small machine takes a minute for it
+BUILD_SECONDS = 600.0  # the whole policy is built anew: a small machine takes a minute for it
 _SPECIAL = ".^$*+?()[]{}|\\"  # of a file context rule, which is a regular expression
 
 
@@ -89,7 +89,7 @@ def _known(*words: str) -> str:
 
 
 def _is_loaded() -> bool:
-    done = programs.run("semodule", "-l", timeout=SECONDS, limit=1 << 24)
+    done = programs.run("semodule", "-l", timeout=BUILD_SECONDS, limit=1 << 24)
     if done.status != 0:
         raise SelinuxError("semodule -l failed: %s" % done.complaint)
     return any(line.split()[:1] == [MODULE] for line in done.lines)
@@ -171,7 +171,7 @@ def _build(folder: str, source: str) -> str:
     if not os.path.isfile(_MAKEFILE):
         raise SelinuxError("%s is missing: install the SELinux policy's devel package" % _MAKEFILE)
     target = MODULE + ".pp"
-    done = programs.run("make", "-C", folder, "-f", _MAKEFILE, target, timeout=SECONDS)
+    done = programs.run("make", "-C", folder, "-f", _MAKEFILE, target, timeout=BUILD_SECONDS)
     if done.status != 0:
         raise SelinuxError("the SELinux module could not be built: %s" % done.complaint)
     return folder + "/" + target
@@ -241,4 +241,4 @@ def _change(*words: str) -> None:
 
 
 def _run(*words: str) -> Finished:
-    return programs.run(*words, timeout=SECONDS)
+    return programs.run(*words, timeout=BUILD_SECONDS)

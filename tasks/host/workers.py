@@ -16,7 +16,7 @@ from tasks.host.supervisor_access import connected_to
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser
 
-LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
+STABLE_LIMIT = 90.0  # seconds until workers have to be stable, beyond the time that makes them so
 
 
 class WorkersError(HostError):
@@ -145,7 +145,7 @@ def wait_until_stable(site: Site, seconds: int) -> List[str]:
             return False
         return youngest(group) >= wanted
 
-    if wait_until(are_old, LIMIT + seconds):
+    if wait_until(are_old, STABLE_LIMIT + seconds):
         return []
     raise WorkersError(
         "the workers do not stay: %s" % ("".join(problem) or _restless(site, group, seconds))

@@ -31,7 +31,8 @@ class Shown(NamedTuple):
     files: Mapping[str, list[FileChange]] = {}  # by the names of preview.py
     digests: Mapping[str, str] = {}
     tasks: Sequence[cron.Task] = ()
-    offered: Mapping[str, str] = {}  # versions by package; empty: not asked
+    packages: Mapping[str, str] = {}  # versions of all that would come, by name; empty: not asked
+    libraries: Mapping[str, str] = {}  # the same of Composer's
     back: preview.PreviewBack | None = None
 
 
@@ -67,18 +68,23 @@ def _at_times(name: str, after: str) -> Change:
 
 def _packages(shown: Shown) -> Iterator[Change]:
     seen = shown.ask(parts.Packages)
-    for name in decisions.packages_wanted(shown.target, seen):
-        if name not in seen.installed:
-            yield Change(kind="package", name=name, after=shown.offered.get(name, NEWEST))
+    wanted = decisions.packages_wanted(shown.target, seen)
+    missing = [name for name in wanted if name not in seen.installed]
+    yield from _new(dict.fromkeys(missing, NEWEST), shown.packages)
     if seen.is_masked:
         unit = shown.target.site().unit
         yield _at_times(f"{unit}, which an install that was cut off has masked", "unmasked")
 
 
+def _new(wanted: Mapping[str, str], offered: Mapping[str, str]) -> Iterator[Change]:
+    """Packages with their versions: those that are wanted, then what comes with them."""
+    for name, version in {**wanted, **offered}.items():
+        yield Change(kind="package", name=name, after=version)
+
+
 def _libraries(shown: Shown) -> Iterator[Change]:
-    for package in libraries.LIBRARIES:
-        name, _, version = package.partition(":")
-        yield Change(kind="package", name=name, after=version or NEWEST)
+    pairs = (package.partition(":") for package in libraries.LIBRARIES)
+    yield from _new({name: version or NEWEST for name, _, version in pairs}, shown.libraries)
     app = shown.target.site().app
     for path in [f"{app}/{name}" for name in libraries.NAMES]:
         before = shown.digests.get(path, "")

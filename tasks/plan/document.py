@@ -16,10 +16,10 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -75,19 +75,27 @@ class Document(_Part):
 
 
 class _File(_Part):
-    format: Literal[1] = 1
-    made: str
-    hosts: list[Document]
+    format: Literal[1]
+    made: str  # when, ISO, UTC
+    inventory: str
+    documents: dict[str, Document]  # by host
 
 
-def save(path: Path, documents: Iterable[Document]) -> None:
+def save(path: Path, documents: Mapping[str, Any], inventory: str) -> None:
     """Write the plans of hosts into a file for its owner's eyes, whole or not at all.
 
+    Args:
+        documents: by host, as JSON has them.
+
     Raises:
-        PlanError: it cannot be written.
+        PlanError: it cannot be written, or a document is none.
     """
     made = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    text = _File(made=made, hosts=list(documents)).model_dump_json(indent=1)
+    content = {"format": 1, "made": made, "inventory": inventory, "documents": {**documents}}
+    try:
+        text = _File.model_validate(content).model_dump_json(indent=1)
+    except ValidationError as error:
+        raise PlanError(f"the plan is not kept, since it is none: {_why(error)}") from None
     new = ""
     try:
         number, new = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")  # 0600
@@ -100,8 +108,8 @@ def save(path: Path, documents: Iterable[Document]) -> None:
         raise PlanError(f"the plan cannot be written to {path}: {error.strerror}") from None
 
 
-def load(path: Path) -> dict[str, Document]:
-    """Read the plans of a file, by host.
+def load(path: Path) -> tuple[str, dict[str, Document]]:
+    """Read a file's inventory, and its plans by host.
 
     Raises:
         PlanError: it is no such file; an operator may have edited it.
@@ -117,10 +125,9 @@ def load(path: Path) -> dict[str, Document]:
         found = _File.model_validate_json(data)
     except ValidationError as error:
         raise PlanError(f"{path} is no plan of this version: {_why(error)}. {_ANEW}") from None
-    hosts = {document.host: document for document in found.hosts}
-    if len(hosts) != len(found.hosts):
-        raise PlanError(f"the plan {path} has a host twice. {_ANEW}")
-    return hosts
+    if odd := [name for name, one in found.documents.items() if name != one.host]:
+        raise PlanError(f"the plan {path} has {printable(odd[0])} for another host. {_ANEW}")
+    return found.inventory, found.documents
 
 
 _ANEW = "Make the plan again"

@@ -142,7 +142,7 @@ def _drain_ends(target: Target) -> int:
 
 
 def _proof_ends(target: Target) -> int:
-    ages = STARTED_SECONDS + STABLE_SECONDS + 2 * workers.LIMIT
+    ages = STARTED_SECONDS + STABLE_SECONDS + 2 * workers.STABLE_LIMIT
     return int(ages) + max(JOB_TIMEOUT, target.settings.drain_timeout)
 
 
@@ -155,11 +155,11 @@ LIBRARIES = Step(
     "PHP libraries: Composer's five",
     decisions.libraries,
     _good_view,
-    _seconds(libraries.SECONDS),
+    _seconds(libraries.COMPOSER_SECONDS),
 )
 RPC = Step("supervisord: running, RPC on the loopback only", decisions.rpc, _after_rpc, _jobs_end)
 SELINUX = Step(
-    "SELinux: module, label, boolean", decisions.selinux, _nothing, _seconds(selinux.SECONDS)
+    "SELinux: module, label, boolean", decisions.selinux, _nothing, _seconds(selinux.BUILD_SECONDS)
 )
 SETTINGS = Step(
     "MISP: settings, and the web tier has read them",
@@ -199,6 +199,6 @@ ALL_BACK = Step(
     "RPC, libraries, SELinux: as before",
     decisions.migrated,
     _nothing,
-    _seconds(selinux.SECONDS + _DAEMON),
+    _seconds(selinux.BUILD_SECONDS + _DAEMON),
 )
 ROLLBACK = (BACKEND_OFF, OLD_WORKERS, JOBS_BACK, ALL_BACK)

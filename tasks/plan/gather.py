@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pyinfra import logger
 from pyinfra.context import host, state
 
-from tasks import facts, parse, project, remote
+from tasks import facts, parse, project, remote, render
 from tasks.errors import RefusedError
 from tasks.host import parts, preview
 from tasks.plan import changes, compare, decisions, document, forecast, show
@@ -36,8 +37,18 @@ _WRITES = {
 }
 
 
-def foresee(target: Target, deploy: Deploy) -> None:
+class Offered(NamedTuple):
+    """Versions of what would be installed, by name; empty: nobody has asked."""
+
+    packages: Mapping[str, str] = {}
+    libraries: Mapping[str, str] = {}
+
+
+def foresee(target: Target, deploy: Deploy, offered: Offered | None = None) -> None:
     """Tell the host's plan in a dry run, and hold a run to the plan that was approved.
+
+    Args:
+        offered: versions, where the host's sources were asked.
 
     Raises:
         RefusedError: an approved plan is given, and it is not what would be done now.
@@ -46,10 +57,11 @@ def foresee(target: Target, deploy: Deploy) -> None:
     approved = target.settings.approved_plan
     if not (approved or state.should_check_for_changes()):
         return
-    plan = made(target, deploy)
-    events.emit("plan", host.name, plan=plan.model_dump())
+    plan = made(target, deploy, offered or Offered())
+    told = plan.model_dump()
+    events.emit("plan", host.name, plan=told)
     if state.config.DIFF:
-        for line in show.lines([plan]):
+        for line in show.lines({host.name: told}):
             logger.info(f"{host.print_prefix}{line}")
     if approved and (problems := compare.problems(_approved(approved), plan)):
         raise RefusedError(*problems)
@@ -57,21 +69,21 @@ def foresee(target: Target, deploy: Deploy) -> None:
 
 @cache
 def _approved(path: str) -> dict[str, Document]:
-    return document.load(Path(path))
+    return document.load(Path(path))[1]
 
 
-def made(target: Target, deploy: Deploy) -> Document:
+def made(target: Target, deploy: Deploy, offered: Offered) -> Document:
     """The current host's plan. Where files will change, it takes one round trip."""
     ask = facts.asking(target)
     steps = forecast.DEPLOY if deploy == "deploy" else forecast.ROLLBACK
     found = forecast.foreseen(steps, target, ask)
-    shown = Shown(target, ask)
+    shown = Shown(target, ask, packages=offered.packages, libraries=offered.libraries)
     if found:
         shown = _deploy(shown, found) if deploy == "deploy" else _rollback(shown)
     return Document(
         host=host.name,
         deploy=deploy,
-        project=document.Project(version=project.version(), commit=project.commit()),
+        project=document.Project(**project.version_and_commit()),
         steps=[
             Step(step=one.step.title, limit=one.step.limit(target), changes=changes.of(one, shown))
             for one in found
@@ -115,7 +127,7 @@ def _rests_on(target: Target, found: Iterable[Foreseen]) -> dict[str, str]:
     """What must be the same when the plan is applied, but for what the plan itself changes."""
     place = target.redis
     ground = {
-        "the code of this project": project.digest(),
+        "the code of this project": _code(),
         "MISP's version": parse.dotted(target.version),
         "PHP's version": facts.asking(target)(parts.Php).version_text,
         "the web user": target.web_user,
@@ -126,6 +138,17 @@ def _rests_on(target: Target, found: Iterable[Foreseen]) -> dict[str, str]:
         seen: parts.Packages = facts.asking(target)(parts.Packages)
         ground["supervisor's version"] = seen.supervisor_version
     return {**ground, **_data(target.settings)}
+
+
+@cache
+def _code() -> str:
+    """The SHA-256 of all that decides what happens to a host, changed files as they are."""
+    total = hashlib.sha256()
+    folders = [(remote.ROOT / "tasks", "*.py"), (remote.ROOT / "tasks", "*.php")]
+    for folder, pattern in (*folders, (render.TEMPLATES, "*")):
+        for path in sorted(folder.rglob(pattern)):
+            total.update(f"{path.relative_to(folder)}\0".encode() + path.read_bytes() + b"\0")
+    return total.hexdigest()
 
 
 def _data(settings: Settings) -> dict[str, str]:

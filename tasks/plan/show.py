@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from tasks.host.diffs import LATER
 from tasks.plan.document import Change, Document, Step
@@ -11,14 +12,16 @@ from tasks.plan.document import Change, Document, Step
 _WIDTH = 80
 
 
-def lines(documents: Sequence[Document], *, diffs: bool = True) -> list[str]:
+def lines(documents: Mapping[str, Any], *, diffs: bool = True) -> list[str]:
     """What will be done, step by step.
 
     Args:
+        documents: by host, as JSON has them.
         diffs: with the content of files; else just which files change.
     """
     groups: dict[object, list[Document]] = {}
-    for document in documents:
+    for one in documents.values():
+        document = Document.model_validate(one)
         groups.setdefault(_same(document), []).append(document)
     return [line for group in groups.values() for line in _group(group, diffs)]
 

@@ -85,7 +85,7 @@ def story(lab: Lab, tmp_path_factory: pytest.TempPathFactory) -> Story:
     misp.install_stopped_supervisor(lab[EL.name])
     planned, told = plans(lab)
     path = tmp_path_factory.mktemp("plan") / "plan.json"
-    document.save(path, told.values())
+    document.save(path, told, "inventories/lab.py")
     done = run.apply(lab, "--data", f"approved_plan={path}").check()
     return Story(lab, planned, told, path, done)
 
@@ -178,7 +178,7 @@ def test_a_host_that_was_changed_since_is_refused_and_the_change_named(
     group = GROUP["debian"]
     lab[DEBIAN.name].exec(f"echo '; first' >>{group}")
     lab[EL.name].exec(f"echo '; first' >>{GROUP['rhel']}")
-    document.save(path, plans(lab)[1].values())
+    document.save(path, plans(lab)[1], "inventories/lab.py")
     lab[DEBIAN.name].exec(f"echo '; second' >>{group}")
     done = run.apply(lab, "--data", f"approved_plan={path}")
     assert done.failed_hosts == (DEBIAN.name,)

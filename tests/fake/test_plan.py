@@ -100,7 +100,7 @@ def test_what_was_approved_is_done_and_nothing_else(
     others = ["same", "half", "data", "file", "more", "done"]
     plans = planned({name: {"fake_responses": new} for name in others})
     path = tmp_path / "plan.json"
-    document.save(path, plans.values())
+    document.save(path, plans, "hosts.py")
     half = migrating(
         "debian", packages={"installed": {"supervisor": "4"}}, libraries={"missing": []}
     )
@@ -131,9 +131,9 @@ def test_what_was_approved_is_done_and_nothing_else(
 
 def test_a_file_that_is_no_plan_refuses_the_host(pyinfra: Pyinfra, tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
-    path.write_text('{"format": 1, "made": "now", "hosts": [{"host": "one"}]}')
+    path.write_text('{"format": 1, "made": "now", "inventory": "x", "documents": {"one": {}}}')
     answers = {"fake_responses": migrating("debian")}
     run = pyinfra({"one": answers}, "-y", "-vv", "--data", f"approved_plan={path}")
     assert run.exit_code == 1
-    assert f"1. {path} is no plan of this version: hosts.0.deploy: Field required" in run.output
+    assert f"1. {path} is no plan of this version: documents.one.host: Field required" in run.output
     assert run.actions("one") == []

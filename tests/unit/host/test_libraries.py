@@ -140,7 +140,7 @@ def test_a_package_that_is_not_the_web_users_is_named(misp: FakeMisp, site: Site
 
 
 def test_composer_has_a_time(misp: FakeMisp, site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(libraries, "SECONDS", 3.0)
+    monkeypatch.setattr(libraries, "COMPOSER_SECONDS", 3.0)
     command = composer(misp, START + "sleep 60\n")
     before = listing(misp)
     with pytest.raises(LibrariesError, match="did not end"):

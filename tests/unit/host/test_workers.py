@@ -140,7 +140,7 @@ def test_a_file_or_log_folder_of_others_does_not_count(one: Crew) -> None:
 
 def _grow_old(one: Crew, monkeypatch: pytest.MonkeyPatch, seconds: int, limit: float) -> None:
     monkeypatch.setattr(workers, "connected_to", lambda *_: one.control())
-    monkeypatch.setattr(workers, "LIMIT", limit - seconds)
+    monkeypatch.setattr(workers, "STABLE_LIMIT", limit - seconds)
     assert workers.wait_until_stable(one.site, seconds) == []
 
 

@@ -18,15 +18,25 @@ NEW = hosts.migrating()
 
 
 def test_packages_have_the_versions_that_are_offered() -> None:
-    found = plan(NEW, offered={"supervisor": "4.2.5-1"})
-    assert words(changes_of(found, "Packages")) == ["package supervisor:  -> 4.2.5-1"]
+    found = plan(NEW, packages={"supervisor": "4.2.5-1", "python3-x": "1"})
+    assert words(changes_of(found, "Packages")) == [
+        "package supervisor:  -> 4.2.5-1",
+        "package python3-x:  -> 1",
+    ]
     assert words(changes_of(plan(NEW), "Packages")) == [f"package supervisor:  -> {changes.NEWEST}"]
 
 
 def test_libraries_are_composers_and_so_are_its_files() -> None:
     path = "/var/www/MISP/app/composer.json"
-    found = words(changes_of(plan(NEW, digests={path: "d"}), "PHP libraries"))
-    assert found[0] == "package supervisorphp/supervisor:  -> ^4.0"
+    found = words(
+        changes_of(
+            plan(NEW, digests={path: "d"}, libraries={"guzzlehttp/guzzle": "7.9"}), "PHP libraries"
+        )
+    )
+    assert found[:2] == [
+        "package supervisorphp/supervisor:  -> ^4.0",
+        "package guzzlehttp/guzzle:  -> 7.9",
+    ]
     assert f"file {path}: d -> written by Composer" in found
 
 

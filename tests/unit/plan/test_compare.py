@@ -80,7 +80,7 @@ def test_a_file_that_an_earlier_step_of_the_plan_removes_may_be_gone() -> None:
     [
         ({}, {"files": {"workers": [GROUP_FILE._replace(before="x")]}}, {}, "misp-workers.conf is"),
         ({}, {"files": {"workers": [GROUP_FILE._replace(after="x")]}}, {}, "is to become another"),
-        ({}, {"offered": {"supervisor": "9"}}, {}, "package supervisor is to become another"),
+        ({}, {"packages": {"supervisor": "9"}}, {}, "package supervisor is to become another"),
         (
             {"settings": {"block": {"redis_port": 1}}},
             {},

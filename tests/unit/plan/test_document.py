@@ -13,16 +13,21 @@ from tasks.plan.document import PlanError
 from tests import hosts
 from tests.unit.plan.plans import plan
 
-PLANS = [plan(hosts.migrating(), name="misp1"), plan(hosts.converged(), name="misp2")]
+PLANS = {
+    "misp1": plan(hosts.migrating(), name="misp1"),
+    "misp2": plan(hosts.converged(), name="misp2"),
+}
+TOLD = {name: one.model_dump() for name, one in PLANS.items()}
+INVENTORY = "/srv/hosts.py"
 
 
 def test_plans_are_read_as_they_were_written_and_nobody_else_reads_them(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     path.write_text("older")
     path.chmod(0o644)
-    document.save(path, PLANS)
+    document.save(path, TOLD, INVENTORY)
     assert path.stat().st_mode & 0o777 == 0o600
-    assert document.load(path) == {one.host: one for one in PLANS}
+    assert document.load(path) == (INVENTORY, PLANS)
     assert [one.name for one in tmp_path.iterdir()] == ["plan.json"]
 
 
@@ -30,10 +35,12 @@ def test_a_plan_that_cannot_be_written_says_why_and_leaves_nothing(tmp_path: Pat
     with pytest.raises(
         PlanError, match=r"the plan cannot be written to .*/gone/plan.json: No such"
     ):
-        document.save(tmp_path / "gone/plan.json", PLANS)
+        document.save(tmp_path / "gone/plan.json", TOLD, INVENTORY)
     (tmp_path / "folder").mkdir()
     with pytest.raises(PlanError, match="Is a directory"):
-        document.save(tmp_path / "folder", PLANS)
+        document.save(tmp_path / "folder", TOLD, INVENTORY)
+    with pytest.raises(PlanError, match=r"since it is none: documents.misp1: Input"):
+        document.save(tmp_path / "plan", {"misp1": []}, INVENTORY)
     assert [one.name for one in tmp_path.iterdir()] == ["folder"]
 
 
@@ -43,11 +50,17 @@ def test_a_plan_that_cannot_be_written_says_why_and_leaves_nothing(tmp_path: Pat
         (lambda _: "", "Invalid JSON"),
         (lambda text: text[:-50], "Invalid JSON"),
         (lambda text: text.replace('"format": 1', '"format": 2'), "format: Input should be 1"),
-        (lambda text: text.replace('"misp2"', '"misp1"'), "has a host twice"),
-        (lambda text: text.replace('"limit": ', '"limits": '), r"hosts.0.steps.0.limit: Field"),
+        (lambda text: text.replace('"misp2": {', '"misp3": {'), "has misp3 for another host"),
+        (
+            lambda text: text.replace('"limit": ', '"limits": '),
+            r"documents.misp1.steps.0.limit: Field",
+        ),
         (lambda text: text.replace('"kind": "package"', '"kind": "cake"'), "kind: Input should"),
         (lambda text: text.replace('"volatile": false', '"volatile": 0'), "volatile: Input should"),
-        (lambda text: text.replace('"host"', '"host\\u001b[2J"'), "hosts.0.host: Field required"),
+        (
+            lambda text: text.replace('"host"', '"host\\u001b[2J"'),
+            "documents.misp1.host: Field required",
+        ),
         (lambda _: "[]", "Input should be an object"),
         (lambda _: "[" * 100_000, "Invalid JSON"),
     ],
@@ -56,7 +69,7 @@ def test_a_file_that_was_edited_is_told_in_a_sentence(
     tmp_path: Path, edit: object, words: str
 ) -> None:
     path = tmp_path / "plan.json"
-    document.save(path, PLANS)
+    document.save(path, TOLD, INVENTORY)
     assert callable(edit)
     path.write_text(edit(path.read_text()))
     with pytest.raises(PlanError, match=words) as caught:
@@ -79,7 +92,7 @@ def test_a_file_that_is_none_or_has_no_end(tmp_path: Path) -> None:
 
 
 def test_the_form_is_the_one_that_others_read() -> None:
-    found = json.loads(PLANS[0].model_dump_json())
+    found = json.loads(PLANS["misp1"].model_dump_json())
     assert list(found) == ["host", "deploy", "project", "steps", "rests_on"]
     assert list(found["steps"][0]) == ["step", "limit", "changes"]
     assert found["steps"][0]["changes"][0] == {

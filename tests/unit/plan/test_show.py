@@ -19,9 +19,13 @@ def new(name: str = "misp1", files: Any = FILES, **changes: Any) -> Any:
     return plan(hosts.migrating("debian", **changes), name=name, files=files)
 
 
+def lines(plans: Any, **how: bool) -> list[str]:
+    return show.lines({one.host: one.model_dump() for one in plans}, **how)
+
+
 def test_a_plan_reads_step_by_step() -> None:
     busy = {"waiting": {"prio": 3}}
-    text = "\n".join(show.lines([new(old_backend=busy)]))
+    text = "\n".join(lines([new(old_backend=busy)]))
     assert text.startswith(
         """misp1
   Packages: supervisor (at most 30 min)
@@ -41,7 +45,7 @@ def test_a_plan_reads_step_by_step() -> None:
 
 
 def test_files_may_be_left_out_and_are_named_all_the_same() -> None:
-    found = show.lines([new()], diffs=False)
+    found = lines([new()], diffs=False)
     assert f"    - file {GROUP_FILE.path}: new" in found
     assert not [line for line in found if "[group:" in line]
 
@@ -54,7 +58,7 @@ def test_hosts_with_the_same_plan_are_shown_once() -> None:
         plan(hosts.converged(), name="misp3"),
         new("misp4", {"workers": [GROUP_FILE._replace(diff=["+another"])]}),
     ]
-    found = show.lines(plans)
+    found = lines(plans)
     heads = [line for line in found if line.startswith("misp")]
     assert heads == ["misp1, misp2", "misp3", "misp4"]
     assert found[found.index("misp3") + 1] == "  nothing to do"
@@ -62,7 +66,7 @@ def test_hosts_with_the_same_plan_are_shown_once() -> None:
 
 
 def test_twenty_hosts_fit_into_80_columns() -> None:
-    found = show.lines([new(f"misp{number}.example.org", {}) for number in range(20)])
+    found = lines([new(f"misp{number}.example.org", {}) for number in range(20)])
     assert sum("misp19.example.org" in line for line in found) == 1
     assert max(map(len, found)) <= 80
 
@@ -77,7 +81,7 @@ def test_twenty_hosts_fit_into_80_columns() -> None:
     ],
 )
 def test_what_becomes_of_a_file(changes: dict[str, Any], words: str) -> None:
-    found = show.lines([new(files={"workers": [GROUP_FILE._replace(**changes)]})])
+    found = lines([new(files={"workers": [GROUP_FILE._replace(**changes)]})])
     assert f"    - file {GROUP_FILE.path}: {words}" in found
 
 
