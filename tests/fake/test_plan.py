@@ -100,7 +100,7 @@ def test_what_was_approved_is_done_and_nothing_else(
     others = ["same", "half", "data", "file", "more", "done"]
     plans = planned({name: {"fake_responses": new} for name in others})
     path = tmp_path / "plan.json"
-    document.save(path, plans, "hosts.py")
+    document.save(path, {one.host: one for one in plans.values()}, "hosts.py")
     half = migrating(
         "debian", packages={"installed": {"supervisor": "4"}}, libraries={"missing": []}
     )
