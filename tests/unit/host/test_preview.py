@@ -15,6 +15,8 @@ from tasks.host import (
     bridge,
     cron,
     files,
+    launchers,
+    old_units,
     originals,
     preview,
     rpc,
@@ -24,9 +26,10 @@ from tasks.host import (
 )
 from tasks.host.diffs import LATER, FileChange
 from tasks.host.drain import Crew
+from tasks.host.errors import RefusedError
 from tasks.host.files import FileError
 from tasks.host.misp import Misp, Stored
-from tasks.host.preview import LIBRARIES, RPC, SETTINGS, TASKS, WORKERS, Wants
+from tasks.host.preview import LAUNCHERS, LIBRARIES, RPC, SETTINGS, TASKS, WORKERS, Wants
 from tasks.host.rpc import Wanted
 from tasks.host.site import PASSWORD_SHA1_TOKEN, Desired, Site
 from tasks.host.web_user import WebUser
@@ -134,6 +137,33 @@ def test_a_trap_in_a_files_place_is_an_error_at_once(one: Crew, trap: str) -> No
         os.truncate(path, 1 << 30)
     with pytest.raises(FileError):
         shown(one, WORKERS, wants(group_text="x"))
+
+
+@pytest.mark.parametrize("size", [0, 1 << 30])
+def test_launchers_are_shown_by_their_lines_and_a_huge_one_is_refused(
+    one: Crew, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
+) -> None:
+    monkeypatch.setattr(launchers, "PLACES", (f"{tmp_path}/cron.d/*",))
+    monkeypatch.setattr(old_units, "names", lambda *_: [])
+    (tmp_path / "cron.d").mkdir()
+    crontab, others = tmp_path / "cron.d/misp", tmp_path / "cron.d/others"
+    start = f"@reboot x {one.site.misp_root}/app/Console/worker/start.sh TOKEN=abc"
+    crontab.write_text(f"0 1 * * * root mysqldump -pUnknown\n{start}\n")
+    os.mkfifo(tmp_path / "cron.d/fifo")
+    (tmp_path / "cron.d/link").symlink_to("/dev/zero")
+    others.touch()
+    os.truncate(others, size)
+    if size:
+        with pytest.raises(RefusedError, match="is bigger than"):
+            shown(one, LAUNCHERS, wants())
+        return
+    (found,) = shown(one, LAUNCHERS, wants())
+    line = start.replace("abc", "***")
+    assert found.diff[2:] == ["@@ -2 +2 @@", f"-{line}", f"+#misp-workers-migration# {line}"]
+    launchers.take_out(one.site, WEB)
+    check([found])
+    (back,) = preview._launchers_back(one.site, [])
+    assert (back.before, back.after) == (found.after, found.before)
 
 
 def test_crons_file(old: Any, new: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
