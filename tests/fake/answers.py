@@ -75,6 +75,7 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
     return {
         "id -u": hosts.identity(family),
         "look.take": hosts.look(hosts.converged(family, **changes)),
+        SOURCES: hosts.answer(hosts.SOURCES),
         **PREVIEWS,
         **ACTIONS,
     }

@@ -6,9 +6,16 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from tasks.remote import PROJECT
 from tests import hosts
-from tests.fake.answers import EXAMINE, PREVIEWS, PROVEN, SETTINGS_APPLIED, Answers
+from tests.fake.answers import (
+    ACTIONS,
+    EXAMINE,
+    PREVIEWS,
+    PROVEN,
+    SETTINGS_APPLIED,
+    SOURCES,
+    Answers,
+)
 from tests.fake.conftest import Run
 from tests.unit.plan.test_forecast import DRIFT, STOPPED_DAEMON
 
@@ -43,8 +50,9 @@ def drifted(changes: dict[str, Any], steps: list[str]) -> Answers:
             for part in {"settings", "workers", *changes}
         },
         "look.take": hosts.look(hosts.converged("debian", **proof)),
+        SOURCES: hosts.answer(hosts.SOURCES),
         **PREVIEWS,
-        f"{PROJECT} ": hosts.answer([]),
+        **ACTIONS,
     }
 
 
