@@ -31,6 +31,7 @@ def test_a_new_a_changed_and_a_removed_file() -> None:
     "line",
     [
         f"password={SECRET}",
+        f"password=of several words, {SECRET}",
         f"password = {{SHA}}{SECRET} ; a comment",
         f"  'redis_password' => '{SECRET}',",
         f'"Authorization: {SECRET}"',
