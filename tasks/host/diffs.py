@@ -8,8 +8,9 @@ from typing import Collection, Iterable, List, NamedTuple, Optional
 
 LATER = "decided on the host"  # instead of a digest: nobody can know the content beforehand
 _SECRET = re.compile(r"passw|passphrase|secret|token|key|salt|authorization", re.I)
-# A line that sets something, as in supervisor's files and PHP's arrays.
-_SETS = re.compile(r"\s*(?:export\s+)?[\"']?([\w.-]+)[\"']?\s*(?:=>|[:=])\s*(?=\S)")
+# A line that sets something, as in supervisor's files and PHP's arrays; it may be commented out.
+_OUT = r"(?:[\s;#:]|misp-workers-migration#)*"
+_SETS = re.compile(_OUT + r"(?:export\s+)?[\"']?([\w.-]+)[\"']?\s*(?:=>|[:=])\s*(?=\S)")
 _NAME = re.compile(r"[\w.-]+")
 _VALUE = r"\s*(\"[^\"]*\"|'[^']*'|[^\s;,\"']+)"
 _OF_A_NAME = re.compile(r"[\"']?\s*(?:=>|[:=])" + _VALUE)

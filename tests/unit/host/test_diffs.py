@@ -31,6 +31,7 @@ def test_a_new_a_changed_and_a_removed_file() -> None:
     "line",
     [
         f"password={SECRET}",
+        f"password=of several words, {SECRET}",
         f"password = {{SHA}}{SECRET} ; a comment",
         f"  'redis_password' => '{SECRET}',",
         f'"Authorization: {SECRET}"',
@@ -47,8 +48,9 @@ def test_what_looks_like_a_secret_is_hidden(line: str) -> None:
     for found in (changed(f"{line}\n", "x\n"), changed("x\n", f"{line}\n")):
         assert SECRET not in str(found)
     assert "***" in str(found) or len(line) > 1000
-    by_line = diffs.line_by_line("/x", f"{line}\n".encode(), f"# {line}\n".encode())
-    assert SECRET not in str(by_line)
+    for mark in ("# ", ";", ": #misp-workers-migration# "):
+        by_line = diffs.line_by_line("/x", f"{line}\n".encode(), f"{mark}{line}\n".encode())
+        assert SECRET not in str(by_line)
 
 
 def test_a_known_secret_is_hidden_wherever_it_stands() -> None:
