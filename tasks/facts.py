@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -97,6 +97,7 @@ class Known(NamedTuple):
 # Fields that hold a sentence with commands, in which the host has quoted each word of others'.
 _SENTENCES: dict[type, str] = {parts.Tree: "error", parts.Supervisor: "other_daemon"}
 _remembered: dict[str, dict[type, Known]] = {}  # by host, by kind of part
+_foreseen: dict[str, dict[type, Any]] = {}  # the same, in a dry run: as a step will leave it
 
 
 def ask(target: Target, kind: type[Part], *, fresh: bool = False) -> Part:
@@ -107,8 +108,23 @@ def ask(target: Target, kind: type[Part], *, fresh: bool = False) -> Part:
     """
     if fresh or _is_old(kind):
         see(target, kind)
-    part: Part = _remembered[host.name][kind].answer
+    part: Part = _answer(kind)
     return part
+
+
+def asking(target: Target) -> Callable[[type[Any]], Any]:
+    """Return `ask` for this target; it knows `rest_view` as a part, too."""
+
+    def asks(kind: type[Any], /) -> Any:
+        return rest_view(target) if kind is misp_rest.View else ask(target, kind)
+
+    return asks
+
+
+def foresee(changes: Mapping[type, Any]) -> None:
+    """In a dry run the steps that follow find these parts as an earlier step will leave them."""
+    if not state.is_executing:
+        _foreseen.setdefault(host.name, {}).update(changes)
 
 
 def see(target: Target, *kinds: type) -> None:
@@ -175,8 +191,19 @@ def _is_old(kind: type) -> bool:
 
     Else each part of its first look would be asked again, and be as slow again.
     """
+    if _is_foreseen(kind):
+        return False
     known = _known(kind)
     return known is None or time.monotonic() - known.answered >= REMEMBERED_SECONDS
+
+
+def _is_foreseen(kind: type) -> bool:
+    return not state.is_executing and kind in _foreseen.get(host.name, {})
+
+
+def _answer(kind: type) -> Any:
+    foreseen = _is_foreseen(kind)
+    return _foreseen[host.name][kind] if foreseen else _remembered[host.name][kind].answer
 
 
 def _known(kind: type) -> Known | None:
@@ -189,7 +216,7 @@ def rest_view(target: Target, *, fresh: bool = False) -> misp_rest.View | None:
         at, seen = time.monotonic(), misp_rest.view(target)
         known = Known(at, time.monotonic(), seen)
         _remembered.setdefault(host.name, {})[misp_rest.View] = known
-    view: misp_rest.View | None = _remembered[host.name][misp_rest.View].answer
+    view: misp_rest.View | None = _answer(misp_rest.View)
     return view
 
 

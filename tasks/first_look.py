@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from pyinfra.context import host, state
@@ -9,7 +10,7 @@ from pyinfra.context import host, state
 from tasks import connection, facts, identity, places, remote
 from tasks.checks.seen import AnySeen, Seen, gathered, kinds
 from tasks.errors import MigrationError, RefusedError, problems_of
-from tasks.host import sources
+from tasks.host import parts, sources
 from tasks.host.parts import Sources
 from tasks.host.remedies import word
 from tasks.settings import from_host_data, resolve_secrets
@@ -58,8 +59,11 @@ def look(target: Target, seen: type[AnySeen]) -> tuple[Target, AnySeen]:
         MigrationError: the host gives no answer that can be trusted.
     """
     facts.see(target, *kinds(seen))
-    found = gathered(seen, lambda kind: facts.ask(target, kind))
-    return identity.with_answers(target, found), found
+    target = identity.with_answers(target, gathered(seen, partial(facts.ask, target)))
+    if target.rpc_socket and parts.Rpc in kinds(seen):
+        # Only now it is known where the socket is, and so what the RPC's file is to be.
+        facts.see(target, parts.Rpc)
+    return target, gathered(seen, partial(facts.ask, target))
 
 
 def try_sources(target: Target, seen: Seen) -> Sources:

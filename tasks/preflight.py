@@ -14,6 +14,7 @@ from tasks.checks import state as states
 from tasks.checks.seen import AnySeen, SeenForStatus, SeenToMigrate, SeenToReturn
 from tasks.errors import MigrationError, RefusedError, problems_of
 from tasks.host import proxy
+from tasks.plan import gather
 from tasks.report import events, recording
 from tasks.target import Target
 
@@ -74,6 +75,8 @@ def _examine() -> Target:
         problems += filter(None, [misp_rest.access_problem(facts.rest_view(target))])
     if problems:
         raise RefusedError(*problems)
+    offered = gather.Offered(tried.packages, tried.libraries)
+    gather.foresee(target, "deploy", offered)
     return target
 
 
@@ -81,10 +84,12 @@ def _examine_for_rollback() -> Target | None:
     target, seen = _seen(SeenToReturn)
     is_off = not (target.is_on or seen.settings.error)  # which is known only where they are read
     if not seen.originals.is_kept and is_off:
+        gather.foresee(target, "rollback")
         logger.info(f"{host.print_prefix}nothing to put back: this host was not migrated")
         return None
     if problems := list(rollback.of(target, seen)):
         raise RefusedError(*problems)
+    gather.foresee(target, "rollback")
     return target
 
 

@@ -52,6 +52,7 @@ _PREFIXES = (
     "allow_foreign",
     "rotate_",
     "take_over",
+    "approved_",
     "show_calls",
 )
 # pyinfra's own that decide how a host is reached, and who works there; it takes any other silently.
@@ -183,6 +184,7 @@ class Settings(BaseModel):
     http_proxy: Proxy | None = None
     allow_foreign_restart: bool = False
     rotate_password: bool = False
+    approved_plan: str | None = None
     take_over: bool = False
     show_calls: bool = False
     expect: Literal["migrated", "old"] | None = None

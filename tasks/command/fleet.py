@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pydantic import ValidationError
+
+from tasks.plan.document import Document
 from tasks.report import record
 from tasks.report.record import DONE, FAILED, PLANNED, REFUSED, Report
 
@@ -42,7 +46,7 @@ class Host:
     is_unfinished: bool = False
     problems: list[str] = field(default_factory=list)
     has_ended: bool = False
-    plan: dict[str, Any] = field(default_factory=dict)
+    plan: Document | None = None
     status: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -73,7 +77,8 @@ class Host:
             self.problems = [str(one) for one in event.get("problems", ())]
             self.outcome = self.outcome or REFUSED
         elif kind == "plan":
-            self.plan = dict(event.get("plan") or {})
+            with contextlib.suppress(ValidationError):  # then this host has none
+                self.plan = Document.model_validate(event.get("plan"))
         elif kind == "status":
             self.status = dict(event.get("status") or {})
             self.outcome = FAULTY if self.status.get("faults") else HEALTHY

@@ -249,7 +249,7 @@ def _plan(run: Run) -> int:
     with _looked(run):
         plans = {name: run.fleet[name].plan for name in run.fleet.keys_of(PLANNED)}
         if plans:
-            print("\n".join([*show.lines(plans), ""]))
+            print("\n".join(show.lines(plans)))
         if any(name not in plans for name in run.fleet):
             print("\n".join(ending.report(run.fleet)))
     if run.asked.out and plans:

@@ -6,7 +6,7 @@ fields cannot say. So a line comes up every hour, in the task's minute, and look
 
 import re
 import time
-from typing import Iterable, List, NamedTuple
+from typing import Collection, Iterable, List, NamedTuple, Optional
 
 from tasks.host.errors import HostError
 
@@ -73,6 +73,13 @@ def crontab(tasks: Iterable[Task], web_user: str, root: str) -> str:
         HostError: a name that crontab or the shell could take for something else.
     """
     return _HEADER + "".join(line + "\n" for line in lines(tasks, web_user, root))
+
+
+def file_of(tasks: Collection[Task], web_user: str, root: str) -> Optional[bytes]:
+    """The file's content; `None`: cron has none of these tasks. See `crontab`."""
+    if not any(task.due for task in tasks):
+        return None
+    return crontab(tasks, web_user, root).encode("ascii")
 
 
 def can_name(web_user: str, root: str) -> bool:

@@ -9,7 +9,7 @@ import glob
 import os
 import re
 import stat
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, Iterator, List, NamedTuple, Optional
 
 from tasks.host import files, gate, old_units, originals, programs
 from tasks.host.errors import RefusedError, WebUserError
@@ -40,6 +40,14 @@ RAN = "ran"  # in the record: workers lived that nothing had started
 MARK = b"#misp-workers-migration# "
 _MARKED = re.compile(rb"^(: )?" + MARK)
 _SCRIPTS = re.compile(r"/rc\.local\Z|/cron\.(hourly|daily|weekly|monthly)/")
+
+
+class Rewrite(NamedTuple):
+    """What becomes of a file."""
+
+    path: str  # without links
+    before: Optional[bytes]  # None: it is gone
+    after: Optional[bytes]  # None: the copy that is kept of it comes back
 
 
 class _File(NamedTuple):
@@ -96,6 +104,17 @@ def check(site: Site, user: WebUser) -> List[Launcher]:
     return launchers
 
 
+def to_take_out(site: Site, user: WebUser) -> List[Rewrite]:
+    """What `take_out` does to the files.
+
+    Raises:
+        RefusedError: one cannot be taken out automatically.
+    """
+    fit = {launcher.path for launcher in check(site, user)}
+    found_ = [one for one in _files(site, user) if one.path in fit]
+    return [Rewrite(one.path, one.data, one.taken_out()) for one in found_]
+
+
 def take_out(site: Site, user: WebUser) -> None:
     """Have no file start the old workers.
 
@@ -104,21 +123,29 @@ def take_out(site: Site, user: WebUser) -> None:
     Raises:
         RefusedError: one cannot be taken out automatically; nothing was changed.
     """
-    fit = {launcher.path for launcher in check(site, user)}
-    for one in [one for one in _files(site, user) if one.path in fit]:
+    for one in to_take_out(site, user):
         originals.keep(site, one.path)
         originals.add_launcher(site, one.path)
-        _rewrite(one.path, one.taken_out())
+        _rewrite(one)
+
+
+def to_put_back(site: Site) -> Iterator[Rewrite]:
+    """What `put_back` does to the files."""
+    for path in _recorded(site):
+        data = files.read(files.real_path(path))
+        if data is None:
+            yield Rewrite(path, None, None)
+        elif _is_marked(data):
+            yield Rewrite(path, data, b"".join(_MARKED.sub(b"", line) for line in _lines(data)))
 
 
 def put_back(site: Site) -> None:
     """Have the files start the old workers again, with whatever else others changed in them."""
-    for path in _recorded(site):
-        data = files.read(files.real_path(path))
-        if data is None:
-            originals.restore(site, path)
-        elif _is_marked(data):
-            _rewrite(path, b"".join(_MARKED.sub(b"", line) for line in _lines(data)))
+    for one in to_put_back(site):
+        if one.after is None:
+            originals.restore(site, one.path)
+        else:
+            _rewrite(one)
 
 
 def are_out(site: Site, old_workers_live: bool) -> bool:
@@ -235,10 +262,11 @@ def _is_sound(user: WebUser, script: bytes) -> bool:
         return False
 
 
-def _rewrite(path: str, data: bytes) -> None:
+def _rewrite(one: Rewrite) -> None:
     """Owner and mode stay: a crontab belongs to its user.
 
     cron skips the new file while its name begins with a dot, and sees the folder's new time.
     """
-    status = os.lstat(path)
-    files.write(path, data, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+    status = os.lstat(one.path)
+    mode = stat.S_IMODE(status.st_mode)
+    files.write(one.path, one.after or b"", mode, status.st_uid, status.st_gid)

@@ -249,7 +249,7 @@ class _Looker:
 
     def _is_proven(self) -> bool:
         """Whether jobs have come through here already: then none has to be tried beforehand."""
-        return bool(files.first_line(self.site.state_dir + "/proven"))
+        return bool(files.first_line(self.site.proven_file))
 
     def _start_job(self) -> None:
         from tasks.host import php

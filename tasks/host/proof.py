@@ -20,11 +20,7 @@ class ProofError(HostError):
 
 def look(one: Misp) -> Proof:
     """What was proven, and what a proof would hold for now."""
-    return Proof(files.first_line(_file(one.site)), evidence(one))
-
-
-def _file(site: Site) -> str:
-    return site.state_dir + "/proven"
+    return Proof(files.first_line(one.site.proven_file), evidence(one))
 
 
 def evidence(one: Misp) -> str:
@@ -51,7 +47,7 @@ def prove(site: Site, desired: Desired, workers: Dict[str, int], seconds: int) -
         workers: how many each queue has.
         seconds: for a job, where a worker is free for it.
     """
-    files.remove(_file(site))
+    files.remove(site.proven_file)
     logs = complaints.Logs(site)
     with Misp(site, desired) as one:
         limits = proof_jobs.Limits(seconds, max(seconds, site.drain_timeout))
@@ -100,5 +96,5 @@ def record(site: Site, desired: Desired, seconds: int) -> List[str]:
         proven = evidence(one)
     workers_.wait_until_stable(site, seconds)
     files.make_folder(site.state_dir)
-    files.write(_file(site), proven.encode() + b"\n")
+    files.write(site.proven_file, proven.encode() + b"\n")
     return []

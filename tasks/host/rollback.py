@@ -157,14 +157,15 @@ def _remove_workers(one: Misp) -> List[str]:
         originals.restore(site, site.group_file)
     if systemd.is_active(site.unit):
         supervisor_access.connected_to(Daemon(site.unit), site).update()
-    for name in ("workers-applied", "proven", "workers-previous"):
+    files.remove(site.proven_file)
+    for name in ("workers-applied", "workers-previous"):
         files.remove(site.state_dir + "/" + name)
     return messages
 
 
 def _set_group_aside(site: Site) -> str:
     """A group from before the migration: with the new backend off its workers crash endlessly."""
-    aside = site.group_file + ".before-migration"
+    aside = site.group_aside
     data = files.read(originals.saved(site, site.group_file)) or b""
     files.write(aside, data, 0o644)
     files.remove(site.group_file)

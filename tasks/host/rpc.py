@@ -55,7 +55,7 @@ def password(one: Misp) -> Optional[str]:
     Empty with a socket, which has none.
     """
     try:
-        stored = _stored_password(one)
+        stored = stored_password(one)
     except HostError:
         stored = ""
     found = read_files(one.site, Daemon(one.site.unit).main_pid())
@@ -122,10 +122,28 @@ def configure(site: Site, desired: Desired, text: str, rotate: bool) -> List[str
         HostError: it does not answer; the text says what may have changed.
     """
     with Misp(site, desired) as one:
-        stored = _stored_password(one)
+        stored = stored_password(one)
         operators = desired.supervisor_password
         wanted = Wanted(text, rotate, one.stored().is_on, operators, stored)
         return Configuration(crew_of(one, operators or stored), wanted).run()
+
+
+def has_to_be_made(site: Site, password: Optional[str], wanted: Wanted) -> bool:
+    """Whether supervisord and MISP get a password that is made here.
+
+    Args:
+        password: as `known` tells.
+    """
+    makes_one = password is None or (wanted.rotates and not wanted.operators)
+    return site.transport == "tcp" and makes_one
+
+
+def has_group_to_hold(site: Site, wanted: Wanted) -> bool:
+    """Whether a start of supervisord would run a group that somebody put there by hand.
+
+    With settings that are yet to come its workers would crash and be started without end.
+    """
+    return not wanted.is_on and files.read(files.real_path(site.group_file)) is not None
 
 
 class Configuration:
@@ -200,8 +218,7 @@ class Configuration:
     def _password(self) -> str:
         wanted = self.wanted
         password = known(self.site, self.found, wanted.operators, wanted.misps)
-        makes_one = password is None or (wanted.rotates and not wanted.operators)
-        if self.site.transport != "tcp" or not makes_one:
+        if not has_to_be_made(self.site, password, wanted):
             return password or ""
         if not wanted.text:
             raise RefusedError(
@@ -244,16 +261,12 @@ class Configuration:
         log_folders.keep(site, found, self.crew.web, daemon)
 
     def _hold_group(self) -> None:
-        """Take a group away that somebody put there by hand, until the workers' step.
-
-        With settings that are yet to come its workers would crash and be started without end.
-        """
+        """Take it away, until the workers' step."""
         site = self.site
-        if self.wanted.is_on or files.read(files.real_path(site.group_file)) is None:
-            return
-        originals.keep(site, site.group_file)
-        files.remove(files.real_path(site.group_file))
-        self.is_held = True
+        if has_group_to_hold(site, self.wanted):
+            originals.keep(site, site.group_file)
+            files.remove(files.real_path(site.group_file))
+            self.is_held = True
 
     def _answers(self) -> bool:
         main_pid = self.crew.daemon.main_pid()
@@ -314,7 +327,8 @@ def with_hash(text: str, right: str) -> bytes:
     return text.replace(PASSWORD_SHA1_TOKEN, digest).encode("utf-8")
 
 
-def _stored_password(one: Misp) -> str:
+def stored_password(one: Misp) -> str:
+    """The one that MISP has; empty: it has none."""
     stored = one.stored().block.get("supervisor_password")
     return stored if isinstance(stored, str) else ""
 

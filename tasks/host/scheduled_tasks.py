@@ -129,7 +129,7 @@ def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> Done:
         raise TaskError("nothing can take over MISP's scheduled task " + found.unfit[0])
     if kept.is_done and not found.entries:
         return Done([])
-    tasks = _with_new(kept, _moving(old, kept), found.tasks, clock.epoch())
+    tasks = tasks_after(old, kept, found.tasks, clock.epoch())
     if kept.is_done:
         kept = Kept({}, False, kept.tasks, files.read(cron.FILE), new_id(), False)
     kept = kept._replace(tasks=tasks)
@@ -139,6 +139,16 @@ def _hand_over(one: Misp, old: Backend, new: Backend, clock: Clock) -> Done:
     taken = [tasks[kind] for kind in found.tasks]
     lines = cron.described(taken, one.user.name, one.site.misp_root)
     return Done([cron.told(task) for task in taken], tasks=tuple(lines))
+
+
+def tasks_after(old: Backend, kept: Kept, found: Dict[str, Task], now: int) -> Dict[str, Task]:
+    """All tasks that will have been handed over, by kind, with what a hand-over makes of them.
+
+    Args:
+        found: those that are handed over now.
+        now: seconds since 1970.
+    """
+    return _with_new(kept, _moving(old, kept), found, now)
 
 
 def _moving(old: Backend, kept: Kept) -> Dict[str, Task]:
@@ -256,12 +266,12 @@ def _with_new(
 
 
 def _write_crontab(one: Misp, kept: Kept) -> None:
-    if not any(task.due for task in kept.tasks.values()):
+    data = cron.file_of(kept.tasks.values(), one.user.name, one.site.misp_root)
+    if data is None:
         _restore_crontab(one.site, kept)
         return
-    text = cron.crontab(kept.tasks.values(), one.user.name, one.site.misp_root)
     originals.keep(one.site, cron.FILE)
-    files.write(cron.FILE, text.encode("ascii"), 0o644)
+    files.write(cron.FILE, data, 0o644)
 
 
 def _job(task: Task) -> OldJob:

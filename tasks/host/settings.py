@@ -17,6 +17,12 @@ class SettingsError(HostError):
     """MISP did not take a setting."""
 
 
+def ends_proof(name: str) -> bool:
+    """Whether a proof of the workers does not hold any more once this setting is another."""
+    key = name.rpartition(".")[2]
+    return key == "enabled" or key.startswith("redis_")  # see `evidence` of proof.py
+
+
 def look(one: Misp) -> Settings:
     """MISP's settings as a part of a look."""
     site = one.site
@@ -26,13 +32,14 @@ def look(one: Misp) -> Settings:
         timeout = _read_timeout(one, stored)
     except HostError as error:
         return unknown(site, str(error))
+    password = rpc.password(one)
     # In the database an empty value is no row at all (SystemSetting.php).
     absent = "" if stored.is_in_database else None
     return Settings(
         "",
         {key: value for key, value in stored.block.items() if key not in _SECRETS},
         Place(wanted.host, wanted.port, wanted.database, wanted.namespace, wanted.history_ttl),
-        stored.block.get("supervisor_password", absent) == rpc.password(one),
+        password is not None and stored.block.get("supervisor_password", absent) == password,
         stored.block.get("redis_password", absent) == wanted.password,
         not wanted.password.startswith("-"),
         stored.is_in_database,
@@ -79,6 +86,8 @@ def _apply(one: Misp, settings: List[List[Any]]) -> List[str]:
         raise SettingsError(
             "no supervisor password is known on this host: the RPC step has to come first"
         )
+    if any(ends_proof(name) for name, _ in settings):
+        files.remove(site.proven_file)
     keep_config(one)
     # From here on every PHP process of the web tier may have settings that are no longer true.
     originals.note_change(site, site.config_php, _digest(one))

@@ -83,9 +83,19 @@ class Site(NamedTuple):
         return self.include_dir + "/" + GROUP + self.include_suffix
 
     @property
+    def group_aside(self) -> str:
+        """Where a rollback puts a group from before the migration; supervisor does not read it."""
+        return self.group_file + ".before-migration"
+
+    @property
     def rpc_file(self) -> str:
         """Supervisor's include file that opens the RPC."""
         return self.include_dir + "/misp-rpc" + self.include_suffix
+
+    @property
+    def proven_file(self) -> str:
+        """What the workers were proven with: see proof.py. Whatever starts others removes it."""
+        return self.state_dir + "/proven"
 
     @property
     def roots(self) -> List[str]:

@@ -73,6 +73,7 @@ def apply_group(crew: Crew, text: str, settle: Callable[[], None]) -> None:
     files.exchange(site.group_file, text.encode("utf-8"), _previous(site), 0o644)
     changes = _reread(site, control)
     settle()
+    files.remove(site.proven_file)  # it speaks of other processes
     if GROUP in changes.changed:
         drain.stop_idle(crew, site.drain_timeout)
     control.update(GROUP)

@@ -1,1 +1,1 @@
-"""What a run will do to each host, as a document that can be shown, kept and approved."""
+"""What a run will do to a host: foreseen, shown, kept, approved and compared."""

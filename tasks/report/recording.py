@@ -22,6 +22,7 @@ from tasks.report.run import Run
 
 PREFLIGHT = "Preflight"  # the step before the first operation
 _MOST_SAMPLES = 2000
+_OF_A_PLAN = ("host", "deploy", "kind")  # what its reader knows it by
 
 _runs: dict[int, Run] = {}  # by the inventory's identity, since `context.state` is a proxy; one
 
@@ -184,13 +185,14 @@ def versions(state: State, host: Host, when: str, found: Mapping[str, str]) -> N
         report.versions[when] = {**report.versions.get("before", {}), **known}
 
 
-def plan(state: State, host: Host, document: dict[str, Any]) -> None:
-    """Keep, and tell, what will be done to the host (tasks/plan)."""
+def plan(state: State, host: Host, document: dict[str, Any]) -> dict[str, Any]:
+    """Keep, and tell, what will be done to the host (tasks/plan). Returns it without secrets."""
     run = _runs.get(id(state.inventory))
-    document = run.masked_all(host.name, document) if run else document
+    document = run.masked_all(host.name, document, _OF_A_PLAN) if run else document
     events.emit("plan", host.name, plan=document)
     if report := _report(state, host):
         report.plan = document
+    return document
 
 
 def cut_over(state: State, host: Host, *, enabled: str) -> None:

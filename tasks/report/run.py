@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,19 @@ class Run:
             text = text.replace(secret, "***")
         return text
 
-    def masked_all(self, host: str, value: Any) -> Any:
-        """The same with all texts of a value as JSON has it."""
+    def masked_all(self, host: str, value: Any, but: Collection[str] = ()) -> Any:
+        """The same with all texts of a value as JSON has it.
+
+        Args:
+            but: keys whose values stay as they are: our own words, of which a secret may be one.
+        """
         if isinstance(value, dict):
-            return {key: self.masked_all(host, one) for key, one in value.items()}
+            return {
+                key: one if key in but else self.masked_all(host, one, but)
+                for key, one in value.items()
+            }
         if isinstance(value, list | tuple):
-            return [self.masked_all(host, one) for one in value]
+            return [self.masked_all(host, one, but) for one in value]
         return self.masked(host, value) if isinstance(value, str) else value
 
     # --- steps -----------------------------------------------------------------------------------

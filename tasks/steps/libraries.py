@@ -7,19 +7,20 @@ from pyinfra.context import host
 from tasks import facts
 from tasks.commands import run
 from tasks.host import libraries, parts
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.LIBRARIES)
 def present(target: Target) -> Commands:
     """Have the guide's five packages in app/Vendor, by Composer as the web user.
 
     The look loads their classes: composer.json names them on MISP 2.5 whether they are installed or
     not, and MISP's own update resets it.
     """
-    if facts.ask(target, parts.Libraries).are_in_place:
+    if not decisions.libraries(target, facts.asking(target)):
         host.noop("the PHP libraries load")
         return
     require = call(

@@ -16,6 +16,7 @@ from tasks.commands import failed, run
 from tasks.drain import LOOK_SECONDS, Convert, Done, Drain, Limit, Stuck, Wait
 from tasks.errors import MigrationError
 from tasks.host import moves, parts, retire
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.report import recording
 from tasks.report.record import DRAIN_LIMIT
@@ -23,15 +24,14 @@ from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.DRAIN)
 def drained(target: Target) -> Commands:
     """Have nothing waiting, running or delayed on the old backend while its workers live.
 
     New jobs go to the new lists since `enabled` is true, so the old ones only shrink, but for jobs
     that old workers enqueue themselves: they keep the settings they started with.
     """
-    old, workers = facts.ask(target, parts.OldBackend), facts.ask(target, parts.OldWorkers)
-    if not (old.error or workers.live or old.convertible):
+    if not decisions.drain(target, facts.asking(target)):
         host.noop("no old worker is left to wait for")
         return
     yield FunctionCommand(_drain, [target], {})
@@ -97,19 +97,20 @@ def _convert(state: State, host: Host, target: Target, drain: Drain, *, only_hel
     drain.converted([line for line in done.lines if line.startswith(moves.LEFT)])
 
 
-@step()
+@step(forecast.RETIRE)
 def retired(target: Target) -> Commands:
     """Have the old workers stopped by QUIT, never in a job, and nothing that starts them again.
 
     And nothing left of them in Redis: MISP's page lists dead workers, and its "Kill all workers"
     signals whatever has their PIDs by now.
     """
+    if not decisions.retire(target, facts.asking(target)):
+        host.noop("the old workers are retired")
+        return
     site, desired = target.site(), target.desired()
     if facts.ask(target, parts.OldWorkers).live:
         end = call(retire.retire, site=site, desired=desired)
         limit = target.settings.drain_timeout
         yield run(end, target, waits="the old workers end, each after its job", limit=limit)
-    elif facts.ask(target, parts.OldBackend).stale:
-        yield run(call(moves.forget_old_workers, site=site, desired=desired), target)
     else:
-        host.noop("the old workers are retired")
+        yield run(call(moves.forget_old_workers, site=site, desired=desired), target)

@@ -7,23 +7,23 @@ from pyinfra.context import host
 from tasks import facts
 from tasks.commands import run
 from tasks.host import packages, parts
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.PACKAGES)
 def installed(target: Target) -> Commands:
     """Have the packages, EPEL first on the RHEL family when nothing else offers supervisor.
 
     The look asks the package database once; repositories are asked only for what is missing. Why
     this is not pyinfra's own operation: see tasks/host/packages.py.
     """
-    seen = facts.ask(target, parts.Packages)
-    names = target.wanted(seen)
-    if all(name in seen.installed for name in names) and not seen.is_masked:
+    if not decisions.packages(target, facts.asking(target)):
         host.noop(f"{', '.join(target.packages())} installed")
         return
+    names = target.wanted(facts.ask(target, parts.Packages))
     install = call(
         packages.install,
         site=target.site(),

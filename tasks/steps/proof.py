@@ -7,10 +7,12 @@ from collections.abc import Collection, Iterable
 
 from pyinfra.context import host, state
 
-from tasks import facts, misp_rest, parse
+from tasks import facts, parse
 from tasks.commands import Guarded, give_up, run
 from tasks.host import parts, proof, workers
 from tasks.host.done import Done, ProofJob
+from tasks.plan import decisions, forecast
+from tasks.plan.forecast import STABLE_SECONDS, STARTED_SECONDS
 from tasks.remote import Call, call
 from tasks.report import record, recording
 from tasks.report.record import Job, Proof, Worker
@@ -21,11 +23,9 @@ _REMEDY = (
     "If the workers run, MISP's SimpleBackgroundJobs.supervisor_password, its libraries or its "
     "view on /proc are wrong: correct that, then run again"
 )
-STARTED_SECONDS = 6  # past startsecs: before, supervisord and MISP call no worker running
-STABLE_SECONDS = 8  # a worker that dies at its first look at Redis is gone by then
 
 
-@step(returns=True)
+@step(forecast.PROOF, returns=True)
 def proven(target: Target) -> Commands:
     """Have proof: the exact set alive and stable, a job through every queue, MISP's own view.
 
@@ -35,13 +35,10 @@ def proven(target: Target) -> Commands:
 
     Jobs, view and a first look at the old workers come while the new ones grow old.
     """
-    seen = facts.ask(target, parts.Proof)
-    if target.is_proven and seen.proven == seen.evidence:
-        faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target))
-        if not faults:
-            recording.proven(state, host, *_evidence(target, ()))
-            host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
-            return
+    if not decisions.proof(target, facts.asking(target)):
+        recording.proven(state, host, *_evidence(target, ()))
+        host.noop(f"{len(target.process_names)} workers proven and in MISP's view")
+        return
     site, desired = target.site(), target.desired()
     stay = call(workers.wait_until_stable, site=site, seconds=STARTED_SECONDS)
     yield _grow_old(stay, target, STARTED_SECONDS, changes=False)
@@ -60,8 +57,8 @@ def proven(target: Target) -> Commands:
     kinds = (parts.Supervisor, parts.View, parts.OldBackend, parts.OldWorkers)
     facts.see(target, *kinds, parts.Packages, parts.Libraries)
     recording.drain(state, host, facts.ask(target, parts.OldBackend))
-    faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target, fresh=True))
-    if faults:
+    facts.rest_view(target, fresh=True)
+    if faults := decisions.view_faults(target, facts.asking(target)):
         yield give_up(f"not proven: {'; '.join(faults)}. {_REMEDY}", target)
         return
     workers_and_proof = _evidence(target, proving.done.proof)
@@ -105,9 +102,3 @@ def _evidence(target: Target, jobs: Iterable[ProofJob]) -> tuple[list[Worker], P
         supervisord_status=view.workers.get("supervisord_status") is True,
         over_rest=facts.rest_view(target) is not None,
     )
-
-
-def _faults(target: Target) -> list[str]:
-    supervisor, view = facts.ask(target, parts.Supervisor), facts.ask(target, parts.View)
-    faults = parse.wrong_workers(supervisor.workers, target.process_names)
-    return faults + parse.wrong_misp_view(view, target.worker_counts)

@@ -6,18 +6,17 @@ from pyinfra.context import host
 
 from tasks import facts
 from tasks.commands import run
-from tasks.host import parts, rollback, web
+from tasks.host import rollback, web
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.OLD_WORKERS)
 def old_workers_started(target: Target) -> Commands:
     """Have the old workers' launchers as they were, and these running before all else is undone."""
-    seen = facts.ask(target, parts.Originals)
-    are_states_right = _states(seen.units_before) == _states(seen.units_now)
-    if are_states_right and not seen.are_launchers_out and not seen.unserved:
+    if not decisions.old_workers(target, facts.asking(target)):
         host.noop("the old workers are as they were")
         return
     start = call(rollback.start_old_workers, site=target.site(), desired=target.desired())
@@ -25,16 +24,10 @@ def old_workers_started(target: Target) -> Commands:
     yield run(start, target, waits=starts, limit=target.settings.drain_timeout)
 
 
-def _states(units: list[parts.Unit]) -> list[tuple[str, str, str]]:
-    return sorted(
-        (unit.name, unit.active.replace("activating", "active"), unit.enabled) for unit in units
-    )
-
-
-@step()
+@step(forecast.BACKEND_OFF)
 def backend_disabled(target: Target) -> Commands:
     """Have MISP and its web tier use the old backend, and the old workers run."""
-    if not facts.ask(target, parts.Settings).is_on:
+    if not decisions.backend_on(target, facts.asking(target)):
         host.noop("the new backend is off")
         return
     disable = call(rollback.disable_backend, site=target.site(), desired=target.desired())
@@ -43,10 +36,10 @@ def backend_disabled(target: Target) -> Commands:
     yield run(disable, target, waits=ends, limit=limit)
 
 
-@step()
+@step(forecast.JOBS_BACK)
 def jobs_returned(target: Target) -> Commands:
     """Have the new lists empty: their jobs move to the old workers, and the new group goes."""
-    if not facts.ask(target, parts.Originals).is_kept:
+    if not decisions.migrated(target, facts.asking(target)):
         host.noop("no new lists to empty")
         return
     move = call(rollback.move_back, site=target.site(), desired=target.desired())
@@ -54,10 +47,10 @@ def jobs_returned(target: Target) -> Commands:
     yield run(move, target, waits=moves, limit=target.settings.drain_timeout)
 
 
-@step()
+@step(forecast.ALL_BACK)
 def everything_put_back(target: Target) -> Commands:
     """Have RPC, libraries and SELinux as they were, and no record of a migration."""
-    if not facts.ask(target, parts.Originals).is_kept:
+    if not decisions.migrated(target, facts.asking(target)):
         host.noop("nothing to put back")
         return
     put_back = call(rollback.put_back, site=target.site(), desired=target.desired())

@@ -7,12 +7,13 @@ from pyinfra.context import host
 from tasks import facts, parse
 from tasks.commands import fail, run
 from tasks.host import parts, rpc
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.RPC)
 def opened(target: Target) -> Commands:
     """Have supervisord run, enabled, and answer its RPC with the credentials MISP will use.
 
@@ -20,18 +21,13 @@ def opened(target: Target) -> Commands:
     died between the two is made good by the next. `supervisorctl update` would not do: it leaves
     [inet_http_server] alone.
     """
-    # With a socket the first look did not know yet what the file is to be.
-    seen = facts.ask(target, parts.Rpc, fresh=bool(target.rpc_socket))
-    supervisor = facts.ask(target, parts.Supervisor)
-    rotates = target.settings.rotate_password
-    is_running = (supervisor.unit.active, supervisor.unit.enabled) == ("active", "enabled")
-    is_answering = seen.answer == "ok"
-    is_current = seen.keeps_log_folders and (bool(target.rpc_elsewhere) or seen.is_current)
-    if is_running and is_answering and is_current and not rotates:
+    ask = facts.asking(target)
+    if not decisions.rpc(target, ask):
         host.noop(f"supervisord answers at {_address(target)}")
         return
+    supervisor = facts.ask(target, parts.Supervisor)
     foreign = parse.foreign_programs(supervisor.workers)
-    will_restart = rotates or not is_answering
+    will_restart = decisions.restarts_supervisord(target, ask)
     if foreign and will_restart and not target.settings.allow_foreign_restart:
         yield fail(
             f"supervisord has to be restarted and also runs {', '.join(foreign)}: set "
@@ -43,11 +39,12 @@ def opened(target: Target) -> Commands:
         site=target.site(),
         desired=target.desired(),
         text="" if target.rpc_elsewhere else target.rpc_text(),
-        rotate=rotates,
+        rotate=target.settings.rotate_password,
     )
-    restarts = "supervisord starts anew, once its workers have no job" if is_running else ""
-    limit = target.settings.drain_timeout
-    yield run(configure, target, waits=restarts or "supervisord starts", limit=limit)
+    starts = "supervisord starts"
+    if supervisor.unit.active == "active":
+        starts += " anew, once its workers have no job"
+    yield run(configure, target, waits=starts, limit=target.settings.drain_timeout)
 
 
 def _address(target: Target) -> str:

@@ -9,12 +9,13 @@ from tasks import facts
 from tasks.commands import run
 from tasks.host import cron, parts, scheduled_tasks
 from tasks.host.site import CRON
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.SCHEDULED_TASKS)
 def handed_over(target: Target) -> Commands:
     """Have no scheduled task of MISP's left to the old backend, and show where they go.
 
@@ -28,7 +29,7 @@ def handed_over(target: Target) -> Commands:
     logger.info(f"{host.print_prefix}scheduled tasks go to {owner}:")
     for line in tasks.lines:
         logger.info(f"{host.print_prefix}    {line}")
-    if facts.ask(target, parts.OldWorkers).live:
+    if not decisions.scheduled_tasks(target, facts.asking(target)):
         host.noop("they are handed over when the old workers end")
         return
     site, desired = target.site(), target.desired()

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-
 from pyinfra.context import host
 
 from tasks import facts, render
 from tasks.commands import run
-from tasks.host import parts, selinux
+from tasks.host import selinux
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.steps.step import Commands, step
 from tasks.target import Target
 
 
-@step()
+@step(forecast.SELINUX)
 def module_loaded(target: Target) -> Commands:
     """Have the module, the label of `cake` that it goes by, and the web tier's way to the network.
 
@@ -23,21 +22,15 @@ def module_loaded(target: Target) -> Commands:
     if target.selinux == "none":
         host.noop(target.selinux_reason)
         return
-    source = render.selinux_module()
-    digest = hashlib.sha256(source.encode()).hexdigest()
-    if not _faults(target, facts.ask(target, parts.Selinux), digest):
+    if not decisions.selinux(target, facts.asking(target)):
         host.noop("the SELinux module is in place")
         return
-    load = target.selinux == "load"
-    install = call(selinux.install, site=target.site(), source=source, digest=digest, load=load)
+    install = call(
+        selinux.install,
+        site=target.site(),
+        source=render.selinux_module(),
+        digest=decisions.selinux_digest(),
+        load=target.selinux == "load",
+    )
     builds = "the SELinux policy is built with the module"
     yield run(install, target, waits=builds, limit=selinux.BUILD_SECONDS)
-
-
-def _faults(target: Target, seen: parts.Selinux, digest: str) -> list[str]:
-    faults = [] if seen.built == digest else ["not built"]
-    if target.selinux == "load":
-        faults += [] if seen.is_loaded else ["not loaded"]
-        faults += [] if seen.cake_label == seen.cake_rule == selinux.CAKE_TYPE else ["label"]
-        faults += [] if seen.has_network else ["network"]
-    return faults

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pyinfra.context import host, state
 
-from tasks import facts, parse
+from tasks import facts
 from tasks.commands import Guarded, give_up, run
 from tasks.host import bridge, parts, settings, web
+from tasks.plan import decisions, forecast
 from tasks.remote import call
 from tasks.report import record, recording
 from tasks.steps.step import Commands, step
@@ -15,20 +16,19 @@ from tasks.target import Target
 ENABLED = "SimpleBackgroundJobs.enabled"
 
 
-@step(returns=True)
+@step(forecast.SETTINGS, returns=True)
 def configured(target: Target) -> Commands:
     """Have all settings stored, with their types, `enabled` last, and no PHP process older.
 
     The look reads config.php itself: `getSetting` shows defaults for absent keys. In database mode
     the file does not count and MISP's command line is asked.
     """
-    seen = facts.ask(target, parts.Settings)
-    wrong = _wrong(target, seen)
-    # A new password is pending until MISP has it; a dry run knows that there will be one.
-    is_unfinished = seen.is_pending or target.settings.rotate_password
-    if not wrong and not is_unfinished and not facts.ask(target, parts.Web).is_stale:
+    if not decisions.settings(target, facts.asking(target)):
         host.noop("MISP's settings are in place and the web tier has them")
         return
+    seen = facts.ask(target, parts.Settings)
+    wrong = decisions.wrong_settings(target, seen)
+    is_unfinished = decisions.has_new_password(target, seen)
     # After a run that ended between `enabled` and the web tier's reload: nothing was proven yet.
     is_cut_off = not (wrong or is_unfinished or facts.ask(target, parts.Proof).proven)
     enabled = ""
@@ -44,7 +44,7 @@ def configured(target: Target) -> Commands:
         enabled = record.now() if ENABLED in wrong else ""
         # In the same round trip what the next step asks: the web tier's reload changes none of it.
         facts.see(target, parts.Settings, parts.Workers, parts.Supervisor, parts.NewBackend)
-        if still := _wrong(target, facts.ask(target, parts.Settings)):
+        if still := decisions.wrong_settings(target, facts.ask(target, parts.Settings)):
             where = "the database" if target.database_mode else "config.php"
             reason = f"MISP took these settings, but {where} does not hold them: {', '.join(still)}"
             yield give_up(reason, target)
@@ -55,8 +55,3 @@ def configured(target: Target) -> Commands:
     yield Guarded(run(reload, target, keeps, waits=ends, limit=web.SECONDS), target)
     if enabled or is_cut_off:
         recording.cut_over(state, host, enabled=enabled)
-
-
-def _wrong(target: Target, seen: parts.Settings) -> list[str]:
-    """Names of settings that are absent, of another value or of another type, in order."""
-    return parse.wrong_settings(seen, target.misp_settings(), strict=not target.database_mode)

@@ -14,8 +14,10 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.operation import operation
 from pyinfra.context import host, state
 
+from tasks import facts
 from tasks.commands import fail, give_up
 from tasks.errors import MigrationError
+from tasks.plan.forecast import Step
 from tasks.report import recording
 from tasks.target import Target
 
@@ -23,8 +25,13 @@ P = ParamSpec("P")
 Commands = Generator[PyinfraCommand, None, None]
 
 
-def step(*, returns: bool = False) -> Callable[[Callable[P, Commands]], PyinfraOperation[P]]:
-    """An operation on a target; with `returns` a host that fails goes back to its old workers."""
+def step(
+    what: Step, *, returns: bool = False
+) -> Callable[[Callable[P, Commands]], PyinfraOperation[P]]:
+    """An operation on a target; with `returns` a host that fails goes back to its old workers.
+
+    In a dry run the next steps decide by what this one leaves, as they will in the run.
+    """
 
     def wrap(body: Callable[P, Commands]) -> PyinfraOperation[P]:
         @functools.wraps(body)
@@ -32,7 +39,10 @@ def step(*, returns: bool = False) -> Callable[[Callable[P, Commands]], PyinfraO
             target = kwargs.get("target") or args[0]
             assert isinstance(target, Target)  # noqa: S101 - for mypy: each step has one
             try:
-                yield from body(*args, **kwargs)
+                for command in body(*args, **kwargs):
+                    if not state.is_executing:
+                        facts.foresee(what.leaves(target, facts.asking(target)))
+                    yield command
             except MigrationError as error:
                 yield _failure(str(error), target, returns)
             except Exception as error:

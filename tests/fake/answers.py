@@ -10,7 +10,9 @@ from typing import Any
 
 from tasks.checks import seen
 from tasks.host import rollback
+from tasks.host.diffs import FileChange
 from tasks.host.done import Done, ProofJob
+from tasks.host.preview import Preview, PreviewBack
 from tasks.remote import PROJECT
 from tasks.settings import DEFAULT_WORKERS
 from tests import hosts
@@ -25,6 +27,13 @@ SOURCES = f"{PROJECT} sources.look"
 SETTINGS_APPLIED = "look.take Settings Workers"
 PROVEN = "look.take Supervisor View"
 DRAIN = "look.take OldBackend"
+GROUP_FILE = FileChange(
+    "/etc/supervisor/conf.d/misp-workers.conf", "", "a" * 64, ["+[group:misp-workers]"]
+)
+PREVIEWS: Answers = {
+    "preview.deploy": hosts.answer(Preview({"workers": [GROUP_FILE]}, {}, [])),
+    "preview.rollback": hosts.answer(PreviewBack({}, False, {}, "")),
+}
 
 
 # What the calls tell that are more to a record than their lines.
@@ -56,6 +65,7 @@ def migrating(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
         SETTINGS_APPLIED: hosts.look({**before, "settings": after["settings"]}),
         PROVEN: hosts.look({**after, **old}),
         "look.take": hosts.look(before),
+        **PREVIEWS,
         **ACTIONS,
     }
 
@@ -65,6 +75,8 @@ def converged(family: str = "debian", /, **changes: dict[str, Any]) -> Answers:
     return {
         "id -u": hosts.identity(family),
         "look.take": hosts.look(hosts.converged(family, **changes)),
+        SOURCES: hosts.answer(hosts.SOURCES),
+        **PREVIEWS,
         **ACTIONS,
     }
 

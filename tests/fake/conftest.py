@@ -34,7 +34,7 @@ class Run:
 
     def actions(self, host: str) -> list[str]:
         """Host functions that change something, in order."""
-        looks = ("look.take", "sources.look")
+        looks = ("look.take", "sources.look", "preview.")
         return [name for name in self.calls(host) if not name.startswith(looks)]
 
 

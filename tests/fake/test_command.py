@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 
 from tasks.command.fleet import CODES
+from tasks.plan import document
 from tasks.report import record
 from tests import hosts
-from tests.fake.answers import converged, draining, failing, migrating
+from tests.fake.answers import SOURCES, converged, draining, failing, migrating
 from tests.fake.conftest import ROOT, Run
 from tests.fake.test_records import RETURNED, returning
 
@@ -355,6 +356,8 @@ def test_a_plan_that_is_kept_names_its_inventory_and_its_hosts(
     assert done.returncode == 0, done.stderr
     assert command.outcomes() == {"@fake/m02": "done"}
     assert f"tasks status {ROOT}/tests/fake/inventory.py --limit @fake/m02`" in done.stdout
+    (report,) = command.reports().values()
+    assert report.plan == document.load(kept)[1]["@fake/m02"].model_dump()
     done = command("apply", "--limit", f"@fake/{REFUSED}")
     assert "no host and no group here is named" in done.stderr
 
@@ -462,6 +465,26 @@ def test_a_deploy_of_one_checkout_with_the_package_of_another_is_refused(
     assert (
         f"the deploy is that of {tmp_path}, but Python takes the package `tasks` of" in run.output
     )
+
+
+def test_a_kept_plan_holds_its_hosts_to_it(command: Command, tmp_path: Path) -> None:
+    # A password that is a part of a path is masked in both plans alike.
+    data = {**WELL["m02"], "ssh_password": "workers"}
+    command.are({"m01": data, "m02": data})
+    kept = tmp_path / "plan.json"
+    done = command("plan", "--out", str(kept))
+    assert done.returncode == 0, done.stderr
+    assert "file /etc/supervisor/conf.d/misp-***.conf: new" in done.stdout
+    assert "package supervisor: 4.2.5-1" in done.stdout
+    other = {SOURCES: hosts.answer(hosts.SOURCES._replace(packages={"supervisor": "4.2.6-1"}))}
+    answers = {**data["fake_responses"], **other}
+    command.are({"m01": data, "m02": {**data, "fake_responses": answers}})
+    command.inventory = str(kept)
+    done = command("apply")
+    assert done.returncode == CODES["refused"], done.stderr
+    assert command.outcomes() == {"@fake/m01": "done", "@fake/m02": "refused"}
+    words = "package supervisor is to become another (it was 4.2.5-1, it is 4.2.6-1)"
+    assert words in " ".join(done.stdout.split())
 
 
 # --- from another folder, installed -------------------------------------------------------------

@@ -134,3 +134,4 @@ class Run:
         for module in (facts, step):
             patch.setattr(module, "state", self.state)
         patch.setattr(facts, "_remembered", {})
+        patch.setattr(facts, "_foreseen", {})

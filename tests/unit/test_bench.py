@@ -16,7 +16,7 @@ from lab.bench.measure import Figure, Sample, Section
 from lab.bench.rows import against, converged, first
 from lab.errors import LabError
 from lab.run import Operation, Run
-from tasks.steps.proof import STABLE_SECONDS
+from tasks.plan.forecast import STABLE_SECONDS
 
 SENT = "    [pyinfra.connectors.ssh] Running command on misp-el: (pty=False) sudo -H -n sh\n"
 ENDED = "    [pyinfra.connectors.ssh] Command exit status: 0\n"

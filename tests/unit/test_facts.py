@@ -78,6 +78,20 @@ def test_a_host_that_answers_slowly_is_asked_once(run: Run, clock: list[float]) 
     assert len(asked) == 2
 
 
+def test_a_dry_run_goes_on_with_what_a_step_will_leave(run: Run, clock: list[float]) -> None:
+    run.host.answers = [LOOK]
+    run.state.is_executing = False
+    ask = facts.asking(TARGET)
+    facts.foresee({parts.Proof: "foreseen", misp_rest.View: "seen"})
+    clock[0] += 2 * facts.REMEMBERED_SECONDS
+    assert (ask(parts.Proof), ask(misp_rest.View)) == ("foreseen", "seen")
+    assert run.host.commands == []
+    run.state.is_executing = True
+    facts.foresee({parts.Proof: "of no use"})
+    assert ask(parts.Proof) == hosts.converged()["proof"]
+    assert ask(misp_rest.View) is None
+
+
 def test_hosts_are_not_taken_for_each_other(run: Run) -> None:
     run.host.answers = [LOOK, hosts.look(hosts.migrating())]
     first = facts.ask(TARGET, parts.Workers)

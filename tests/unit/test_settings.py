@@ -48,6 +48,7 @@ KEPT = (  # None: what the host has already
     "legacy_service",
     "scheduled_tasks",
     "http_proxy",
+    "approved_plan",
 )
 OWN = {
     "drain_timeout": 1800,

@@ -22,7 +22,7 @@ from lab.topology import OLD_WORKER_INTERVAL, HostSpec
 
 PEERS = ("deploy", "guide", "ansible")
 BASES = {"debian-12": "2.5.1", "el-like": "2.4.199"}
-STABLE_SECONDS = 8.0  # how old the proof lets the new workers grow, see tasks/steps/proof.py
+STABLE_SECONDS = 8.0  # how old the proof lets the new workers grow, see tasks/plan/forecast.py
 MOST_OF_GUIDE = 1.25
 MOST_OF_ANSIBLE = 0.5
 

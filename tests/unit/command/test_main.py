@@ -17,7 +17,9 @@ from tasks.command.inventory import Groups
 from tasks.plan import document
 from tasks.report import record
 from tasks.report.status import Status
+from tests.hosts import converged
 from tests.unit.command import test_arguments
+from tests.unit.plan.plans import plan
 
 _called = test_arguments._called
 GROUPS: Groups = {"a": ["misp"], "b": ["misp"]}
@@ -52,7 +54,7 @@ def plan_of(*hosts: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for host in hosts:
         found += [
-            {"kind": "plan", "host": host, "plan": {"steps": []}},
+            {"kind": "plan", "host": host, "plan": plan(converged(), name=host).model_dump()},
             {"kind": "end", "host": host, "outcome": "planned"},
         ]
     return found
@@ -75,9 +77,8 @@ def test_a_kept_plan_is_applied_to_its_hosts_and_passed_on(
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("{", "is not whole"),
-        ("{}", "is not whole: 'inventory'"),
-        ('{"inventory": "i.py", "documents": {"c": {}}}', "c: in the plan, but no longer in i.py"),
+        ("{", "is no plan of this version: Invalid JSON"),
+        ("{}", "is no plan of this version: format: Field required"),
     ],
 )
 def test_a_plan_that_does_not_fit_is_refused(
@@ -86,6 +87,15 @@ def test_a_plan_that_does_not_fit_is_refused(
     (tmp_path / "plan.json").write_text(text)
     assert main.main(["apply", str(tmp_path / "plan.json")]) == 1
     assert sentence in capsys.readouterr().err
+
+
+def test_a_plan_of_a_host_that_is_gone_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "plan.json"
+    document.save(file, {"c": plan(converged(), name="c")}, "i.py")
+    assert main.main(["apply", str(file)]) == 1
+    assert "c: in the plan, but no longer in i.py; plan again" in capsys.readouterr().err
 
 
 def test_a_plan_replaces_nothing_but_a_plan(
@@ -102,7 +112,8 @@ def test_a_plan_replaces_nothing_but_a_plan(
 def test_a_host_without_a_plan_is_not_planned(
     pyinfra: type[NoPyinfra], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    pyinfra.tells = [*plan_of("a"), {"kind": "end", "host": "b", "outcome": "planned"}]
+    none = {"kind": "plan", "host": "b", "plan": {"steps": []}}
+    pyinfra.tells = [*plan_of("a"), none, {"kind": "end", "host": "b", "outcome": "planned"}]
     assert main.main(["plan", "i.py"]) == 1
     said = " ".join(capsys.readouterr().out.split())
     assert "b failed it said nothing (pyinfra ended with status 0, see" in said
@@ -155,7 +166,7 @@ def test_a_plan_that_cannot_be_kept_is_shown_all_the_same(
     assert main.main(["plan", "i.py", "--out", str(tmp_path / "plan.json")]) == 1
     said = capsys.readouterr()
     assert "The plan is not kept: No space left" in said.err
-    assert "a: done" in said.out
+    assert said.out.startswith("a, b\n  nothing to do\n")
 
 
 def test_a_record_that_cannot_be_written_stops_no_run(

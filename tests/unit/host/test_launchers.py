@@ -111,7 +111,9 @@ def test_taken_out_and_put_back_a_file_is_the_same_with_owner_and_mode(
     file.write_bytes(text)
     os.chown(file, WEB.uid, WEB.gid)
     file.chmod(0o640)
+    (foreseen,) = launchers.to_take_out(SITE, WEB)
     launchers.take_out(SITE, WEB)
+    assert foreseen == (str(file), text, file.read_bytes())
     mark = b"\n: #misp-workers-migration# \t" if name == "rc.local" else b"\n#misp-workers-migrat"
     assert mark in file.read_bytes()
     assert file.read_bytes().count(b"#misp-workers-migration# ") == 1
@@ -121,6 +123,8 @@ def test_taken_out_and_put_back_a_file_is_the_same_with_owner_and_mode(
     once = file.read_bytes()
     launchers.take_out(SITE, WEB)
     assert file.read_bytes() == once
+    (foreseen,) = launchers.to_put_back(SITE)
+    assert foreseen == (str(file), once, text)
     launchers.put_back(SITE)
     assert file.read_bytes() == text
     found = file.stat()
@@ -144,6 +148,7 @@ def test_a_file_that_is_gone_comes_back_from_its_copy(tmp_path: Path) -> None:
     launchers.take_out(SITE, WEB)
     file.unlink()
     assert launchers.are_out(SITE, old_workers_live=True)
+    assert [*launchers.to_put_back(SITE)] == [(str(file), None, None)]
     launchers.put_back(SITE)
     assert file.read_text() == CRONTAB
 

@@ -117,6 +117,19 @@ def test_a_password_is_pending_until_misp_has_it(misp: FakeMisp, site: Site) -> 
     assert stored(site)["supervisor_password"] == "x" * 48
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "holds"),
+    [("enabled", True, False), ("redis_port", 6379, False), ("max_job_history_ttl", 60, True)],
+)
+def test_a_proof_ends_with_what_it_holds_for(
+    misp: FakeMisp, site: Site, name: str, value: object, holds: bool
+) -> None:
+    (misp.folder / "state").mkdir(0o700)
+    Path(site.proven_file).touch()
+    settings.apply(site, DESIRED, [[f"{JOBS}.{name}", value]])
+    assert Path(site.proven_file).exists() is holds
+
+
 def test_without_a_password_nothing_is_changed(misp: FakeMisp, site: Site) -> None:
     before = misp.config_php.read_bytes()
     with pytest.raises(SettingsError, match="the RPC step has to come first"):
@@ -336,6 +349,12 @@ def test_a_look_shows_the_settings_but_for_the_passwords(
     assert SECRET not in repr(found)
     assert REDIS not in repr(found)
     assert found.read_timeout > 0
+
+
+def test_a_password_that_is_yet_to_be_made_is_not_misps(misp: FakeMisp, site: Site) -> None:
+    misp.configure({"enabled": True})
+    with Misp(site, Desired()) as one:
+        assert not settings.look(one).is_supervisor_password_right
 
 
 @pytest.mark.parametrize(

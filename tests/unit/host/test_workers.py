@@ -72,14 +72,16 @@ def test_a_changed_group_is_stopped_idle_and_started_anew(one: Crew) -> None:
     assert before[0] not in wait_for_exec(one, 2)
 
 
-def test_a_stopped_worker_is_started(one: Crew) -> None:
+def test_a_stopped_worker_is_started_and_is_to_be_proven_anew(one: Crew) -> None:
     text = _text(one, default=IDLE)
     _apply(one, text)
+    Path(one.site.proven_file).touch()
     wait_for_exec(one, 1)
     one.control().send_stop(["misp-workers:default"])
     assert one.control().wait_for_stop(["misp-workers:default"], 5)
     _apply(one, text)
     assert [worker.state for worker in one.control().group()] == ["RUNNING"]
+    assert not Path(one.site.proven_file).exists()
 
 
 @pytest.mark.parametrize("before", ["", "default"])
@@ -87,10 +89,12 @@ def test_a_faulty_group_is_refused_and_its_file_is_as_before(one: Crew, before: 
     text = _text(one, **{before: IDLE}) if before else ""
     if text:
         _apply(one, text)
+    Path(one.site.proven_file).touch()
     with pytest.raises(RefusedError, match=r"its file is as before: .*unknown program .* nothing"):
         _apply(one, "[group:misp-workers]\nprograms=nothing\n")
     path = Path(one.site.group_file)
     assert (path.read_text() if path.exists() else "") == text
+    assert Path(one.site.proven_file).exists()
     assert not Path(one.site.state_dir, "workers-previous").exists()
 
 

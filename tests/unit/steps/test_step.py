@@ -10,6 +10,7 @@ from pyinfra.api.command import FunctionCommand, StringCommand
 
 from tasks.commands import Guarded
 from tasks.errors import MigrationError, RefusedError
+from tasks.plan import forecast
 from tasks.remote import HostRefusal
 from tasks.steps.step import Commands, step
 from tasks.target import Target
@@ -29,7 +30,7 @@ def failing(error: Exception) -> Callable[[Target], Commands]:
 
 
 def commands_of(body: Callable[[Target], Commands], *, returns: bool) -> list[Any]:
-    decorated: Any = step(returns=returns)(body)
+    decorated: Any = step(forecast.PROOF, returns=returns)(body)
     return list(decorated._inner(TARGET))
 
 
@@ -86,6 +87,6 @@ def test_the_end_of_the_run_is_nobodys_failure(run: Run) -> None:
 
 def test_a_step_keeps_its_name_and_its_words() -> None:
     body = failing(MigrationError("x"))
-    decorated: Any = step()(body)
+    decorated: Any = step(forecast.PROOF)(body)
     assert decorated._inner.__name__ == "body"
     assert decorated._inner.__doc__ == "What it does."
