@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
+import gevent
 from pyinfra import logger
 from pyinfra.api.arguments import ConnectorArguments
 from pyinfra.api.command import FunctionCommand, PyinfraCommand, StringCommand
@@ -23,6 +26,7 @@ from tasks.untrusted import printable
 
 # Errors of host functions that come before their first change.
 UNCHANGED = ("RefusedError", "LockError")
+QUIET = 20.0  # seconds that a step may say nothing
 _TAIL = 3  # lines of standard error, where a command ends without an answer
 
 
@@ -41,7 +45,8 @@ class Action(StringCommand):
         """As pyinfra's own: whether it succeeded, and all that was printed."""
         arguments = dict(connector_arguments)
         try:
-            succeeded, output = super().execute(state, host, connector_arguments)
+            with _not_silent(host, self.call.name):
+                succeeded, output = super().execute(state, host, connector_arguments)
             heartbeat.note(host, self.python, arguments)
             self.lines = self._result(succeeded, output)
         except MigrationError as error:
@@ -63,6 +68,24 @@ class Action(StringCommand):
             said = printable(" ".join(output.stderr_lines[-_TAIL:]))
             raise MigrationError(f"{self.call.name} ended without an answer: {said or 'no word'}")
         return self.call.read(output.stdout_lines)
+
+
+@contextmanager
+def _not_silent(host: Host, name: str) -> Iterator[None]:
+    """Say now and then that a step is still at work: one may wait for jobs for half an hour."""
+
+    def tell() -> None:
+        began = time.monotonic()
+        while True:
+            gevent.sleep(QUIET)
+            seconds = time.monotonic() - began
+            logger.info(f"{host.print_prefix}{name} is still at work after {seconds:.0f} s")
+
+    teller = gevent.spawn(tell)
+    try:
+        yield
+    finally:
+        teller.kill()
 
 
 def run(call: Call[list[str]], target: Target, keeps: Collection[type] = ()) -> Action:

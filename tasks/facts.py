@@ -15,7 +15,7 @@ from tasks import misp_rest, remote
 from tasks.host import look, parts
 from tasks.remote import Call
 from tasks.target import Target
-from tasks.untrusted import printable
+from tasks.untrusted import printable, without_commands
 
 REMEMBERED_SECONDS = 30.0
 
@@ -67,6 +67,8 @@ class Known(NamedTuple):
     answer: Any
 
 
+# Fields that hold a sentence with commands, in which the host has quoted each word of others'.
+_SENTENCES: dict[type, str] = {parts.Tree: "error", parts.Supervisor: "other_daemon"}
 _remembered: dict[str, dict[type, Known]] = {}  # by host, by kind of part
 
 
@@ -104,8 +106,16 @@ def see(target: Target, *kinds: type) -> None:
     for kind in kinds:
         if kind.__name__ not in found:
             raise remote.AnswerError(f"the host's answer lacks {kind.__name__}")
-        part: Any = remote.checked(TypeAdapter(kind), found[kind.__name__], kind.__name__)
+        answer = found[kind.__name__]
+        part: Any = remote.checked(TypeAdapter(kind), _plain(answer, kind), kind.__name__)
         seen[kind] = Known(at, time.monotonic(), part)
+
+
+def _plain(answer: Any, kind: type) -> Any:
+    """The answer without words that look as a command of ours, but in our own sentences."""
+    plain = without_commands(answer)
+    kept = _SENTENCES.get(kind)
+    return {**plain, kept: answer[kept]} if kept and kept in plain else plain
 
 
 def get(target: Target, call: Call[Part], *subjects: str) -> Part:

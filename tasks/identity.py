@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
-from tasks.checks.seen import Seen
+from tasks import parse
+from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.errors import RefusedError
 from tasks.host.parts import Supervisor
 from tasks.host.supervisor_files import port_of
@@ -73,7 +74,20 @@ def with_answers(target: Target, seen: Seen) -> Target:
         selinux=mode,
         selinux_reason=reason,
     )
-    return _with_rpc(changed, seen.supervisor)
+    changed = _with_rpc(changed, seen.supervisor)
+    return dataclasses.replace(changed, is_proven=_is_proven(changed, seen))
+
+
+def _is_proven(target: Target, seen: Seen) -> bool:
+    """Whether there is nothing to prove. A run that mends something proves the set anew.
+
+    Said of the first look alone, so that a dry run says what the run will do.
+    """
+    if not isinstance(seen, SeenToMigrate) or not seen.proof.proven:
+        return False
+    faults = parse.wrong_workers(seen.supervisor.workers, target.process_names)
+    faults += parse.wrong_misp_view(seen.view, target.worker_counts)
+    return seen.proof.proven == seen.proof.evidence and not faults
 
 
 def _with_rpc(target: Target, supervisor: Supervisor) -> Target:

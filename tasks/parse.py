@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any
 
 from tasks.host.parts import Settings, View, Worker
@@ -21,12 +21,13 @@ def dotted(version: Version) -> str:
 
 
 def group_workers(workers: Iterable[Worker]) -> dict[str, Worker]:
-    """Return the workers of MISP's group by name."""
-    return {worker.name: worker for worker in workers if worker.name.startswith(f"{GROUP}:")}
+    """Return this MISP's workers by name. Another MISP's group has the same name."""
+    ours = (one for one in workers if one.name.startswith(f"{GROUP}:") and not one.other_misp)
+    return {one.name: one for one in ours}
 
 
 def foreign_programs(workers: Iterable[Worker]) -> list[str]:
-    """Return the programs under the same supervisord that are not MISP's workers, sorted."""
+    """Return the programs under the same supervisord that are not in a MISP's group, sorted."""
     return sorted(worker.name for worker in workers if not worker.name.startswith(f"{GROUP}:"))
 
 
@@ -67,9 +68,9 @@ def program_of(name: str) -> str:
     return name.partition(":")[2].rpartition("_")[0]
 
 
-def are(names: list[str]) -> str:
-    """Return the verb for so many names."""
-    return "are" if len(names) > 1 else "is"
+def are(some: Sized) -> str:
+    """Return the verb for so many of them."""
+    return "are" if len(some) > 1 else "is"
 
 
 def wrong_settings(stored: Settings, wanted: Mapping[str, Any], *, strict: bool) -> list[str]:

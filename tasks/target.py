@@ -40,6 +40,7 @@ class Target:
     redis: Place = _NOWHERE  # wanted
     database_mode: bool = False
     is_on: bool = False  # whether MISP uses the new backend when the run begins
+    is_proven: bool = False  # a proof holds when the run begins, and nothing speaks against it
 
     def __repr__(self) -> str:
         # pyinfra prints an operation's arguments at --json and --debug-operations.

@@ -19,6 +19,15 @@ def printable(text: str) -> str:
     return _UNPRINTABLE.sub(" ", text)
 
 
+def without_commands(value: Any) -> Any:
+    """A JSON value without backticks: what stands between two is a command of ours to paste."""
+    if isinstance(value, str):
+        return value.replace("`", "'")
+    if isinstance(value, dict):
+        return {without_commands(key): without_commands(one) for key, one in value.items()}
+    return [without_commands(one) for one in value] if isinstance(value, list) else value
+
+
 def from_json(text: str) -> Any:
     """A JSON value without control characters, endless nesting or numbers that nobody counts up to.
 

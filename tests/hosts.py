@@ -253,6 +253,7 @@ def _old_backend() -> Parts:
             started_in=["misp-workers.service"],
             origins=[parts.Origin("misp-workers.service", "", "", "", "")],
             indirect={},
+            variables={},
         ),
         "originals": parts.Originals(
             is_kept=False,
@@ -300,7 +301,13 @@ def _nothing_new(family: str) -> Parts:
         "rpc": parts.Rpc(is_current=False, answer="", keeps_log_folders=False),
         "own_rpc": parts.OwnRpc(mode=-1, password_length=0),
         "workers": parts.Workers(
-            digest="", has_log_dir=False, applied="", strays=[], root_strays=[], busy=[]
+            digest="",
+            has_log_dir=False,
+            applied="",
+            strays=[],
+            root_strays=[],
+            busy=[],
+            elsewhere={},
         ),
         "proof": parts.Proof(proven="", evidence="e"),
         "view": parts.View(error="", workers={"cache": {"ok": True}}),

@@ -9,7 +9,8 @@ from tasks import parse
 from tasks.backlog import left_behind, nobody_there
 from tasks.checks import misp, old_workers, redis, supervisor, system
 from tasks.checks.seen import SeenForStatus
-from tasks.host.parts import Worker
+from tasks.host.parts import MissingFolder, Worker
+from tasks.host.remedies import word
 from tasks.host.site import GROUP, LOG_DIR
 from tasks.target import Target
 
@@ -123,15 +124,21 @@ def _run(target: Target, seen: SeenForStatus) -> Iterator[str]:
 
 
 def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
-    unit, name = seen.supervisor.unit, seen.supervisor.identity.supervisor_unit
+    unit, name = seen.supervisor.unit, word(seen.supervisor.identity.supervisor_unit)
     if not seen.settings.is_on:
         return
-    lacking = [*seen.supervisor.lost_folders, *seen.supervisor.missing_folders]
+    lost = [MissingFolder(folder, "", "") for folder in seen.supervisor.lost_folders]
+    lacking = [*lost, *seen.supervisor.missing_folders]
     if unit.active != "active" and lacking:
         yield (
             f"supervisord is {unit.active or 'absent'} and cannot start without "
-            f"{', '.join(lacking)}: run {supervisor.makes(target, lacking)}, then `systemctl start "
+            f"{supervisor.listed(lacking)}: run {supervisor.makes(lacking)}, then `systemctl start "
             f"{name}`. After a run of deploy.py the unit makes supervisord's own and our workers'"
+        )
+    elif unit.active != "active" and seen.supervisor.error:
+        yield (
+            f"supervisord is {unit.active or 'absent'}, and there is a fault in its files: "
+            f"{seen.supervisor.error}. Correct that, then run `systemctl start {name}`"
         )
     elif unit.active != "active":
         yield (
@@ -165,10 +172,16 @@ def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     group = parse.group_workers(seen.supervisor.workers)
     others = list(supervisor.other_misps(target, seen.supervisor))
     yield from others
-    if seen.settings.error:
+    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
+    if strays := seen.workers.strays:
+        yield (
+            f"workers of a supervisord that was killed take jobs ({', '.join(map(str, strays))}), "
+            "and nothing counts, logs or stops them: run deploy.py again, which ends them"
+        )
+    if seen.settings.error or others:
         return  # there is a sentence already: it is not known which backend MISP uses
     if not seen.settings.is_on:
-        if group and not others:
+        if group:
             yield (
                 "workers of the new backend run, but MISP does not use it: run deploy.py to "
                 "finish, or rollback.py to take them away"
@@ -192,8 +205,8 @@ def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
 
 def _by_state(target: Target, seen: SeenForStatus, group: dict[str, Worker]) -> Iterator[str]:
     fine = {"RUNNING"}
-    if seen.new_backend.error:  # then they start in vain, which is no fault of their own
-        fine |= {"STARTING", "BACKOFF"}
+    if seen.new_backend.error:  # then they start in vain and end, which is no fault of their own
+        fine |= {"STARTING", "BACKOFF", "EXITED"}
     bad = [
         group[name]
         for name in target.process_names
@@ -218,7 +231,7 @@ def _remedy(bad: list[Worker]) -> str:
     """Return one command that starts them all, whatever their states are."""
     programs = {parse.program_of(worker.name) for worker in bad}
     log = f"{LOG_DIR}/{programs.pop() if len(programs) == 1 else ''}*.log"
-    name = bad[0].name if len(bad) == 1 else f"'{GROUP}:*'"
+    name = word(bad[0].name if len(bad) == 1 else f"{GROUP}:*")
     states = {worker.state for worker in bad}
     if states <= {"STARTING", "BACKOFF"}:
         return f"supervisord tries again. If this stays so, see {log}"
@@ -231,7 +244,7 @@ def _remedy(bad: list[Worker]) -> str:
 def _view(target: Target, seen: SeenForStatus, rest_faults: Sequence[str]) -> Iterator[str]:
     if not shows_in_view(seen) or seen.supervisor.unit.active != "active":
         return  # what MISP cannot see then has a sentence already
-    if misp.cake(target, seen):
+    if misp.cake(target, seen) or any(supervisor.other_misps(target, seen.supervisor)):
         return
     # MISP cannot see as good what is not: that is the workers' fault, reported as such.
     group = parse.group_workers(seen.supervisor.workers)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 
 from tasks import parse
 from tasks.checks.seen import Seen, SeenToMigrate
-from tasks.host.remedies import as_web_user, give_back, quoted, word
+from tasks.host.parts import Settings
+from tasks.host.remedies import as_web_user, give_back, open_folder, quoted, word
 from tasks.target import Target
 
 OLDEST_MISP = (2, 4, 151)
 OLDEST_NATIVE_SCHEDULER = (2, 5, 18)
 _CAKE = "app/Console/cake"
+_HERE = ("127.0.0.1", "localhost", "::1", "[::1]")
 
 
 def root(target: Target, seen: Seen) -> str:
@@ -56,13 +58,14 @@ def cake(target: Target, seen: Seen) -> str:
     path = f"{root_folder}/{_CAKE}"
     forbidden = f"{user} may not execute {path}"
     cannot_run = f"so workers and jobs cannot run {path}"
+    opened = open_folder(root_folder, user, access.place)
     sentences = {
         "missing": f"{path} is missing: restore it, since workers and jobs start by it",
         "link": (
             f"{forbidden}, and {at} is a link: have the web user, not root, put the real one in "
             "its place"
         ),
-        "closed": (f"{user} may not enter {at} ({rights}), {cannot_run}: {_opened(target, seen)}"),
+        "closed": (f"{user} may not enter {at} ({rights}), {cannot_run}: {opened}"),
         "noexec": (
             f"{at} is mounted noexec, {cannot_run}: "
             f"{_executable(root_folder, access.place)}, and take noexec out of /etc/fstab or its "
@@ -95,18 +98,6 @@ def _executable(root: str, mount: str) -> str:
     if _is_above(mount, root):
         return f"run `mount -o remount,exec {word(mount)}`"
     return f"if {root} is a link that leads there, mount it again with exec"
-
-
-def _opened(target: Target, seen: Seen) -> str:
-    """Return how to have the web user enter a folder on the way to `cake`."""
-    at, folder, user = target.settings.misp_root, seen.tree.cake.place, seen.tree.web_user
-    if folder.startswith(f"{at}/"):
-        given = give_back(at, user, folder.removeprefix(f"{at}/"))
-        return f"run `{given}`, then `{as_web_user(user, 'chmod', 'u+rwx', folder)}`"
-    if _is_above(folder, at):
-        # The web user must not get a folder above MISP's: other sites may be in it.
-        return f"run `chmod o+x {word(folder)}`, or `setfacl -m u:{word(user)}:x {word(folder)}`"
-    return f"see the modes on the way (namei -l {at})"
 
 
 def web_user(target: Target, seen: SeenToMigrate) -> Iterator[str]:
@@ -183,6 +174,7 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
             yield f"{at}/app/Config/config.php {stored.error}"
         return
     yield from unsavable(target, seen)
+    yield from _workers_elsewhere(stored)
     if problem := parse.impatience(stored):
         yield problem
     if not stored.has_background_jobs:
@@ -202,4 +194,16 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
             "MISP keeps its settings encrypted in the database (Security.encryption_key), and "
             "workers may get the passwords encrypted (EncryptedValue.php): keep the settings in "
             "config.php"
+        )
+
+
+def _workers_elsewhere(stored: Settings) -> Iterator[str]:
+    """Say that MISP's workers are to be on another host than MISP itself."""
+    asked = str(stored.block.get("supervisor_host") or "127.0.0.1")
+    is_here = asked in _HERE or asked.startswith("unix:")
+    if stored.is_on and not is_here:  # else it is what somebody has left there
+        yield (
+            f"MISP has its workers under the supervisord of {quoted(asked, 80)}, and this deploy "
+            "has them on MISP's own host alone: leave such a MISP out of the inventory. If that is "
+            "this host, set SimpleBackgroundJobs.supervisor_host to 127.0.0.1, then run again"
         )

@@ -10,7 +10,7 @@ from tasks.checks.seen import SeenToMigrate
 from tasks.checks.system import WORKER_KB, WORKER_OWN_KB, lack_of_memory
 from tasks.drain import LONGEST_WAIT
 from tasks.host.parts import OwnRpc
-from tasks.host.remedies import NOBODY_KNOWN, as_web_user
+from tasks.host.remedies import NOBODY_KNOWN, as_web_user, quoted, word
 from tasks.target import Target
 
 _WILL_STOP = "As it is, this run will stop before it retires the old workers"
@@ -74,7 +74,8 @@ def _own_rpc(target: Target, own: OwnRpc) -> Iterator[str]:
     if own.mode >= 0 and own.mode & _WORLD_READABLE and own.password_length:
         yield (
             f"every user can read {file} with the RPC's password in clear (mode {own.mode:o}), and "
-            f"whoever has it can stop and start every program of supervisord's: chmod 600 {file}"
+            "whoever has it can stop and start every program of supervisord's: run `chmod 600 "
+            f"{word(file)}`"
         )
     if 0 < own.password_length < _SHORTEST:
         yield (
@@ -107,6 +108,12 @@ def _launchers(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         yield (
             f"{unit} starts the old workers, by {via}: the deploy stops and disables it, with "
             "whatever else it does, when it retires them, and rollback.py brings it back"
+        )
+    for unit, variables in old.variables.items() if old.processes else ():
+        yield (
+            f"{unit} gives the old workers an environment ({quoted(variables)}), and MISP starts "
+            "jobs of the new backend with none: if they need it, as a proxy, set it where MISP or "
+            "PHP reads it itself"
         )
     if not old.processes or old.launchers or old.is_taken_out or old.programs:
         return
@@ -145,6 +152,6 @@ def _old_jobs(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"{old.scheduled} task(s) of MISP's scheduler (pulls, pushes, feeds, caches) stay "
             "behind in the old backend, where nothing calls them any more: move them to "
             f"{target.web_user or 'the web user'}'s crontab, not root's (`crontab -u "
-            f"{target.web_user or NOBODY_KNOWN} -e`; {target.settings.misp_root}/app/Console/cake "
-            "Server pullAll USER_ID, and so on)"
+            f"{word(target.web_user or NOBODY_KNOWN)} -e`; "
+            f"{target.settings.misp_root}/app/Console/cake Server pullAll USER_ID, and so on)"
         )

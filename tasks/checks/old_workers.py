@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from tasks.backlog import Look, left_behind
+from tasks.checks import supervisor
 from tasks.checks.seen import Seen, SeenToMigrate
 from tasks.host.parts import Origin
 from tasks.host.remedies import as_web_user, start_old_workers
@@ -114,8 +115,8 @@ def without_programs(seen: SeenType) -> SeenType:
 
 def _old_programs(seen: Seen) -> list[tuple[str, str]]:
     """Return name and file of supervisord's programs that start old workers."""
-    pairs = (program.partition(" in ") for program in seen.old_workers.programs)
-    return [(name, file) for name, _, file in pairs]
+    pairs = (program.rpartition(" in /") for program in seen.old_workers.programs)
+    return [(name, f"/{file}") for name, _, file in pairs]
 
 
 def _launchers(target: Target, seen: Seen) -> Iterator[str]:
@@ -147,11 +148,7 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"root runs old workers ({_numbers(roots)}), and MISP's code must not have root's "
             "rights: end them (kill -QUIT, which waits for their jobs), and run again"
         )
-    if seen.workers.root_strays:
-        yield (
-            f"root runs MISP's workers ({_numbers(seen.workers.root_strays)}) without a "
-            "supervisord: end each (kill) while it runs no job, and run again"
-        )
+    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
     if old.hidden:
         yield (
             f"processes {_numbers(old.hidden)} look like old workers, but root may not "

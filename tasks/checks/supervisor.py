@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from tasks import parse
 from tasks.checks.seen import Seen
-from tasks.host.parts import Supervisor
-from tasks.host.remedies import make_folder
+from tasks.host.parts import MissingFolder, Supervisor, Workers
+from tasks.host.remedies import make_folder, quoted, word
 from tasks.host.site import GROUP
 from tasks.host.supervisor_files import is_included
 from tasks.host.versions import version_of
@@ -22,7 +22,7 @@ def check(target: Target, seen: Seen) -> Iterator[str]:
     yield from _version(seen)
     unit = seen.supervisor.unit
     if unit.enabled.startswith("masked") and not seen.packages.is_masked:
-        yield f"{unit.name} is masked: run `systemctl unmask {unit.name}`, then run again"
+        yield f"{unit.name} is masked: run `systemctl unmask {word(unit.name)}`, then run again"
     yield from _service(target, seen)
     yield from _files(target, seen.supervisor)
     if target.rpc_elsewhere:
@@ -39,9 +39,8 @@ def _version(seen: Seen) -> Iterator[str]:
     if text and not any(version):
         program = seen.supervisor.identity.supervisor_program or "supervisord"
         yield (
-            f"the version of {program} is not known: it gives none, or others than root may change "
-            "the file or a folder on its path, so root does not run it. Correct their owner and "
-            "mode, then run again"
+            f"the version of {program} is not known: {quoted(seen.packages.version_error)}. "
+            "Correct that (its owner and mode, where others can change it), then run again"
         )
     elif text and version < OLDEST:
         yield (
@@ -70,17 +69,20 @@ def _service(target: Target, seen: Seen) -> Iterator[str]:
         )
     if supervisor.missing_folders:
         yield (
-            f"supervisord would not start again, since {', '.join(supervisor.missing_folders)} "
+            f"supervisord would not start again, since {listed(supervisor.missing_folders)} "
             f"{parse.are(supervisor.missing_folders)} missing: run "
-            f"{makes(target, supervisor.missing_folders)}"
+            f"{makes(supervisor.missing_folders)}"
         )
 
 
-def makes(target: Target, folders: Sequence[str]) -> str:
-    """Return the commands that make these; each is followed by the section that names it."""
-    root, user = target.settings.misp_root, target.web_user
-    paths = dict.fromkeys(folder.partition(" (")[0] for folder in folders)
-    return " and ".join(f"`{make_folder(root, user, path)}`" for path in paths)
+def listed(folders: Sequence[MissingFolder]) -> str:
+    """Return the folders, each with what names it."""
+    return ", ".join(one.words for one in folders)
+
+
+def makes(folders: Sequence[MissingFolder]) -> str:
+    """Return the commands that make these."""
+    return " and ".join(f"`{make_folder(one.path, one.owner)}`" for one in folders)
 
 
 def speaks_rpc(supervisor: Supervisor) -> bool:
@@ -146,9 +148,29 @@ def other_misps(target: Target, supervisor: Supervisor) -> Iterator[str]:
     for file, root in found.items():
         if root not in ("", target.settings.misp_root):
             yield (
-                f"{file} has the worker group of the MISP in {root}, and MISP fixes the group's "
-                "name: give that MISP a supervisord of its own"
+                f"{file} has the worker group of the MISP in {quoted(root, 200)}, and MISP fixes "
+                "the group's name: give that MISP a supervisord of its own"
             )
+
+
+def elsewhere(supervisor: Supervisor, workers: Workers) -> Iterator[str]:
+    """Name this MISP's workers that this run cannot stop: MISP does not see them either."""
+    if workers.root_strays:
+        yield (
+            f"root runs MISP's workers ({', '.join(map(str, workers.root_strays))}) without a "
+            "supervisord: end each (kill) while it runs no job, and run again"
+        )
+    is_said = supervisor.other_daemon or supervisor.group_elsewhere
+    if workers.elsewhere and not is_said:
+        where = "; ".join(
+            f"{'PIDs' if len(pids) > 1 else 'PID'} {', '.join(map(str, pids))} in {place}"
+            for place, pids in workers.elsewhere.items()
+        )
+        yield (
+            f"workers of this MISP run outside of supervisord's group {GROUP} ({where}), so "
+            "nothing stops them between two jobs: stop each while it runs no job, have nothing "
+            "start it any more, then run again"
+        )
 
 
 def _own_rpc(target: Target, supervisor: Supervisor) -> Iterator[str]:

@@ -129,7 +129,7 @@ def _fitness(target: Target, found: Php) -> Iterator[str]:
             f"PHP's command line lacks the extension(s) {', '.join(missing)}: install them and "
             "enable them for the command line too"
         )
-    inis = f"the php.ini of the command line (`{found.path} --ini` names the file)"
+    inis = f"the php.ini of the command line (`{word(found.path)} --ini` names the file)"
     if disabled := [name for name in FUNCTIONS if name in found.disabled]:
         yield (
             f"PHP's command line may not call {', '.join(disabled)}, which MISP starts jobs with: "

@@ -23,15 +23,24 @@ def look(root: str, name: str) -> List[str]:
     link = _link(root, name)
     if link:
         return ["link", link, ""]
-    folder = _closed(path)
-    if folder:
-        return ["closed", folder, _rights(folder)]
+    shut = closed(root, name)
+    if shut:
+        return ["closed", *shut]
     if not os.path.isfile(path):
         return ["missing", path, ""]
     if os.statvfs(path).f_flag & os.ST_NOEXEC:
         at, real = mount_point(path), os.path.realpath(root)
         return ["noexec-below" if at.startswith(real + "/") else "noexec", at, ""]
     return ["forbidden" if _mode_allows(path) else "mode", path, _rights(path)]
+
+
+def closed(root: str, name: str) -> List[str]:
+    """The first folder on the way that may not be entered, and its rights; empty: there is none."""
+    folder = _closed(root + "/" + name)
+    if not folder:
+        return []
+    is_below = folder.startswith(root + "/")
+    return [folder if is_below else os.path.realpath(folder), _rights(folder)]
 
 
 def _link(root: str, name: str) -> str:

@@ -6,6 +6,7 @@ kills the children of a supervisord that is stopped, so jobs whose worker has en
 waited for as well.
 """
 
+import os
 import signal
 from contextlib import suppress
 from typing import Callable, Dict, List, NamedTuple, Sequence
@@ -30,6 +31,7 @@ LIVE = ("RUNNING", "STARTING", "BACKOFF")
 _STOP = 15.0  # seconds: supervisord's stopwaitsecs, after which it kills, and some more
 _PAUSE = 1.0
 _COMMANDS = ("start_worker", "scheduler_worker")
+_CAKES = ("cake", "cake.php")
 
 
 class Crew(NamedTuple):
@@ -104,10 +106,33 @@ def strays(site: Site, uid: int, table: Table) -> List[Process]:
     ]
 
 
+def elsewhere(site: Site, web: WebUser, main_pid: int, table: Table) -> List[Process]:
+    """MISP's workers that are neither supervisord's group nor strays, so that nothing stops them.
+
+    Args:
+        main_pid: supervisord's.
+    """
+    roots = site.roots
+    known = {one.pid for uid in (web.uid, 0) for one in strays(site, uid, table)}
+    found = [
+        one
+        for one in table.of_users(web.uid, 0)
+        if any(word in one.argv for word in _COMMANDS)
+        and any(os.path.basename(word) in _CAKES for word in one.argv)
+        and one.is_below(roots)
+        and not (one.parent == main_pid and one.environ.get("SUPERVISOR_GROUP_NAME") == GROUP)
+        and one.pid not in known
+    ]
+    parents = {one.parent for one in found}  # as a sudo that waits
+    return [one for one in found if one.pid not in parents and one.is_alive]
+
+
 def busy(table: Table, workers: Sequence[Worker]) -> List[str]:
     """Names of the group's workers that run a job: each is a child (BackgroundJob.php)."""
     return [
-        one.name for one in workers if one.group == GROUP and one.pid and table.children(one.pid)
+        one.name
+        for one in workers
+        if one.group == GROUP and not one.other_misp and one.pid and table.children(one.pid)
     ]
 
 

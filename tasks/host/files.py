@@ -9,9 +9,10 @@ import contextlib
 import grp
 import hashlib
 import os
+import pwd
 import re
 import stat
-from typing import List, Optional
+from typing import Iterator, List, Optional
 
 from tasks.host.errors import HostError
 
@@ -70,13 +71,26 @@ def program(path: str) -> str:
     Raises:
         FileError: somebody else can, or it is no file, or it cannot be told what interprets it.
     """
-    found = one = _program(path)
+    found = _program(path)
+    for _ in interpreters(found):
+        pass
+    return found
+
+
+def interpreters(script: str) -> Iterator[str]:
+    """What interprets a script, by its own words, and what interprets that if it is one, too.
+
+    Raises:
+        FileError: as of `program`.
+    """
+    one = script
     for _ in range(_SCRIPTS):
-        one = _interpreter(one)
-        if not one:
-            return found
-        one = _program(one)
-    raise FileError("%s is a script of scripts, so root does not run it" % path)
+        path = _interpreter(one)
+        if not path:
+            return
+        yield path
+        one = _program(path)
+    raise FileError("%s is a script of scripts, so root does not run it" % script)
 
 
 def _program(path: str) -> str:
@@ -87,7 +101,7 @@ def _program(path: str) -> str:
         raise FileError("%s cannot be run: %s" % (path, error.strerror)) from None
     if not stat.S_ISREG(found.st_mode):
         raise FileError("%s is no regular file" % path)
-    if found.st_uid != 0 or _others_write(real, found):
+    if found.st_uid != 0 or others_write(real, found):
         raise FileError("%s can be changed by others than root, so root does not run it" % path)
     return real
 
@@ -117,7 +131,7 @@ def _interpreter(script: str) -> str:
 
 def _check_folder(folder: str, path: str) -> None:
     found = os.lstat(folder)
-    others = _others_write(folder, found)
+    others = others_write(folder, found)
     if not stat.S_ISDIR(found.st_mode):
         raise FileError("%s is no folder, so %s cannot be used" % (folder, path))
     if found.st_uid != 0 or (others and not found.st_mode & stat.S_ISVTX):
@@ -126,7 +140,7 @@ def _check_folder(folder: str, path: str) -> None:
         )
 
 
-def _others_write(path: str, found: os.stat_result) -> int:
+def others_write(path: str, found: os.stat_result) -> int:
     """The mode's bits by which others than root may write."""
     others = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
     if others & stat.S_IWGRP and _is_systems(found.st_gid) and not _has_acl(path):
@@ -135,11 +149,18 @@ def _others_write(path: str, found: os.stat_result) -> int:
 
 
 def _is_systems(gid: int) -> bool:
-    """Whether a group has no people in it: root's, and that of Ubuntu's rsyslog, for /var/log."""
+    """Whether a group has no people in it.
+
+    So is root's, that of Ubuntu's rsyslog, for /var/log, and Debian's for /usr/local, unless
+    somebody was added to it.
+    """
     try:
-        return gid == 0 or grp.getgrgid(gid).gr_name == "syslog"
+        group = grp.getgrgid(gid)
     except KeyError:
-        return False
+        return gid == 0
+    if group.gr_name == "staff":
+        return not group.gr_mem and not any(one.pw_gid == gid for one in pwd.getpwall())
+    return gid == 0 or group.gr_name == "syslog"
 
 
 def _has_acl(path: str) -> bool:

@@ -203,7 +203,7 @@ def _read_as_text(path: str) -> str:
 
 def _hows(starting: Starting, path: str, data: bytes) -> List[Optional[How]]:
     """How each line starts the old workers. A `cd` counts for later lines of a script alone."""
-    lines = lines_of(data.decode("latin-1"))[: len(_lines(data))]
+    lines = lines_of(os.fsdecode(data))[: len(_lines(data))]
     is_script = _is_script(path)
     return [starting.by(line.text, line.folder if is_script else "") for line in lines]
 

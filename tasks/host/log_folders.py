@@ -12,9 +12,10 @@ from typing import Iterator, List, Tuple
 
 from tasks.host import files, originals
 from tasks.host.daemon import Daemon
+from tasks.host.parts import MissingFolder
 from tasks.host.site import Site
 from tasks.host.supervisor_files import PROGRAM_KINDS, SupervisorFiles
-from tasks.host.web_user import WebUser
+from tasks.host.web_user import WebUser, name_of
 
 _SWEPT = ("/var/log/", "/run/", "/var/run/")
 _PLAIN = re.compile(r"(/[A-Za-z0-9_.+-]+)+\Z")  # systemd takes each of these letters as it is
@@ -49,16 +50,31 @@ def _is_roots(path: str) -> bool:
     return True
 
 
-def missing(site: Site, found: SupervisorFiles) -> Tuple[List[str], List[str]]:
-    """Folders without which supervisord would not start: those that its unit is to make, others.
-
-    Each is in words, with the section that names it.
-    """
+def missing(site: Site, found: SupervisorFiles) -> Tuple[List[str], List[MissingFolder]]:
+    """Folders without which supervisord would not start: those that its unit is to make, others."""
     made = {*own(found), site.log_dir}
     lacking = {folder: why for folder, why in _needed(found) if not os.path.isdir(folder)}
     ours = [folder for folder in lacking if folder in made]
-    others = ["%s (%s)" % (folder, why) for folder, why in lacking.items() if folder not in made]
+    others = [
+        MissingFolder(folder, why, _turner(folder))
+        for folder, why in lacking.items()
+        if folder not in made
+    ]
     return ours, others
+
+
+def _turner(folder: str) -> str:
+    """Who other than root can put a link on the way to a folder; empty: nobody."""
+    if _is_roots(folder + "/any"):
+        return ""
+    path = os.path.realpath(folder)
+    while path != "/":
+        with contextlib.suppress(OSError):
+            uid = os.lstat(path).st_uid
+            if uid:
+                return name_of(uid)
+        path = os.path.dirname(path)
+    return ""  # a group's folder
 
 
 def _needed(found: SupervisorFiles) -> Iterator[Tuple[str, str]]:

@@ -153,7 +153,7 @@ class _Looker:
 
         if self._old_workers is None:
             if self.misp is None:
-                return OldWorkers([], [], [], [], [], False, [], [], {})
+                return OldWorkers([], [], [], [], [], False, [], [], {}, {})
             site, user = self.site, self.misp.user
             units = old_units.found(site, user)
             found = launchers.found(site, user, units)

@@ -4,9 +4,11 @@ A unit counts by what it runs: MISP's own command, a script that runs it (so a s
 init, too), or `systemctl start` of a unit that counts.
 """
 
+import contextlib
 import glob
 import os
 import re
+import shlex
 from typing import Dict, Iterator, List, NamedTuple, Optional, Set, Tuple
 
 from tasks.host import files, programs, systemd
@@ -33,6 +35,7 @@ _INIT_SCRIPTS = "/etc/init.d"
 _OTHERS = ("/etc/rc.local", "/etc/rc.d/rc.local")  # launchers.py takes lines out of these
 _EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=[ \t]*[-@:+!|]*(.*)", re.MULTILINE)
 _FOLDER = re.compile(r"^[ \t]*WorkingDirectory[ \t]*=[ \t]*-?(.*)", re.MULTILINE)
+_ENVIRONMENT = re.compile(r"^[ \t]*Environment(File)?[ \t]*=[ \t]*(.+)", re.MULTILINE)
 _CONTINUED = re.compile(r"\\\r?\n")
 _TRIGGERED = re.compile(r"^[ \t]*(?:Unit|Service)[ \t]*=[ \t]*(\S+)", re.MULTILINE)
 
@@ -44,6 +47,7 @@ class OldUnit(NamedTuple):
     via: str  # the script or unit by which it does, empty: it does itself
     unread: str  # why root does not read a file of it, empty: it does
     unfit: str  # why it is not known to be one, empty: it is
+    variables: str = ""  # names of those that it sets, and files with more
 
 
 def found(site: Site, user: Optional[WebUser] = None) -> List[OldUnit]:
@@ -62,7 +66,24 @@ def found(site: Site, user: Optional[WebUser] = None) -> List[OldUnit]:
         for one in _that_start([one for one in texts if CONTROL.search(one.text)], again):
             units.setdefault(one.name, one)
     # The operator's word on a unit is enough.
-    return sorted(one._replace(unfit="") if one.name in named else one for one in units.values())
+    return sorted(
+        one._replace(
+            unfit="" if one.name in named else one.unfit, variables=_variables(one.name, texts)
+        )
+        for one in units.values()
+    )
+
+
+def _variables(unit: str, texts: List["_Text"]) -> str:
+    """What a unit gives the old workers. A value may be a password, so names have to do."""
+    names_: List[str] = []
+    for one in texts:
+        lines = _ENVIRONMENT.findall(_CONTINUED.sub(" ", one.text)) if one.unit == unit else ()
+        for is_file, value in lines:
+            with contextlib.suppress(ValueError):  # systemd takes no notice of such a line
+                words = shlex.split(value)
+                names_ += words if is_file else [word.partition("=")[0] for word in words]
+    return ", ".join(dict.fromkeys(one.lstrip("-") for one in names_))
 
 
 def names(site: Site, units: Optional[List[OldUnit]] = None) -> List[str]:
@@ -93,6 +114,11 @@ def indirect(units: List[OldUnit]) -> Dict[str, str]:
     """
     found_ = [one for one in units if one.via and not one.unfit]
     return {one.name: one.via for one in found_ if os.path.dirname(one.via) != _INIT_SCRIPTS}
+
+
+def variables(units: List[OldUnit]) -> Dict[str, str]:
+    """Units that give the old workers an environment, with the names in it."""
+    return {one.name: one.variables for one in units if one.variables and not one.unfit}
 
 
 def _named(site: Site) -> List[str]:

@@ -53,6 +53,7 @@ def look(
         sorted(started_in - {""}),
         origins.of(own, table),
         old_units.indirect(units),
+        old_units.variables(units),
     )
 
 
@@ -83,10 +84,11 @@ def _resque(user: WebUser, table: Table) -> List[Process]:
 
 def is_resque(process: Process) -> bool:
     """Whether it looks like php-resque's worker or scheduler, not like the shell around one."""
-    # A worker may give itself a title, as in "resque-1.2: Waiting for default".
     if "php" not in process.name and not process.name.startswith("resque"):
         return False
     words = process.argv
+    if words and words[0].startswith("resque-"):  # its title, as in "resque-1.2: Waiting for x"
+        return True
     return bool(words) and "php" in words[0] and any("bin/resque" in word for word in words)
 
 

@@ -6,12 +6,13 @@ operator's machine dies; an install that was cut off has to be repaired, and EPE
 a first try has failed; and dnf.packages asks the repositories for each package at each look.
 """
 
-from typing import Dict, List, NamedTuple
+from typing import Dict, List, NamedTuple, Tuple
 
-from tasks.host import files, originals, programs, proxy, systemd
+from tasks.host import files, originals, programs, proxy, python_modules, systemd
 from tasks.host.errors import HostError
 from tasks.host.parts import Packages
 from tasks.host.programs import Finished, ProgramError
+from tasks.host.remedies import word
 from tasks.host.site import Site
 
 _INSTALL_SECONDS = 1800.0  # a slow mirror; ended by force it is repaired by the next run
@@ -42,13 +43,13 @@ class Manager(NamedTuple):
 def look(site: Site) -> Packages:
     """What is installed, by one question to the package database."""
     installed = _installed(site)
-    version = ""
+    version = fault = ""
     program = site.supervisor_program or programs.find("supervisord")
     if program:
         # supervisord itself takes a Python to say it.
         packaged = installed.get(site.supervisor_package) if program.startswith(_PACKAGED) else ""
-        version = packaged or _version(program)
-    return Packages(installed, version, systemd.is_masked(site.unit))
+        version, fault = (packaged, "") if packaged else _version(program)
+    return Packages(installed, version, systemd.is_masked(site.unit), fault)
 
 
 def _installed(site: Site) -> Dict[str, str]:
@@ -61,11 +62,15 @@ def _installed(site: Site) -> Dict[str, str]:
     return {row[0]: row[2] for row in rows if len(row) == 3 and row[1] == "installed"}
 
 
-def _version(program: str) -> str:
+def _version(program: str) -> Tuple[str, str]:
+    """Return the version that a program tells, or why it is not known."""
     try:
-        return programs.run(files.program(program), "--version").text.strip()[:80] or UNKNOWN
-    except HostError:
-        return UNKNOWN
+        real = files.program(program)
+        python_modules.check(real)
+        version = programs.run(real, "--version").text.strip()[:80]
+    except (HostError, OSError) as error:
+        return UNKNOWN, str(error)
+    return (version, "") if version else (UNKNOWN, "it tells none")
 
 
 def install(
@@ -123,7 +128,8 @@ def _install(
     if done.status != 0:
         raise PackageError(
             "could not install %s: %s. Correct that (run `%s` on the host to see all of it), then "
-            "run again" % (", ".join(names), done.complaint, " ".join([*manager.install, *names]))
+            "run again"
+            % (", ".join(names), done.complaint, " ".join(map(word, [*manager.install, *names])))
         )
 
 

@@ -156,6 +156,7 @@ class OldWorkers(NamedTuple):
     started_in: List[str]  # units that old workers run in
     origins: List[Origin]  # the same with what more is known, and with users' own units
     indirect: Dict[str, str]  # units that start them by a script or another unit, and what that is
+    variables: Dict[str, str]  # units that give them an environment, and the names in it
 
     @property
     def live(self) -> bool:
@@ -186,6 +187,7 @@ class Packages(NamedTuple):
     installed: Dict[str, str]  # name to version
     supervisor_version: str  # empty: no supervisord on the PATH
     is_masked: bool  # an install that was cut off has left supervisord's unit masked
+    version_error: str = ""  # why supervisor's version is not known
 
 
 class Libraries(NamedTuple):
@@ -210,6 +212,7 @@ class Worker(NamedTuple):
     uptime: int
     note: str
     user: str  # whom it runs as, empty without a process
+    other_misp: str = ""  # folder of another MISP that it works for
 
     @property
     def group(self) -> str:
@@ -223,6 +226,19 @@ class Listener(NamedTuple):
     pid: int
     name: str
     unit: str
+
+
+class MissingFolder(NamedTuple):
+    """A folder that supervisord needs to start."""
+
+    path: str
+    section: str  # what names it, as in "logfile of [supervisord]"
+    owner: str  # who can turn the path to another folder, and so has to make it; empty: root alone
+
+    @property
+    def words(self) -> str:
+        """For a sentence."""
+        return "%s (%s)" % (self.path, self.section) if self.section else self.path
 
 
 class Supervisor(NamedTuple):
@@ -243,7 +259,7 @@ class Supervisor(NamedTuple):
     group_root: str  # MISP root that our group file is for
     group_extra: List[str]  # sections of that file that are neither the group nor its programs
     lost_folders: List[str]  # of logs, that its unit will make: without them it does not start
-    missing_folders: List[str]  # of logs, that nobody will make
+    missing_folders: List[MissingFolder]  # of logs, that nobody will make
     other_daemon: str  # why the unit's supervisord is not the one that runs, with the remedy
     error: str  # why its programs are not known
     workers: List[Worker]  # all programs, MISP's and others'
@@ -273,6 +289,7 @@ class Workers(NamedTuple):
     strays: List[int]  # workers of a supervisord that was killed
     root_strays: List[int]  # such workers that run as root
     busy: List[str]  # names of workers that have a job
+    elsewhere: Dict[str, List[int]]  # where else this MISP's workers run, and their PIDs
 
 
 class Proof(NamedTuple):

@@ -86,17 +86,44 @@ def give_back(root: str, owner: str, *places: str, below: bool = False) -> str:
     )
 
 
-def make_folder(root: str, user: str, folder: str) -> str:
-    """The command that makes a folder; below MISP's, the web user may turn the path to any other.
+def in_folder(folder: str, *words: str) -> str:
+    """The command that changes a folder of root's, of which it speaks as of `.`.
+
+    A path as an argument of chmod's would be followed where somebody has put a link into it. The
+    folder that a shell has entered stays the same, and the kernel says which path it has.
 
     Args:
-        root: MISP's folder.
-        user: the web user; empty: it is not known.
+        folder: its path without links.
+    """
+    at = word(folder)
+    return '(cd -P %s && [ "$(pwd -P)" = %s ] && %s)' % (at, at, " ".join(map(word, words)))
+
+
+def open_folder(root: str, user: str, folder: str) -> str:
+    """What to do that the web user may enter a folder on the way to what is MISP's.
+
+    Args:
+        root: MISP's folder, without links where the other one is.
+        folder: as the web user names it, so that it may be any.
+    """
+    if folder.startswith(root + "/"):
+        given = give_back(root, user, folder[len(root) + 1 :])
+        return "run `%s`, then `%s`" % (given, as_web_user(user, "chmod", "u+rwx", folder))
+    if (root + "/").startswith(folder.rstrip("/") + "/"):
+        # The web user must not get a folder above MISP's: other sites may be in it.
+        acl = in_folder(folder, "setfacl", "-m", "u:%s:x" % user, ".")
+        return "run `%s`, or `%s`" % (in_folder(folder, "chmod", "o+x", "."), acl)
+    return "see the modes on the way (namei -l %s)" % root
+
+
+def make_folder(folder: str, owner: str) -> str:
+    """The command that makes a folder.
+
+    Args:
+        owner: who can turn the path to another folder; empty: root alone.
     """
     words = ["mkdir", "-p", folder]
-    if folder.startswith(root + "/"):
-        return as_web_user(user, *words)
-    return " ".join(map(word, words))
+    return as_web_user(owner, *words) if owner else " ".join(map(word, words))
 
 
 def _pattern(path: str) -> str:

@@ -8,7 +8,7 @@ exchange is read by the web user, as what is MISP's is his to read, and his word
 import os
 import re
 import stat
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
+from typing import Any, Dict, Iterable, Iterator, List, NamedTuple, Optional, Tuple
 
 from tasks.host import files, gate
 from tasks.host.errors import WebUserError
@@ -29,7 +29,10 @@ CONTROL = re.compile(r"\b(systemctl|service|invoke-rc\.d|init\.d)\b")
 # `try-restart` and `condrestart` start nothing that was stopped.
 _VERB = re.compile(r"(?<![\w.-])((re)?start|reload-or-restart|enable|force-reload)(?![\w.-])")
 _UNIT = r"(?:(?<![\w.@/-])|(?<=init\.d/))(%s)(?:\.service)?(?![\w@/.-])"
-_PATH = re.compile(r"(?<![\w.=$}*?/-])/[\w.@+/-]+")
+# As a shell and systemd take one: a blank in it stands behind a backslash (\x20), or in quotes.
+_PATH = re.compile(r"(?<![\w.=$}*?/\\-])/(?:[\w.@+/-]|\\x[0-9a-fA-F]{2}|\\.)+")
+_QUOTED = re.compile(r"\"(/[^\"]+)\"|'(/[^']+)'")
+_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
 _WORD = re.compile(r"(?<![\w./=$@-])[A-Za-z][\w.-]+(?![\w./=@-])")
 _SET = re.compile(
     r"^[ \t]*(?:export[ \t]+)?(\w+)=(\"[^\"`$]*\"|'[^']*'|[^\s\"'`$;&|]*)[ \t]*;?\s*$"
@@ -169,7 +172,7 @@ class Starting:
         except WebUserError:  # he may stop each of these processes: one that hangs is enough
             self._asked = _ASKED
             return ""
-        return text if isinstance(text, str) else ""
+        return _decoded(text.encode("latin-1", "replace")) if isinstance(text, str) else ""
 
 
 class Line(NamedTuple):
@@ -226,18 +229,24 @@ def _is_given_to_a_shell(path: str, line: str) -> bool:
 
 def _scripts(line: str) -> Iterator[str]:
     for found in _PATH.finditer(line):
-        yield found.group()
+        yield _ESCAPED.sub(_unescaped, found.group())
+    for found in _QUOTED.finditer(line):
+        yield found.group(1) or found.group(2)
     for found in _WORD.finditer(line):
         for folder in _ON_PATH:
             if os.path.lexists(folder + found.group()):
                 yield folder + found.group()
 
 
+def _unescaped(found: Any) -> str:
+    return chr(int(found.group(1), 16)) if found.group(1) else str(found.group(2))
+
+
 def _decoded(data: bytes) -> str:
-    return "" if b"\0" in data else data.decode("latin-1")
+    return "" if b"\0" in data else os.fsdecode(data)
 
 
 def _read_as_text(path: str) -> str:
     """Runs as the web user. Its bytes as characters; empty where he may not read it."""
     real = os.path.realpath(path)
-    return _decoded(files.read(real, _SCRIPT) or b"")
+    return (files.read(real, _SCRIPT) or b"").decode("latin-1")

@@ -9,6 +9,7 @@ import fnmatch
 import glob
 import os
 import re
+import shlex
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional, Sequence
 
 from tasks.host import files
@@ -26,7 +27,8 @@ HASHED = "{SHA}"
 _DEFAULTS = "DEFAULT"
 _NO_SECTION = "\0"  # so that [DEFAULT] of one file is a section like others until all are read
 _FILES = 1000
-_CAKE = re.compile(r"(/\S+)/app/Console/cake(\.php)?(\s|$)")
+_CAKE = re.compile(r"(/.+)/app/Console/cake(\.php)?", re.DOTALL)
+_CAKE_INSIDE = re.compile(r"(/\S+)/app/Console/cake(\.php)?(?!\S)")  # of a shell's text
 
 
 class Server(NamedTuple):
@@ -49,10 +51,13 @@ class Server(NamedTuple):
         return "" if self.password.startswith(HASHED) else self.password
 
 
-def misp_of(command: str) -> str:
-    """The folder of the MISP whose `cake` a command runs; empty: it runs none."""
-    found = _CAKE.search(command + " ")
-    return found.group(1) if found else ""
+def misp_of(words: Sequence[str]) -> str:
+    """The folder of the MISP whose `cake` a command line runs; empty: it runs none."""
+    for word in words:
+        found = _CAKE.fullmatch(word) or _CAKE_INSIDE.search(word)
+        if found:
+            return found.group(1)
+    return ""
 
 
 def port_of(address: str) -> int:
@@ -88,6 +93,8 @@ class SupervisorFiles:
         for file in self._included():
             self.by_file.pop(file, None)  # of a file that is named twice the last reading counts
             self._read(file)
+        if self.exists and not self.faults and "supervisord" not in self.sections():
+            self.faults.append("%s has no [supervisord], so supervisord does not start" % path)
 
     def files_with(self, *names: str) -> List[str]:
         """Files that have one of these sections."""
@@ -131,16 +138,15 @@ class SupervisorFiles:
         return [file for file in self.files_with(*names) if file != group_file]
 
     def group_root(self, group_file: str) -> str:
-        """The MISP that a group's file is for: the directory of a program, or of its command."""
+        """The MISP that a group's file is for."""
         names = sorted(self.sections(group_file), key=lambda name: name != "program:default")
-        for name in names:
-            if not name.startswith("program:"):
-                continue
-            directory = self.get(name, "directory", group_file)
-            root = directory or misp_of(self.get(name, "command", group_file))
-            if root:
-                return root.rstrip("/")
-        return ""
+        programs = [name for name in names if name.startswith("program:")]
+        return next(filter(None, (self.program_root(one, group_file) for one in programs)), "")
+
+    def program_root(self, section: str, file: str = "") -> str:
+        """The MISP that a program is for: by its command, or else by its directory."""
+        words = _words(self.get(section, "command", file))
+        return (misp_of(words) or self.get(section, "directory", file)).rstrip("/")
 
     def group_extra(self, group_file: str) -> List[str]:
         """Sections of the group's file that are neither the group nor one of its programs."""
@@ -250,12 +256,19 @@ def _names_in(section: str) -> Dict[str, Any]:
 def _starts_old(command: str, folder: str, roots: Sequence[str]) -> bool:
     """Whether a command, or a script of root's that it runs, starts old workers of this MISP."""
     lines = [command]
-    for word in command.split()[:3]:
+    for word in _words(command)[:3]:
         text = _script(word) if word.startswith("/") else ""
         lines += [line.partition("#")[0] for line in text.splitlines()]
     where = "/ ".join([*lines, folder, ""])
     is_ours = any(root + "/" in where for root in roots)
     return is_ours and any(STARTS_OLD_WORKERS.search(line) for line in lines)
+
+
+def _words(command: str) -> List[str]:
+    try:
+        return shlex.split(command)
+    except ValueError:  # supervisord refuses it
+        return command.split()
 
 
 def _script(path: str) -> str:

@@ -1,6 +1,7 @@
 """Supervisord as a part of a look: which one runs, its files, its programs, who holds its port."""
 
 import os
+import re
 from typing import Dict, List, Optional, Tuple
 
 from tasks.host import log_folders, peer
@@ -31,6 +32,7 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
     foreign = found.foreign_inet(site.rpc_file)
     answer = _inet_answer(main_pid, foreign, password)
     workers, error = _programs(found, main_pid, password)
+    workers = [one._replace(other_misp=_other_misp(site, found, one, table)) for one in workers]
     socket = next(found.servers("unix_http_server"), None)
     holders = _listeners(site, foreign, main_pid)
     lost, missing = log_folders.missing(site, found)
@@ -48,7 +50,7 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
         inet_answer=answer,
         is_listening=holders is not None,
         listeners=holders or [],
-        group_elsewhere=_group_elsewhere(site, found, workers, table),
+        group_elsewhere=_group_elsewhere(site, found, workers),
         group_root=as_misp_root(site, found.group_root(site.group_file)),
         group_extra=found.group_extra(site.group_file),
         lost_folders=lost,
@@ -59,18 +61,29 @@ def look(site: Site, unit: Unit, table: Table, password: str = "") -> Supervisor
     )
 
 
-def _group_elsewhere(
-    site: Site, found: SupervisorFiles, workers: List[Worker], table: Table
-) -> Dict[str, str]:
+def _other_misp(site: Site, found: SupervisorFiles, worker: Worker, table: Table) -> str:
+    """The other MISP that a worker is of, by its command line, or by the files while it has none.
+
+    MISP fixes the group's name, so a name does not tell whose it is.
+    """
+    if worker.group != GROUP:
+        return ""
+    one = table.get(worker.pid)
+    program = re.sub(r"_\d+\Z", "", worker.name.partition(":")[2])
+    root = (misp_of(one.argv) if one else "") or found.program_root("program:" + program)
+    return root if root and as_misp_root(site, root) != site.misp_root else ""
+
+
+def _group_elsewhere(site: Site, found: SupervisorFiles, workers: List[Worker]) -> Dict[str, str]:
     """Other places that have MISP's group or its programs, each with the MISP that it is for."""
     files = found.group_elsewhere(site.group_file)
     places = {file: as_misp_root(site, found.group_root(file)) for file in files}
+    roots = [found.group_root(site.group_file), *places.values()]
+    known = {os.path.realpath(one) for one in roots if one}  # as `cake` itself names its folder
     # What runs may be from a file that was changed or removed since.
     for worker in workers:
-        one = table.get(worker.pid) if worker.group == GROUP else None
-        root = as_misp_root(site, misp_of(" ".join(one.argv))) if one else ""
-        if root not in ("", site.misp_root, *places.values()):
-            places["supervisord, by files that it read earlier,"] = root
+        if worker.other_misp and os.path.realpath(worker.other_misp) not in known:
+            places["supervisord, by files that it read earlier,"] = worker.other_misp
     return places
 
 
@@ -108,7 +121,7 @@ def _other_daemon(site: Site, unit: Unit, main: Optional[Process], table: Table)
             "%s is active, but systemd does not know the supervisord that it has started (it says "
             "PID %d), as with an init script: give it a systemd unit whose ExecStart is `%s -n -c "
             "%s`, start that, then run again"
-            % (site.unit, unit.main_pid, site.supervisor_program or "supervisord", conf)
+            % (site.unit, unit.main_pid, word(site.supervisor_program or "supervisord"), word(conf))
         )
     for one in table:
         if one is main or not is_supervisord(one) or not _is_same(conf_of(one), conf):
@@ -130,12 +143,13 @@ def _is_same(path: str, other: str) -> bool:
 
 def _start(site: Site, unit: Unit) -> str:
     if unit.is_there:
-        return "start it with `systemctl enable --now %s`" % site.unit
+        return "start it with `systemctl enable --now %s`" % word(site.unit)
     return "remove it, so that the package is installed, or give it a unit called %s" % site.unit
 
 
 def as_misp_root(site: Site, directory: str) -> str:
-    """A directory in the inventory's words, if it is this MISP's."""
-    if directory and os.path.realpath(directory) == os.path.realpath(site.misp_root):
+    """This MISP's folder in the inventory's words, if a directory is that or below it."""
+    below = os.path.realpath(site.misp_root) + "/"
+    if directory and (os.path.realpath(directory) + "/").startswith(below):
         return site.misp_root
     return directory

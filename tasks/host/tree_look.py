@@ -3,7 +3,7 @@
 import os
 from typing import Any, Optional, Tuple
 
-from tasks.host import gate, programs, tree, web_user
+from tasks.host import access, gate, programs, remedies, tree, web_user
 from tasks.host.errors import WebUserError
 from tasks.host.misp import Misp, misp_version
 from tasks.host.parts import Access, Tree
@@ -27,7 +27,26 @@ def look(site: Site, misp: Optional[Misp], problem: str) -> Tree:
         return _checked(misp, gate.ask(misp.user, tree.look, site.misp_root))
     except WebUserError as error:
         problem = "%s cannot look at MISP's files: %s" % (misp.user.name, error)
-        return unknown._replace(error=problem)
+        return unknown._replace(error=_closed(misp) or problem)
+
+
+def _closed(misp: Misp) -> str:
+    """Which folder is closed to the web user, and how it is opened; empty: none is known."""
+    root, user = misp.site.misp_root, misp.user.name
+    try:
+        found = gate.ask(misp.user, access.closed, root, web_user.CONFIG)
+    except WebUserError:
+        return ""
+    if not isinstance(found, list) or len(found) != 2:
+        return ""
+    folder, rights = (str(one)[:300] for one in found)
+    real = root if folder.startswith(root + "/") else os.path.realpath(root)
+    return "%s may not enter %s (%s), so MISP's files cannot be looked at: %s" % (
+        user,
+        remedies.quoted(folder),
+        remedies.quoted(rights, 80),
+        remedies.open_folder(real, user, folder),
+    )
 
 
 def _checked(misp: Misp, found: Any) -> Tree:

@@ -74,7 +74,7 @@ def identify(misp_root: str, wanted: str, login: str) -> WebUser:
         if found.st_uid not in (0, user.uid) and (name != path or not wanted):
             raise WebUserError(
                 "%s belongs to neither root nor %s, so whose code is there cannot be told: "
-                "correct its owner, or misp_web_user" % (name, user.name)
+                "correct its owner, or misp_web_user" % (remedies.quoted(name), user.name)
             )
     return user
 
@@ -104,7 +104,7 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
         except OSError as error:
             raise WebUserError(
                 "%s: %s. Check misp_root, or finish MISP's own installation"
-                % (path, error.strerror)
+                % (remedies.quoted(path), error.strerror)
             ) from None
         is_last = len(found) == len(names) - 1
         if not (stat.S_ISREG if is_last else stat.S_ISDIR)(status.st_mode):
@@ -112,7 +112,7 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
                 "%s is a link or no plain %s: its owner cannot be trusted to be MISP's. Put the "
                 "real one in its place as the web user, not as root (%s, by `%s`)"
                 % (
-                    path,
+                    remedies.quoted(path),
                     "file" if is_last else "folder",
                     "cp --remove-destination -p" if is_last else "rm, then mv",
                     remedies.as_web_user("", "COMMAND"),
@@ -121,23 +121,22 @@ def _components(root: str, below: str) -> List[Tuple[str, os.stat_result]]:
         if is_last and status.st_nlink > 1:
             raise WebUserError(
                 "%s has a second name (hard link), so it may be another user's file: copy it and "
-                "put the copy in its place" % path
+                "put the copy in its place" % remedies.quoted(path)
             )
         if not is_last and status.st_mode & stat.S_IWOTH and not status.st_mode & stat.S_ISVTX:
             raise WebUserError(
                 "every user may write in %s: take that right away (`%s`)"
-                % (path, _no_writers(path, status.st_uid))
+                % (remedies.quoted(path), _no_writers(path, status.st_uid))
             )
         found.append((path, status))
     return found
 
 
 def _no_writers(path: str, owner: int) -> str:
-    """A folder's owner can put a link in its place, which chmod follows, so he runs it himself."""
-    words = ["chmod", "o-w", path]
+    """The command that takes the right away; a folder's owner, who may exchange it, does so."""
     if owner == 0:
-        return " ".join(map(remedies.word, words))
-    return remedies.as_web_user(name_of(owner), *words)
+        return remedies.in_folder(path, "chmod", "o-w", ".")
+    return remedies.as_web_user(name_of(owner), "chmod", "o-w", path)
 
 
 def _web_user(entry: Any) -> WebUser:

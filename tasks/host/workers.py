@@ -3,7 +3,7 @@
 import hashlib
 from typing import Callable, Dict, List, Optional, Sequence
 
-from tasks.host import complaints, drain, files, originals
+from tasks.host import complaints, drain, files, originals, origins
 from tasks.host.daemon import Daemon
 from tasks.host.drain import Crew, crew_of
 from tasks.host.errors import HostError, RefusedError
@@ -33,7 +33,15 @@ def look(site: Site, user: Optional[WebUser], supervisor: Supervisor, table: Tab
         strays=[one.pid for one in drain.strays(site, user.uid, table)] if user else [],
         root_strays=[one.pid for one in drain.strays(site, 0, table)],
         busy=drain.busy(table, supervisor.workers),
+        elsewhere=_elsewhere(site, user, supervisor.unit.main_pid, table) if user else {},
     )
+
+
+def _elsewhere(site: Site, user: WebUser, main_pid: int, table: Table) -> Dict[str, List[int]]:
+    found: Dict[str, List[int]] = {}
+    for one in drain.elsewhere(site, user, main_pid, table):
+        found.setdefault(origins.of([one], table)[0].words, []).append(one.pid)
+    return found
 
 
 def apply(site: Site, desired: Desired, text: str) -> List[str]:

@@ -26,7 +26,7 @@ def proven(target: Target) -> Commands:
     Jobs, view and a first look at the old workers come while the new ones grow old.
     """
     seen = facts.ask(target, parts.Proof)
-    if seen.proven and seen.proven == seen.evidence:
+    if target.is_proven and seen.proven == seen.evidence:
         faults = _faults(target) + misp_rest.faults(target, facts.rest_view(target))
         if not faults:
             _report(target)

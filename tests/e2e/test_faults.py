@@ -219,6 +219,17 @@ ON_DEBIAN = (
         f"{SUPERVISOR}/supervisord.conf does not include {SUPERVISOR}/conf.d/misp-workers.conf",
     ),
     Fault(
+        "no-supervisord-section",
+        *file_there(f"{SUPERVISOR}/supervisord.conf", "[include]\\nfiles = conf.d/*.conf\\n"),
+        f"{SUPERVISOR}/supervisord.conf has no [supervisord], so supervisord does not start",
+    ),
+    Fault(
+        "worker-in-a-unit",
+        f"{STRANGER} --uid=www-data php -r 'sleep(600);' -- {CAKE}.php start_worker prio",
+        NO_STRANGER,
+        "in stranger.service), so nothing stops them between two jobs: stop each while it runs no",
+    ),
+    Fault(
         "jobs-wait-already",
         "redis-cli -n 1 rpush background_jobs:default a-record",
         "redis-cli -n 1 del background_jobs:default",

@@ -75,6 +75,7 @@ def test_one_that_has_the_workers_of_another_misp(lab: Lab, host: LabHost) -> No
     check_refused(lab, host, "50-workers.conf has the worker group of the MISP in /srv/misp2")
     status = run.pyinfra(lab, "status.py", "-y")
     assert "take them away" not in status.stderr
+    assert "workers: 0 RUNNING, 21 wanted" in status.stderr
     assert runs(host, "misp-workers:default")
     host.exec("rm /etc/supervisord.d/50-workers.conf && systemctl stop supervisor")
 

@@ -174,6 +174,35 @@ def test_what_the_web_tier_says_against_a_proof_has_it_made_anew(
     assert run.actions("one")[:2] == ["workers.wait_until_stable", "proof.prove"]
 
 
+@pytest.mark.parametrize(
+    ("found", "mended"),
+    [
+        (
+            {"libraries": {"missing": ["fXmlRpc\\Client"]}, "view": {"error": "no answer"}},
+            "libraries.require",
+        ),
+        ({"supervisor": {"workers": hosts.running()[1:]}}, "workers.apply"),
+    ],
+)
+def test_a_run_that_mends_something_proves_anew_as_its_dry_run_says(
+    pyinfra: Pyinfra, found: dict[str, dict[str, Any]], mended: str
+) -> None:
+    well = hosts.look(hosts.converged())
+    answers = first({EXAMINE: hosts.look(hosts.converged(**found))}, converged())
+    dry = pyinfra({"one": {"fake_responses": answers}}, "--dry", "-vv")
+    assert "Proof: a job on every queue, MISP's own view" in dry.output
+    # A worker is missing until it was started.
+    later = {"look.take Supervisor": well, "look.take Proof": well}
+    run = pyinfra({"one": {"fake_responses": first(later, answers)}}, "-y", "-vv")
+    assert run.exit_code == 0, run.output
+    assert run.actions("one") == [
+        mended,
+        "workers.wait_until_stable",
+        "proof.prove",
+        "proof.record",
+    ]
+
+
 def test_an_rpc_of_the_operators_own_is_used(pyinfra: Pyinfra) -> None:
     own = {
         "inet_file": "/etc/supervisor/conf.d/own.conf",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -93,6 +94,60 @@ def test_who_may_write_by_an_acl_does_not_become_the_web_user(lab: Lab, host: La
     swap = f"mv {CONFIG} {CONFIG}.kept; echo '<?php $config = array();' >{CONFIG}"
     spoil = f'python3 -c "{ACL}"; setpriv --reuid nobody --clear-groups sh -c "{swap}"'
     assert who_ran(lab, operate.dry, by_root=spoil.replace("$config", "\\$config")) <= {WEB}
+
+
+VENV = "/opt/supervisor"
+UNIT = "/etc/systemd/system/supervisor.service"
+MODULES = f"{VENV}/lib/python3.11/site-packages"
+SUPERVISOR_OF_PIPS = f"""
+mkdir -p {VENV}/bin {MODULES}
+ln -s /usr/bin/python3 {VENV}/bin/python3
+echo 'home = /usr/bin' >{VENV}/pyvenv.cfg
+printf '#!{VENV}/bin/python3\\nprint("4.2.5")\\n' >{VENV}/bin/supervisord
+chmod 755 {VENV}/bin/supervisord
+printf '[Service]\\nExecStart={VENV}/bin/supervisord -n\\n' >{UNIT}
+printf 'import os\\nos.system("id -un >{VENV}/ran-as")\\n' >{MODULES}/sitecustomize.py
+chown -R {WEB} {MODULES}
+systemctl daemon-reload
+"""
+
+
+@LOOKS
+def test_root_runs_no_supervisord_whose_modules_are_the_web_users(
+    lab: Lab, host: LabHost, look: Look
+) -> None:
+    host.exec(SUPERVISOR_OF_PIPS)
+    try:
+        seen = look(lab)
+        ran = host.exec(["ls", f"{VENV}/ran-as"], check=False)
+    finally:
+        host.exec(f"rm -r {VENV} {UNIT}; systemctl daemon-reload")
+    assert not seen.crashed, seen.tail()
+    assert ran.exit_code != 0, "the web user's module ran as root"
+    if look is operate.dry:
+        assert f"{MODULES} can be changed by others than root" in seen.words, seen.tail()
+
+
+def test_a_command_that_opens_a_folder_opens_no_other(lab: Lab, host: LabHost) -> None:
+    """The operator pastes it when the web user has put a link in the folder's place."""
+    above, vault = ROOT.rpartition("/")[0], "/srv/vault"
+    host.exec(f"mkdir -m 700 {vault}; chown {WEB} {above}; chown root {ROOT}; chmod 700 {ROOT}")
+    try:
+        seen = operate.dry(lab)
+        found = re.findall("`([^`]*chmod [^`]*)`", seen.words)
+        assert found, seen.tail()
+        # As the owner of the folder above can; overlayfs has root copy what it does not rename.
+        host.exec(f"mv {ROOT} {ROOT}.kept; ln -s {vault} {ROOT}")
+        for command in found:
+            host.exec(command, check=False)
+        mode = host.exec(["stat", "-c", "%a", vault]).stdout.strip()
+        host.exec(f"rm {ROOT}; mv {ROOT}.kept {ROOT}")
+        for command in found:
+            host.exec(command)
+        assert host.exec(["stat", "-c", "%a", ROOT]).stdout.strip() == "2701"
+    finally:
+        host.exec(f"chown root {above}; chown {WEB} {ROOT}; chmod 2775 {ROOT}; rm -r {vault}")
+    assert mode == "700"
 
 
 def test_afterwards_the_host_is_well(lab: Lab, host: LabHost) -> None:

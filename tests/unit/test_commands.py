@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+import gevent
 import pytest
+from pyinfra.connectors.util import CommandOutput, OutputLine
 
 from tasks import commands, facts, heartbeat
 from tasks.commands import Action
@@ -49,6 +51,23 @@ def test_its_lines_are_for_the_operator(run: Run, caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.INFO):
         execute(run, Action(stop(), TARGET))
     assert "[misp1] a note" in caplog.text
+
+
+def test_a_step_that_takes_long_says_that_it_is_at_work(
+    run: Run, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commands, "QUIET", 0.05)
+
+    def slow(_words: object, **_arguments: object) -> tuple[bool, CommandOutput]:
+        gevent.sleep(0.2)
+        return True, CommandOutput([OutputLine("stdout", line) for line in hosts.answer([])])
+
+    run.host.run_shell_command = slow
+    with caplog.at_level(logging.INFO):
+        assert execute(run, Action(stop(), TARGET))[0]
+        gevent.sleep(0.2)
+    said = caplog.text.count("[misp1] workers.apply is still at work after 0 s")
+    assert 1 <= said <= 4
 
 
 @pytest.mark.parametrize("takes_over", [True, False])

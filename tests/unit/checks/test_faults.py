@@ -80,7 +80,26 @@ AFTER: list[tuple[CHANGES, str]] = [
         "supervisord is failed and cannot start without /var/log/supervisor: run `mkdir -p "
         "/var/log/supervisor`, then `systemctl start supervisor`",
     ),
+    (
+        {
+            "supervisor": {
+                **unit("failed")["supervisor"],
+                "error": "/etc/s.conf has no [supervisord]",
+            }
+        },
+        "supervisord is failed, and there is a fault in its files: /etc/s.conf has no [supervisord]"
+        ". Correct that, then run `systemctl start supervisor`",
+    ),
     (unit(enabled="disabled"), "does not start at boot (disabled): run `systemctl enable superv"),
+    (
+        {"workers": {"strays": [71, 72]}},
+        "workers of a supervisord that was killed take jobs (71, 72), and nothing counts, logs or",
+    ),
+    (
+        {"workers": {"elsewhere": {"own.service": [71, 72], "a session of ann": [73]}}},
+        "outside of supervisord's group misp-workers (PIDs 71, 72 in own.service; PID 73 in a sess",
+    ),
+    ({"workers": {"root_strays": [78]}}, "root runs MISP's workers (78) without a supervisord"),
     ({"supervisor": {"error": "x"}}, "the programs that supervisord runs are not known: x"),
     ({"view": {"workers": get_workers(supervisord_status=False)}}, "MISP cannot reach supervisord"),
     ({"view": {"error": "no answer"}}, "is wrong: getWorkers: no answer"),
@@ -156,6 +175,19 @@ def test_one_cause_after_a_migration_is_one_fault(changes: CHANGES, sentence: st
         host = hosts.changed(host, {"supervisor": {"workers": []}})
     (fault,) = found(host)
     assert sentence in fault
+
+
+def test_workers_of_another_misp_are_not_counted_as_this_ones() -> None:
+    others = [one._replace(other_misp="/srv/misp2") for one in running()]
+    host = converged(
+        supervisor={"workers": others, "group_root": "/srv/misp2"},
+        view={"workers": get_workers(prio={"ok": False})},
+    )
+    (fault,) = found(host)
+    assert "misp-workers.conf has the worker group of the MISP in /srv/misp2" in fault
+    seen = hosts.seen(SeenForStatus, host)
+    described = list(faults.described(with_answers(hosts.target(), seen), seen))
+    assert "workers: 0 RUNNING, 21 wanted" in described
 
 
 def test_half_stopped_old_workers() -> None:
@@ -244,6 +276,7 @@ def test_what_follows_from_a_redis_that_is_gone_is_no_fault_of_its_own() -> None
     names = [one.name.partition(":")[2] for one in running()]
     waiting = with_workers(*names[1:], state="BACKOFF")
     waiting["supervisor"]["workers"][0] = worker(running()[0].name, "FATAL", FATAL_NOTE)
+    waiting["supervisor"]["workers"][1] = worker(running()[1].name, "EXITED", "Nov 28 10:12 PM")
     host = converged(new_backend={"error": "no connection"}, view={"error": "no answer"}, **waiting)
     first, second = found(host, "over REST, nothing")
     assert "where the queues are" not in first

@@ -38,6 +38,10 @@ def launcher(unfit: str = "") -> parts.Launcher:
     return parts.Launcher(path="/etc/rc.local", unfit=unfit)
 
 
+def missing(path: str, section: str, owner: str = "") -> parts.MissingFolder:
+    return parts.MissingFolder(path, section, owner)
+
+
 def no_cake(fault: str, place: str = "", rights: str = "") -> CHANGES:
     return {"tree": {"cake": parts.Access(fault, place, rights)}}
 
@@ -114,7 +118,8 @@ MISP: list[tuple[CHANGES, str]] = [
     ),
     (
         no_cake("closed", "/var/www", "root:root 700"),
-        "run `chmod o+x /var/www`, or `setfacl -m u:www-data:x /var/www`",
+        'run `(cd -P /var/www && [ "$(pwd -P)" = /var/www ] && chmod o+x .)`, or `(cd -P /var/www '
+        '&& [ "$(pwd -P)" = /var/www ] && setfacl -m u:www-data:x .)`',
     ),
     (
         no_cake("closed", "/root", "root:root 700"),
@@ -154,6 +159,10 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"settings": {"has_background_jobs": False}}, "MISP.background_jobs is false"),
     ({"settings": {"is_redis_password_settable": False}}, "password begins with -"),
     ({"settings": {"block": {**BLOCK, "redis_serializer": "igbinary"}}}, "is igbinary"),
+    (
+        {"settings": {"block": {**BLOCK, "supervisor_host": "workers.example.org"}}},
+        "MISP has its workers under the supervisord of workers.example.org, and this deploy has th",
+    ),
     ({"settings": {"is_in_database": True, "is_encrypted": True}}, "encryption_key"),
 ]
 FPM: list[tuple[dict[str, Any], str]] = [
@@ -179,8 +188,14 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
         "CVE-2017-11610",
     ),
     (
-        {"packages": {"supervisor_version": UNKNOWN, "installed": {"supervisor": "4.2.5"}}},
-        "the version of /usr/bin/supervisord is not known: it gives none, or others than root may",
+        {
+            "packages": {
+                "supervisor_version": UNKNOWN,
+                "installed": {"supervisor": "4.2.5"},
+                "version_error": "/x can be changed by others",
+            }
+        },
+        "the version of /usr/bin/supervisord is not known: /x can be changed by others. Correct th",
     ),
     (
         {
@@ -219,13 +234,21 @@ SUPERVISOR: list[tuple[CHANGES, str]] = [
         "/etc/50-workers.conf has the worker group of the MISP in /srv/misp2",
     ),
     (
-        {"supervisor": {"missing_folders": ["/var/log/app (stdout_logfile of [program:app])"]}},
+        {
+            "supervisor": {
+                "missing_folders": [missing("/var/log/app", "stdout_logfile of [program:app]")]
+            }
+        },
         "would not start again, since /var/log/app (stdout_logfile of [program:app]) is missing: "
         "run `mkdir -p /var/log/app`",
     ),
     (
-        {"supervisor": {"missing_folders": ["/var/www/MISP/app/tmp/x (logfile of [supervisord])"]}},
-        "is missing: run `setsid -w runuser -u www-data -- mkdir -p /var/www/MISP/app/tmp/x </dev",
+        {
+            "supervisor": {
+                "missing_folders": [missing("/var/www/MISP/app/x (y)", "logfile", "www-data")]
+            }
+        },
+        "is missing: run `setsid -w runuser -u www-data -- mkdir -p '/var/www/MISP/app/x (y)' <",
     ),
     ({"supervisor": {"other_daemon": "another one runs"}}, "another one runs"),
     ({"packages": {"supervisor_version": "4.3.0"}}, "no systemd unit starts it: give it a unit"),
@@ -257,6 +280,17 @@ OLD: list[tuple[CHANGES, str]] = [
         "root runs old workers (77)",
     ),
     ({"workers": {"root_strays": [78]}}, "root runs MISP's workers (78) without a supervisord"),
+    (
+        {"workers": {"elsewhere": {"own.service": [78]}}},
+        "workers of this MISP run outside of supervisord's group misp-workers (PID 78 in own.serv",
+    ),
+    (  # MISP's are in that file
+        {
+            "workers": {"elsewhere": {"supervisor.service below supervisord": [78]}},
+            "supervisor": {"group_elsewhere": {"/etc/supervisor/conf.d/own.conf": ""}},
+        },
+        "/etc/supervisor/conf.d/own.conf has a group misp-workers, or a program with the name of",
+    ),
     (
         {"old_workers": {"started_in": ["ssh.service", "php-fpm.service", "wrapped.service"]}},
         "old workers run in wrapped.service, which does not start them",
@@ -470,6 +504,9 @@ def test_every_problem_is_named_at_once() -> None:
             {"on_leftover_jobs": "convert"},
         ),
         ({"new_backend": {"refused": ("SCAN", "INFO", "CLIENT LIST", "EVAL")}}, {}),
+        ({"settings": {"block": {**BLOCK, "supervisor_host": "unix:/run/s.sock"}}}, {}),
+        ({"settings": {"block": {**BLOCK, "supervisor_host": "localhost"}}}, {}),
+        ({"settings": {"block": {"supervisor_host": "nowhere.invalid"}}}, {}),
     ],
 )
 def test_what_will_do_is_not_refused(changes: CHANGES, data: dict[str, Any]) -> None:

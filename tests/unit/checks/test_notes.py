@@ -63,6 +63,10 @@ def test_a_good_host_needs_no_note() -> None:
             "/etc/cron.d/misp starts the old workers, by /usr/local/bin/x: the deploy comments",
         ),
         (
+            {"old_workers": {"variables": {"misp-workers.service": "HTTP_PROXY, A"}}},
+            "misp-workers.service gives the old workers an environment (HTTP_PROXY, A), and MISP",
+        ),
+        (
             {"old_workers": {"indirect": {"boot.service": "/usr/local/bin/x"}}},
             "boot.service starts the old workers, by /usr/local/bin/x: the deploy stops and disabl",
         ),
@@ -156,7 +160,7 @@ def test_a_password_of_the_operators_that_others_can_read_or_guess_is_noted() ->
     supervisor = {"inet_file": "/etc/s.conf", "inet_address": "127.0.0.1:9001", "inet_user": "a"}
     _, readable, short = noted(migrating(supervisor=supervisor, own_rpc=own))
     assert "read /etc/s.conf with the RPC's password in clear (mode 644)" in readable
-    assert readable.endswith("chmod 600 /etc/s.conf")
+    assert readable.endswith("run `chmod 600 /etc/s.conf`")
     assert "has 11 characters, and every user of this host may try" in short
     for mode, length in ((0o600, 32), (0o644, 0)):
         own = {"mode": mode, "password_length": length}

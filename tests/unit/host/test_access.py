@@ -53,6 +53,17 @@ def test_the_first_folder_that_is_closed_is_named(cake: Path) -> None:
     assert look(cake) == ["closed", str(cake.parent), "root:root 700"]
 
 
+def test_a_folder_that_is_closed_behind_the_operators_link_is_named_itself(
+    cake: Path,
+) -> None:
+    root = cake.parents[2]
+    link = root.with_name("link")
+    link.symlink_to(root)
+    root.chmod(0o700)
+    os.chown(root, 0, 0)
+    assert look(link / "app/Console/cake") == ["closed", str(root), "root:root 700"]
+
+
 @pytest.mark.parametrize("name", ["Console", "Console/cake"])
 def test_a_link_is_named_and_nothing_of_what_it_leads_to(
     misp: FakeMisp, tmp_path: Path, name: str

@@ -160,6 +160,27 @@ def test_whose_workers_strays_are(proc: FakeProc) -> None:
         assert [one.pid for one in found] == pids
 
 
+def test_workers_outside_of_supervisords_group_are_told_from_it(proc: FakeProc) -> None:
+    group = {"SUPERVISOR_GROUP_NAME": "misp-workers"}
+    cake = (f"{ROOT}/app/Console/cake", "start_worker", "prio")
+    proc.add(50, "python3", "/usr/bin/supervisord", cgroup=OURS)
+    proc.add(70, *WORKER, "prio", uid=33, parent=50, environ=group, cgroup=OURS)  # the group's
+    proc.add(71, *WORKER, "prio", uid=33, cgroup=OURS)  # a stray
+    proc.add(72, *WORKER, "prio", uid=33, parent=50, cgroup=OURS)  # of another group
+    proc.add(73, *WORKER, "prio", uid=33, parent=60, environ=group)  # of another supervisord
+    proc.add(74, *WORKER, "prio", uid=33, cgroup="0::/system.slice/own.service\n")
+    proc.add(75, "sudo", "-u", "www-data", *cake)
+    proc.add(76, "php", *cake, b"an odd \n`\xff name", uid=33, parent=75)
+    proc.add(77, *WORKER, "prio", uid=99)  # anybody's
+    proc.add(78, *WORKER, "prio", uid=33, is_in_a_container=True)
+    proc.add(79, "php", "/srv/my misp/app/Console/cake.php", "start_worker", uid=33)
+    proc.add(80, "grep", "start_worker", f"{ROOT}/app/Console/Command/StartWorkerShell.php")
+    proc.add(81, "php", cake[0], "Server", "pullAll", uid=33)
+    web = WEB._replace(uid=33)
+    found = drain.elsewhere(site(proc.folder), web, 50, Table(proc.path))
+    assert [one.pid for one in found] == [72, 73, 74, 76]
+
+
 def test_whose_jobs_are_waited_for(proc: FakeProc) -> None:
     job = {"BACKGROUND_JOB_ID": "0123"}
     proc.add(70, "php", uid=33, cwd=ROOT + "/app", environ=job)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import grp
 import hashlib
 import os
+import pwd
 import resource
 import socket
 import stat
@@ -136,6 +138,27 @@ def test_roots_own_group_and_the_sticky_bit_are_let_pass(tmp_path: Path) -> None
     for name in ("group", "spool"):
         files.write(str(tmp_path / name / "file"), b"x")
         assert (tmp_path / name / "file").read_bytes() == b"x"
+
+
+@pytest.mark.parametrize(
+    ("members", "primary", "is_safe"), [([], 1, True), (["ann"], 1, False), ([], 50, False)]
+)
+def test_debians_group_of_usr_local_is_let_pass_while_nobody_is_in_it(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    members: list[str],
+    primary: int,
+    is_safe: bool,
+) -> None:
+    staff = grp.struct_group(("staff", "x", 50, members))
+    ann = pwd.struct_passwd(("ann", "x", 1000, primary, "", "/", "/bin/sh"))
+    monkeypatch.setattr(grp, "getgrgid", lambda _: staff)
+    monkeypatch.setattr(pwd, "getpwall", lambda: [ann])
+    (tmp_path / "local").mkdir()
+    own(tmp_path / "local", 0, 50)
+    (tmp_path / "local").chmod(0o2775)
+    with contextlib.nullcontext() if is_safe else pytest.raises(FileError, match="by others"):
+        files.real_path(f"{tmp_path}/local/x")
 
 
 # --- program -------------------------------------------------------------------------------------

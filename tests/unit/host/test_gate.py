@@ -93,6 +93,11 @@ def writable_by_all(root: Path) -> None:
     (root / "app").chmod(0o777)
 
 
+def writable_by_all_and_roots(root: Path) -> None:
+    writable_by_all(root)
+    os.chown(root / "app", 0, 0)
+
+
 def absent(root: Path) -> None:
     config(root).unlink()
 
@@ -109,6 +114,10 @@ def absent(root: Path) -> None:
         (
             writable_by_all,
             "every user may write in [^ ]*/MISP/app: .*`setsid -w runuser -u www-data -- chmod o-w",
+        ),
+        (
+            writable_by_all_and_roots,
+            r'away \(`\(cd -P ([^ ]*/MISP/app) && \[ "\$\(pwd -P\)" = \1 \] && chmod o-w \.\)`\)',
         ),
         (absent, "No such file"),
     ],

@@ -272,6 +272,23 @@ def test_a_script_that_cron_runs_is_followed_and_the_line_is_taken_out(tmp_path:
     assert file.read_text().endswith(text)
 
 
+@pytest.mark.parametrize("folder", ["gr\u00f6\u00dfe", "my 'odd' scripts"])
+def test_files_and_scripts_of_odd_names_are_found_and_come_back(
+    tmp_path: Path, folder: str
+) -> None:
+    script = wrapper(tmp_path / folder / "misp-start")
+    file = Path(os.fsdecode(f"{tmp_path}/cron.d/a `b`\n".encode() + b"\xff"))
+    file.parent.mkdir()
+    text = f'@reboot root "{script}" # '.encode() + b"\xff\n0 1 * * * root /bin/x\n"
+    file.write_bytes(text)
+    (found,) = launchers.found(SITE, WEB)
+    assert (found.path, found.unfit, found.via) == (str(file), "", str(script))
+    launchers.take_out(SITE, WEB)
+    assert file.read_bytes() == launchers.MARK + text
+    launchers.put_back(SITE)
+    assert file.read_bytes() == text
+
+
 @pytest.mark.parametrize(
     ("line", "is_found"),
     [

@@ -121,8 +121,22 @@ def test_folders_of_other_programs_are_named(tmp_path: Path) -> None:
     )
     assert log_folders.missing(site(tmp_path), found) == (
         ["/var/log/no-such-own"],
-        ["/var/log/no-such-app (stdout_logfile of [program:web])"],
+        [("/var/log/no-such-app", "stdout_logfile of [program:web]", "")],
     )
+
+
+def test_who_can_turn_the_path_to_a_missing_folder_is_told(folder: Path) -> None:
+    theirs = folder / "theirs/roots"
+    theirs.mkdir(parents=True)
+    text = "[supervisord]\nlogfile={}/a (b)/c/log\n"
+    for owner, name in ((WEB.uid, WEB.name), (0, "")):
+        os.chown(theirs.parent, owner, owner)
+        (missing,) = log_folders.missing(site(folder), _read(folder, text.format(theirs)))[1]
+        assert missing == (f"{theirs}/a (b)/c", "logfile of [supervisord]", name)
+    (folder / "link").symlink_to(theirs)
+    os.chown(theirs.parent, WEB.uid, WEB.uid)
+    (missing,) = log_folders.missing(site(folder), _read(folder, text.format(folder / "link")))[1]
+    assert missing.owner == WEB.name
 
 
 def test_a_folder_of_another_users_is_not_made(one: Crew) -> None:

@@ -47,13 +47,16 @@ def test_workers_their_jobs_and_the_scheduler_are_found(proc: Proc) -> None:
     worker = proc.add(11, parent=10, environ=b"A=b\0QUEUE=default, prio\0")
     job = proc.add(12, parent=11, name="resque-1.2: Pro")
     scheduler = proc.add(13, SCHEDULER)
+    titled = proc.add(15, ("resque-1.2: Waiting for `a\xff\nb`",), name="php", environ=b"")
+    proc.add(16, ("resque-1.2: Waiting for a",), name="vim")
     proc.add(14, ("php", "/var/www/MISP/app/Console/cake.php", "start_worker", "default"))
     found = old_workers.processes(SITE, WEB)
-    assert [one.pid for one in found] == [worker, job, scheduler]
+    assert [one.pid for one in found] == [worker, job, scheduler, titled]
     assert [old_workers.queues_of(one) for one in found] == [
         ["default", "prio"],
         ["default"],
         ["_schdlr_"],
+        ["*"],
     ]
     assert old_workers.jobs(found) == {job}
 
@@ -138,7 +141,7 @@ def test_a_look_has_all_of_it(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> No
     proc.add(12, cwd="")
     launcher = Launcher("/etc/crontab", "")
     units = [
-        OldUnit("w.service", "/usr/local/bin/w", "", ""),
+        OldUnit("w.service", "/usr/local/bin/w", "", "", "A"),
         OldUnit("u.service", "", "a link", ""),
         OldUnit("x.service", "/opt/x", "", "/opt is others'"),
     ]
@@ -155,4 +158,5 @@ def test_a_look_has_all_of_it(proc: Proc, monkeypatch: pytest.MonkeyPatch) -> No
     assert found.started_in == ["w.service"]
     assert found.origins == [Origin("w.service", "", "", "", "")]
     assert found.indirect == {"w.service": "/usr/local/bin/w"}
+    assert found.variables == {"w.service": "A"}
     assert found.live

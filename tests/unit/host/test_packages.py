@@ -142,7 +142,9 @@ def test_root_runs_no_supervisord_that_others_can_change(
     os.chown(site.supervisor_program, owner, 33)
     Path(site.supervisor_program).chmod(mode)
     host.answer(site.supervisor_program, (0, "4.2.2\n"))
-    assert packages.look(site).supervisor_version == packages.UNKNOWN
+    found = packages.look(site)
+    assert found.supervisor_version == packages.UNKNOWN
+    assert f"{site.supervisor_program} can be changed by others" in found.version_error
     assert not [one for one in host.commands if one.startswith(site.supervisor_program)]
 
 
@@ -153,6 +155,24 @@ def test_a_supervisord_that_is_gone_or_says_nothing_has_no_version(
     assert packages.look(site).supervisor_version == packages.UNKNOWN
     Path(site.supervisor_program).unlink()
     assert packages.look(site).supervisor_version == packages.UNKNOWN
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_root_runs_no_supervisord_whose_modules_others_can_change(host: Host, folder: Path) -> None:
+    site = by_pip(folder)
+    python = folder / "bin/python3"
+    python.parent.mkdir()
+    python.touch(0o755)
+    Path(site.supervisor_program).write_text(f"#!{python}\n")
+    module = folder / "lib/python3.11/site-packages/supervisor/options.py"
+    module.parent.mkdir(parents=True)
+    module.touch()
+    host.answer(site.supervisor_program, (0, "4.2.2\n"))
+    assert packages.look(site).supervisor_version == "4.2.2"
+    os.chown(module, 33, 33)
+    found = packages.look(site)
+    assert found.supervisor_version == packages.UNKNOWN
+    assert found.version_error.startswith(f"{module} can be changed by others than root, and Pyt")
 
 
 def test_a_host_without_any_of_it_is_told_as_such(

@@ -118,10 +118,50 @@ def test_a_backtick_in_a_word_does_not_end_the_command() -> None:
     assert done.stdout == b"/srv/a`id`'b"
 
 
-def test_a_folder_below_misps_is_made_by_its_user() -> None:
-    assert remedies.make_folder("/srv/MISP", "www-data", "/srv/MISP2/logs") == (
-        "mkdir -p /srv/MISP2/logs"
-    )
-    assert remedies.make_folder("/srv/MISP", "www-data", "/srv/MISP/app/tmp/x") == (
+def test_a_folder_of_somebodys_is_made_by_him() -> None:
+    assert remedies.make_folder("/srv/my logs", "") == "mkdir -p '/srv/my logs'"
+    assert remedies.make_folder("/srv/MISP/app/tmp/x", "www-data") == (
         "setsid -w runuser -u www-data -- mkdir -p /srv/MISP/app/tmp/x </dev/null 2>&1 | cat -v"
     )
+
+
+OPENED = 0o705
+CLOSED = 0o700
+
+
+def opened(*some: Path) -> list[bool]:
+    return [one.stat().st_mode & 0o777 == OPENED for one in some]
+
+
+def test_the_mode_of_a_folder_is_changed(root: Path) -> None:
+    app = root / "app"
+    app.chmod(CLOSED)
+    run(remedies.in_folder(str(app), "chmod", "705", "."))
+    assert opened(app) == [True]
+
+
+@pytest.mark.parametrize("place", ["app", "app/tmp"])
+def test_no_link_on_the_way_to_a_folder_is_followed(root: Path, treasure: Path, place: str) -> None:
+    (root / place).rename(root / "aside")
+    (root / place).symlink_to(treasure / place)
+    with pytest.raises(subprocess.CalledProcessError):
+        run(remedies.in_folder(str(root / "app/tmp"), "chmod", "705", "."))
+    assert opened(treasure / "app/tmp", treasure / "app") == [False, False]
+
+
+@pytest.mark.parametrize("place", ["app", "app/tmp"])
+def test_a_link_that_comes_when_a_folder_was_entered_is_not_followed(
+    root: Path, treasure: Path, tmp_path: Path, place: str
+) -> None:
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    (slow / "chmod").write_text(
+        f"#!/bin/sh\nmv '{root}/{place}' '{root}/aside'\n"
+        f"ln -s '{treasure}/{place}' '{root}/{place}'\nexec /usr/bin/chmod \"$@\"\n"
+    )
+    (slow / "chmod").chmod(0o755)
+    command = remedies.in_folder(str(root / "app/tmp"), "chmod", "705", ".")
+    env = {"PATH": f"{slow}:/usr/bin:/bin"}
+    subprocess.run(["sh", "-c", command], check=True, env=env)
+    assert opened(treasure / "app/tmp", treasure / "app") == [False, False]
+    assert opened(root / "aside" / ("tmp" if place == "app" else "")) == [True]

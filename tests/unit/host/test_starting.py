@@ -61,6 +61,27 @@ def test_a_script_is_followed_one_hop_and_no_further(one: Starting, tmp_path: Pa
     assert one.by(f"root {outer}") is None
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("my scripts", '"{}"'),
+        ("my scripts", "'{}'"),
+        ("my scripts", "{}"),
+        ("its $(id)", "'{}'"),
+    ],
+)
+def test_a_script_of_an_odd_name_is_followed(
+    one: Starting, tmp_path: Path, name: str, written: str
+) -> None:
+    script = tmp_path / name / "start"
+    script.parent.mkdir()
+    script.write_bytes(f"#!/bin/sh\n# \xff\n{START}\n".encode("latin-1"))
+    path = str(script)
+    for blank in ("\\ ", "\\x20"):
+        text = written.format(path.replace(" ", blank) if written == "{}" else path)
+        assert one.by(f"root {text} >/dev/null") == How(path, "")
+
+
 def test_a_script_without_a_path_is_one_of_the_hosts_own(
     one: Starting, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

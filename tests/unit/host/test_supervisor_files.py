@@ -154,6 +154,8 @@ def test_of_a_file_that_is_named_twice_the_last_reading_counts(etc: Path, superv
         ("conf.d/x.conf", "port=9001\n", "no section headers"),
         ("supervisord.conf", MAIN.partition("files")[0], "without files"),
         ("supervisord.conf", MAIN.replace("conf.d", "%(ENV_NONE)s"), "which is not known"),
+        ("supervisord.conf", "[program:x]\ncommand=/bin/x\n", "has no [supervisord]"),
+        ("supervisord.conf", MAIN.replace("[supervisord]", "[supervisor]"), "has no [superv"),
     ],
 )
 def test_faults_are_those_of_supervisor(
@@ -252,6 +254,25 @@ def test_a_hand_made_group_without_directory(etc: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "root"),
+    [
+        ("'/srv/my misp\n`x`/app/Console/cake' start_worker prio", "/srv/my misp\n`x`"),
+        ("/usr/bin/php -q /srv/m/app/Console/cake.php start_worker prio", "/srv/m"),
+        ("bash -c 'cd /; exec /srv/m/app/Console/cake start_worker prio'", "/srv/m"),
+        ("bash -c 'exec /srv/m/app/Console/cake start_worker prio", "/srv/m"),  # no end
+        ("./app/Console/cake start_worker prio", "/srv/folder"),
+        ("/srv/m/app/Console/cakes", "/srv/folder"),
+    ],
+)
+def test_whose_a_program_is(etc: Path, command: str, root: str) -> None:
+    text = command.replace("\n", "\n ")  # as such a file has it
+    (etc / "conf.d" / "x.conf").write_text(
+        f"[program:prio]\ncommand={text}\ndirectory=/srv/folder/\n"
+    )
+    assert _read(etc).program_root("program:prio") == root
+
+
+@pytest.mark.parametrize(
     ("command", "is_old"),
     [
         ("/var/www/MISP/app/Console/worker/start.sh", True),
@@ -262,12 +283,15 @@ def test_a_hand_made_group_without_directory(etc: Path) -> None:
         ("/var/www/MISP/app/Console/cake start_worker prio", False),
         ("{folder}/wrapper.sh", True),
         ("/bin/bash {folder}/wrapper.sh", True),
+        ("/bin/bash '{folder}/my \"odd\" wrapper.sh'", True),
+        ("/bin/bash '{folder}/wrapper.sh", False),  # it has no end
         ("{folder}/missing.sh", False),
         ("/dev/zero", False),
     ],
 )
 def test_programs_that_start_old_workers(etc: Path, command: str, *, is_old: bool) -> None:
-    (etc / "wrapper.sh").write_text("#!/bin/bash\n# start\ncd /x && sudo worker/start.sh\n")
+    for name in ("wrapper.sh", 'my "odd" wrapper.sh'):
+        (etc / name).write_text("#!/bin/bash\n# start\ncd /x && sudo worker/start.sh\n")
     (etc / "conf.d" / "x.conf").write_text(
         f"[program:x]\ndirectory=/var/www/MISP/app\ncommand={command.format(folder=etc)}\n"
     )

@@ -147,6 +147,7 @@ def test_the_group_of_another_misp_in_another_included_file(daemon: RealSupervis
     one = site(daemon.folder)._replace(include_suffix=".ini")
     found = look(one, _unit(daemon), Table(), "")
     assert found.group_elsewhere == {str(file): "/srv/misp2"}
+    assert [one.other_misp for one in found.workers] == ["/srv/misp2"]
     # Its file is gone, and it runs on.
     file.unlink()
     assert wait_until(
@@ -155,7 +156,24 @@ def test_the_group_of_another_misp_in_another_included_file(daemon: RealSupervis
     daemon.include("50-workers", workers_text("/var/www/MISP", default=IDLE))
     daemon.restart()
     file.unlink()
-    assert look(one, _unit(daemon), Table(), "").group_elsewhere == {}
+    found = look(one, _unit(daemon), Table(), "")
+    assert (found.group_elsewhere, [one.other_misp for one in found.workers]) == ({}, [""])
+
+
+def test_a_stopped_worker_of_another_misp_is_known_by_its_file(daemon: RealSupervisord) -> None:
+    text = workers_text("/srv/misp2", default=IDLE) + "autostart=false\n"
+    daemon.include("misp-workers", text)
+    daemon.start()
+    (worker,) = _look(daemon).workers
+    assert (worker.state, worker.pid, worker.other_misp) == ("STOPPED", 0, "/srv/misp2")
+
+
+def test_a_program_that_is_started_below_misps_folder_is_this_misps(
+    daemon: RealSupervisord,
+) -> None:
+    command = "command=./Console/cake start_worker prio\ndirectory=/var/www/MISP/app\n"
+    file = daemon.include("own", f"[program:prio]\n{command}autostart=false\n")
+    assert _look(daemon).group_elsewhere == {str(file): "/var/www/MISP"}
 
 
 def test_files_that_it_could_not_read_again_are_an_error(daemon: RealSupervisord) -> None:

@@ -48,7 +48,7 @@ def test_a_first_group(one: Crew) -> None:
     text = _text(one, default=IDLE, prio=IDLE)
     _apply(one, text)
     digest = hashlib.sha256(text.encode()).hexdigest()
-    assert _look(one) == (digest, True, digest, [], [], [])
+    assert _look(one) == (digest, True, digest, [], [], [], {})
     wait_for_exec(one, 2)  # supervisord's child changes its user before
     assert [worker.user for worker in one.control().group()] == ["nobody", "nobody"]
     assert freezer(one).calls == []  # nobody had to be stopped
@@ -185,5 +185,7 @@ def test_a_worker_of_a_killed_supervisord_is_a_stray(one: Crew) -> None:
         env={"SUPERVISOR_GROUP_NAME": "misp-workers"},
     ) as stray:
         # It has a parent here, as another supervisord's workers do.
-        assert _look(one).strays == []
+        found = _look(one)
+        assert found.strays == []
+        assert [*found.elsewhere.values()] == [[stray.pid]]
         stray.kill()
