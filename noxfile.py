@@ -7,6 +7,7 @@ a lab is started; anything else goes to pytest.
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import nox
@@ -201,9 +202,18 @@ def rehearse(session: nox.Session) -> None:
     """Show the migration on your own machine. Options: --install-engine, --keep, --hosts A,B."""
     _install(session)
     options, rest = _options(session)
-    hosts = ["--hosts", options.hosts] if options.hosts else []
+    hosts = ["--hosts", options.hosts] if options.hosts is not None else []
     keep = ["--keep"] * options.keep
     _with_engine(session, options, "-m", "lab.rehearsal", *hosts, *keep, *rest)
+
+
+@nox.session
+def lab(session: nox.Session) -> None:
+    """Hosts of your own to try the deploy on: up, list, ssh, run, destroy; --help has more."""
+    _install(session)
+    python = str(Path(session.bin) / "python")
+    # In the place of nox, which has the terminal otherwise, and no exit status but 0 and 1.
+    os.execv(python, [python, "-m", "lab", *session.posargs])  # noqa: S606
 
 
 @nox.session

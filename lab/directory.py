@@ -13,6 +13,16 @@ from lab.paths import state_dir
 
 INVENTORY_VARIABLE = "MISP_LAB_INVENTORY"
 REPORTS_VARIABLE = "MISP_WORKERS_REPORTS"
+INVENTORY_FILE = "inventory.json"
+
+
+def environment(lab: str) -> dict[str, str]:
+    """The environment under which ``inventories/lab.py`` means LAB, whatever other labs run."""
+    path = state_dir() / lab
+    return {
+        INVENTORY_VARIABLE: str(path / INVENTORY_FILE),
+        REPORTS_VARIABLE: str(path / "runs"),
+    }
 
 
 class LabDirectory:
@@ -34,12 +44,12 @@ class LabDirectory:
     @property
     def inventory(self) -> Path:
         """The inventory that ``inventories/lab.py`` reads."""
-        return self.path / "inventory.json"
+        return self.path / INVENTORY_FILE
 
     @property
     def reports(self) -> Path:
         """Return the folder where runs on this lab leave their reports."""
-        return self.path / "runs"
+        return Path(environment(self.lab)[REPORTS_VARIABLE])
 
     @property
     def secrets(self) -> list[str]:
@@ -72,8 +82,8 @@ class LabDirectory:
 
     def write_inventory(self, hosts: list[dict[str, Any]]) -> None:
         """Write the inventory, and make it the one that is used when none is named."""
-        self.write("inventory.json", json.dumps({"lab": self.lab, "hosts": hosts}, indent=2) + "\n")
-        link = state_dir() / "inventory.json"
+        self.write(INVENTORY_FILE, json.dumps({"lab": self.lab, "hosts": hosts}, indent=2) + "\n")
+        link = state_dir() / INVENTORY_FILE
         fresh = state_dir() / f".inventory-{self.lab}"
         fresh.symlink_to(self.inventory.relative_to(state_dir()))
         fresh.replace(link)
@@ -86,6 +96,6 @@ class LabDirectory:
 def remove(path: Path) -> None:
     """Remove a lab's directory, and the newest inventory's link if it pointed there."""
     shutil.rmtree(path, ignore_errors=True)
-    link = state_dir() / "inventory.json"
+    link = state_dir() / INVENTORY_FILE
     if link.is_symlink() and not link.exists():
         link.unlink()

@@ -357,7 +357,7 @@ def stop_if_ours() -> bool:
     # Not the engine of this run: DOCKER_HOST may mean another one than the lab once started.
     engine = probe(how["url"])
     if engine is not None and (names := _lab_containers(engine)):
-        say(f"The engine stays up for a kept lab: {', '.join(names)} (python -m lab destroy).")
+        say(f"The engine stays up for {', '.join(names)} (./noxw -s lab -- list).")
         return False
     with step("stopping the engine that the lab started"):
         _stop(how)

@@ -10,3 +10,7 @@ class LabError(Exception):
         self.what = what
         self.remedy = remedy
         super().__init__(f"{what}\n  What to do: {remedy}" if remedy else what)
+
+
+class UsageError(LabError):
+    """The command line names something that is not there; a command ends with exit code 2."""

@@ -259,16 +259,19 @@ class LabHost:
 
 def ssh_command(data: Mapping[str, Any]) -> str:
     """Return the shell command that logs in to the host whose inventory data this is."""
-    return shlex.join(
-        [
-            "ssh",
-            *("-p", str(data["ssh_port"])),
-            *("-i", str(data["ssh_key"])),
-            *("-o", f"UserKnownHostsFile={data['ssh_known_hosts_file']}"),
-            *("-o", "IdentitiesOnly=yes"),
-            f"{data['ssh_user']}@{data['ssh_hostname']}",
-        ]
-    )
+    return shlex.join(ssh_words(data))
+
+
+def ssh_words(data: Mapping[str, Any]) -> list[str]:
+    """Return the words of that command."""
+    return [
+        "ssh",
+        *("-p", str(data["ssh_port"])),
+        *("-i", str(data["ssh_key"])),
+        *("-o", f"UserKnownHostsFile={data['ssh_known_hosts_file']}"),
+        *("-o", "IdentitiesOnly=yes"),
+        f"{data['ssh_user']}@{data['ssh_hostname']}",
+    ]
 
 
 def _ssh_greets(port: int) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,8 +17,8 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import ExecWaitStrategy
 
-from lab import directory, labs, misp, owner, privileges, proxy
-from lab.console import say, step
+from lab import directory, kept, labs, misp, owner, privileges, proxy
+from lab.console import step
 from lab.credentials import SshKey
 from lab.directory import LabDirectory
 from lab.engine import LABEL, OWNER_LABEL, Engine, require
@@ -49,6 +48,7 @@ class Lab:
         self.keep = keep
         self.directory = LabDirectory(self.id)
         self.directory.write(labs.ENGINE_FILE, engine.url)
+        self.directory.write(labs.OWNER_FILE, self._labels()[OWNER_LABEL])
         self.hosts: dict[str, LabHost] = {}
         self.printed: list[str] = []  # by every pyinfra that ran on this lab
         self._containers: list[DockerContainer] = []
@@ -61,7 +61,7 @@ class Lab:
 
         Args:
             specs: the hosts; names must differ.
-            keep: leave everything running at the end (``python -m lab destroy`` removes it).
+            keep: leave everything running at the end (``./noxw -s lab -- destroy ID`` removes it).
 
         Raises:
             LabError: no engine, no base, or a host that does not come up.
@@ -93,7 +93,7 @@ class Lab:
     def close(self) -> None:
         """Destroy the lab or, when it is to be kept, say how to use it."""
         if self.keep:
-            self.explain_kept()
+            kept.explain(self.id)
         else:
             self.destroy()
 
@@ -106,10 +106,7 @@ class Lab:
     @property
     def environment(self) -> dict[str, str]:
         """The environment under which ``inventories/lab.py`` means this lab."""
-        return {
-            directory.INVENTORY_VARIABLE: str(self.directory.inventory),
-            directory.REPORTS_VARIABLE: str(self.directory.reports),
-        }
+        return directory.environment(self.id)
 
     @property
     def secrets(self) -> list[str]:
@@ -140,17 +137,8 @@ class Lab:
     def destroy(self) -> None:
         """Remove the lab's containers, networks and directory."""
         with step(f"destroying {self.id}"):
-            labs.remove(self.engine, f"{LABEL}={self.id}")
+            labs.remove(self.engine, self.id)
         directory.remove(self.directory.path)
-
-    def explain_kept(self) -> None:
-        """Say how to get into a kept lab and how to remove it."""
-        say(f"\nThe lab {self.id} stays. To get in:")
-        for host in self:
-            say(f"  {host.name}: {host.ssh_command}")
-        python = Path(sys.executable)
-        say(f"To run the deploy again: {python.with_name('pyinfra')} inventories/lab.py deploy.py")
-        say(f"To remove it: {python} -m lab destroy {self.id}")
 
     # --- starting ---------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ from lab import bundle, misp, run, verify
 from lab.bases import BASES, Bases, lookup
 from lab.console import console, heading, say, step
 from lab.engine import require
-from lab.errors import LabError
+from lab.errors import LabError, UsageError
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.topology import KNOWN, MISP_DEBIAN, MISP_EL, MISP_UBUNTU, HostSpec
@@ -35,10 +35,14 @@ OLD_JOB_SECONDS = 1.5
 
 
 def specs_of(names: str | None) -> list[HostSpec]:
-    """Turn ``--hosts`` into specifications; without it, a host of each family."""
+    """Turn ``--hosts`` into specifications; without it, a host of each family.
+
+    Raises:
+        UsageError: when it names no host, or one that there is not.
+    """
     if names is None:
         return [_ubuntu_or_debian(Bases(require())), MISP_EL]
-    return [_spec_of(name.strip()) for name in names.split(",") if name.strip()]
+    return [_spec_of(name.strip()) for name in names.split(",")]
 
 
 def _ubuntu_or_debian(bases: Bases) -> HostSpec:
@@ -53,9 +57,7 @@ def _spec_of(name: str) -> HostSpec:
         return KNOWN[name]
     if name in BASES:
         return HostSpec(f"misp-{name.replace('.', '')}", name, profile=BASES[name].profile)
-    raise LabError(
-        f"There is no lab host {name!r}.", f"choose from: {', '.join([*KNOWN, *BASES])}."
-    )
+    raise UsageError(f"There is no lab host {name!r}: choose from {', '.join([*KNOWN, *BASES])}.")
 
 
 def rehearse(lab: Lab) -> None:
@@ -177,8 +179,11 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
             _explain(lab, started)
     except KeyboardInterrupt:
-        say("Interrupted; the lab was removed.")
+        say("Interrupted.")
         return 130
+    except UsageError as error:
+        say(str(error))
+        return 2
     except (LabError, DockerException) as error:
         console.print("\n[red]The rehearsal failed.[/red]")
         say(str(error))

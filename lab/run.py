@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -16,10 +15,10 @@ from typing import IO, Any
 
 from lab.console import console
 from lab.errors import LabError
+from lab.kept import INVENTORY, program
 from lab.lab import Lab
 from lab.paths import REPOSITORY
 
-INVENTORY = "inventories/lab.py"
 TIME_LIMIT = 900.0
 BEGINS = "Starting operation:"
 """pyinfra's words when it begins with an operation; the operation's name follows."""
@@ -237,13 +236,6 @@ def started(
         finally:
             running.kill()
             lab.printed.append(running.stdout + running.stderr)
-
-
-def program() -> list[str]:
-    """Return the command that starts pyinfra in the environment of this process."""
-    # The script rather than `python -m`, which would put the working directory first on the path.
-    script = Path(sys.executable).with_name("pyinfra")
-    return [str(script)] if script.exists() else [sys.executable, "-m", "pyinfra"]
 
 
 def _drain(stream: IO[str], lines: Stamped, echo: bool) -> None:

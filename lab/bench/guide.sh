@@ -41,8 +41,9 @@ case $family in
         ;;
 esac
 
-cd "$misp_root/app"
-sudo -u "$web_user" -H php composer.phar require --no-interaction --with-all-dependencies \
+# A login that is not in the web user's group may not change into a tree of mode 750.
+sudo -u "$web_user" -H php "$misp_root/app/composer.phar" require --working-dir="$misp_root/app" \
+    --no-interaction --with-all-dependencies \
     'supervisorphp/supervisor:^4.0' \
     guzzlehttp/guzzle \
     php-http/message \
@@ -72,10 +73,11 @@ setting supervisor_password "$password"
 setting supervisor_user supervisor
 setting supervisor_host 127.0.0.1
 setting supervisor_port 9001
-setting redis_host 127.0.0.1
+setting redis_host "$redis_host"
 setting redis_port 6379
 setting redis_database 1
 setting redis_namespace background_jobs
+[ -z "$redis_password" ] || setting redis_password "$redis_password"
 setting max_job_history_ttl 86400
 setting enabled true
 sudo systemctl reload "$php_unit"

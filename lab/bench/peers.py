@@ -56,7 +56,12 @@ def migrate(host: LabHost, php_unit: str) -> None:
 
 def guide(host: LabHost, php_unit: str) -> str:
     """Give the guide's commands for this host, as a script for sh on standard input."""
-    return _program("guide.sh", {**_variables(host), "php_unit": php_unit})
+    secret = host.data.get("misp_redis_password")
+    redis = {
+        "redis_host": host.data.get("misp_redis_host", "127.0.0.1"),
+        "redis_password": Path(secret["file"]).read_text() if secret else "",
+    }
+    return _program("guide.sh", {**_variables(host), **redis, "php_unit": php_unit})
 
 
 def _variables(host: LabHost) -> dict[str, str]:

@@ -264,7 +264,7 @@ def test_a_paused_host_does_not_answer_and_then_does(host: LabHost) -> None:
 
 def test_running_labs_are_listed_and_not_swept(lab: Lab, engine: Engine) -> None:
     labs.sweep(engine)
-    assert set(labs.running(engine)[lab.id]) >= {f"{lab.id}-{name}" for name in NAMES}
+    assert set(labs.known(engine)[lab.id].containers) >= {f"{lab.id}-{name}" for name in NAMES}
 
 
 def test_a_restart_of_the_old_workers_forgets_the_dead_ones_first(lab: Lab) -> None:

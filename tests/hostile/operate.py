@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import run
+from lab import kept, run
 from lab.hosts import LabHost
 from lab.lab import Lab
 from lab.paths import REPOSITORY
@@ -144,7 +144,7 @@ def at_a_terminal(lab: Lab, script: str, *options: str, limit: float = LIMIT) ->
 
     reader = threading.Thread(target=read, daemon=True)
     with subprocess.Popen(
-        [*run.program(), run.INVENTORY, script, *options],
+        [*kept.program(), kept.INVENTORY, script, *options],
         cwd=REPOSITORY,
         env={**os.environ, **lab.environment, "TERM": "xterm"},
         stdin=subprocess.DEVNULL,
