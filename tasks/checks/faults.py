@@ -82,6 +82,9 @@ def _settings(target: Target, seen: SeenForStatus) -> Iterator[str]:
     """Workers keep the settings they began with: a broken one shows when the next job is queued."""
     if not seen.settings.is_on:
         return
+    if away := list(misp.workers_on_another_host(seen.settings)):
+        yield from away
+        return
     if moved := list(redis.moves(seen.settings)):
         yield from moved
         return
@@ -172,14 +175,17 @@ def _workers(target: Target, seen: SeenForStatus) -> Iterator[str]:
     group = parse.group_workers(seen.supervisor.workers)
     others = list(supervisor.other_misps(target, seen.supervisor))
     yield from others
-    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
+    yield from supervisor.root_strays(seen.workers)
+    yield from supervisor.elsewhere(seen.workers)
     if strays := seen.workers.strays:
         yield (
             f"workers of a supervisord that was killed take jobs ({', '.join(map(str, strays))}), "
             "and nothing counts, logs or stops them: run deploy.py again, which ends them"
         )
-    if seen.settings.error or others:
+    if seen.settings.error:
         return  # there is a sentence already: it is not known which backend MISP uses
+    if others:
+        return  # their group's file has the place of ours, so ours are missing
     if not seen.settings.is_on:
         if group:
             yield (

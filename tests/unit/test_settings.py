@@ -204,7 +204,10 @@ def test_a_misspelt_key_is_refused_and_the_nearest_one_named(key: str, problem: 
         ({"http_proxy": "http://proxy:3128\n"}, "http_proxy: must be http://HOST:PORT or https"),
         ({"http_proxy": "http://proxy:0"}, "http_proxy: its port must be 1 to 65535"),
         ({"http_proxy": "http://proxy:65536"}, "http_proxy: its port must be 1 to 65535"),
-        ({"http_proxy": 3128}, "http_proxy: a secret is given as a reference, not as a value"),
+        (
+            {"http_proxy": 3128},
+            "http_proxy: must be http://HOST:PORT or https://HOST:PORT, or a ref",
+        ),
         ({"http_proxy": {}}, "http_proxy: give exactly one of env, file and command"),
         ({"http_proxy": {"envv": "P"}}, "http_proxy.envv: Extra inputs"),
     ],
