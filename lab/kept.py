@@ -33,6 +33,7 @@ def explain(lab: str) -> None:
     say(f"In the folder {REPOSITORY}:")
     say(f"  plan:   {shell_line(lab, 'deploy.py', '--dry')}")
     say(f"  apply:  {shell_line(lab, 'deploy.py', '-y')}")
+    say(f"  back:   {shell_line(lab, 'rollback.py', '-y')}")
     say(f"  remove: ./noxw -s lab -- destroy {lab}")
 
 

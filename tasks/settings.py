@@ -111,7 +111,9 @@ def _loopback(value: str) -> str:
     return value
 
 
-def _plain_proxy(value: str) -> str:
+def _plain_proxy(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("must be http://HOST:PORT or https://HOST:PORT, or a reference to it")
     if not value:
         return ""
     try:
@@ -126,7 +128,7 @@ def _plain_proxy(value: str) -> str:
 
 
 def _kind_of_proxy(value: object) -> str:
-    return "a URL" if isinstance(value, str) else "a reference"
+    return "a reference" if isinstance(value, dict | SecretRef) else "a URL"
 
 
 def _matching(pattern: str, words: str) -> AfterValidator:
@@ -143,7 +145,7 @@ Port = Annotated[int, WholeNumber, Field(ge=1, le=65535)]
 Name = Annotated[str, _matching(r"[A-Za-z0-9_.-]+", "letters, digits and _ . -")]
 UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "a user name")]
 Proxy = Annotated[
-    Annotated[str, AfterValidator(_plain_proxy), Tag("a URL")]
+    Annotated[str, BeforeValidator(_plain_proxy), Tag("a URL")]
     | Annotated[SecretRef, Tag("a reference")],
     Discriminator(_kind_of_proxy),
 ]

@@ -56,6 +56,7 @@ def _checks(rest_faults: Sequence[str]) -> Iterator[tuple[str, _Check, tuple[str
     yield "other_misp", _other_misps, ()
     yield "leftover", _leftover, (*run, "other_misp")
     yield "worker_set", _worker_set, (*run, "other_misp")
+    yield "unmanaged", _unmanaged, ()
     yield "workers", _by_state, ("busy", "other_misp")
     yield "disk", _disk, ()
     yield "view", partial(_view, rest_faults=rest_faults), unseen
@@ -89,6 +90,9 @@ def _misp(target: Target, seen: SeenForStatus) -> Iterator[str]:
 def _settings(target: Target, seen: SeenForStatus) -> Iterator[str]:
     """Workers keep the settings they began with: a broken one shows when the next job is queued."""
     if not seen.settings.is_on:
+        return
+    if away := list(misp.workers_on_another_host(seen.settings)):
+        yield from away
         return
     if moved := list(redis.moves(seen.settings)):
         yield from moved
@@ -235,7 +239,12 @@ def _worker_set(target: Target, seen: SeenForStatus) -> Iterator[str]:
             f"{len(strays)} worker(s) of a supervisord that was killed run on beside the group, "
             "and nobody counts or stops them: run deploy.py again, which ends each after its job"
         )
-    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
+
+
+def _unmanaged(_: Target, seen: SeenForStatus) -> Iterator[str]:
+    """Report this MISP's workers that the group does not have."""
+    yield from supervisor.root_strays(seen.workers)
+    yield from supervisor.elsewhere(seen.workers)
 
 
 def _by_state(target: Target, seen: SeenForStatus) -> Iterator[str]:

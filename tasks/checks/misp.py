@@ -174,7 +174,7 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
             yield f"{at}/app/Config/config.php {stored.error}"
         return
     yield from unsavable(target, seen)
-    yield from _workers_elsewhere(stored)
+    yield from workers_on_another_host(stored)
     if problem := parse.impatience(stored):
         yield problem
     if not stored.has_background_jobs:
@@ -197,13 +197,13 @@ def settings(target: Target, seen: Seen) -> Iterator[str]:
         )
 
 
-def _workers_elsewhere(stored: Settings) -> Iterator[str]:
+def workers_on_another_host(stored: Settings) -> Iterator[str]:
     """Say that MISP's workers are to be on another host than MISP itself."""
     asked = str(stored.block.get("supervisor_host") or "127.0.0.1")
     is_here = asked in _HERE or asked.startswith("unix:")
     if stored.is_on and not is_here:  # else it is what somebody has left there
         yield (
-            f"MISP has its workers under the supervisord of {quoted(asked, 80)}, and this deploy "
-            "has them on MISP's own host alone: leave such a MISP out of the inventory. If that is "
-            "this host, set SimpleBackgroundJobs.supervisor_host to 127.0.0.1, then run again"
+            f"MISP's setting SimpleBackgroundJobs.supervisor_host is {quoted(asked, 80)}, and this "
+            "deploy runs workers on MISP's own host alone. If that is this host, set it to "
+            "127.0.0.1, then run again. Else leave this host out of the inventory"
         )

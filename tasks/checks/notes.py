@@ -111,8 +111,8 @@ def _launchers(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         )
     for unit, variables in old.variables.items() if old.processes else ():
         yield (
-            f"{unit} gives the old workers an environment ({quoted(variables)}), and MISP starts "
-            "jobs of the new backend with none: if they need it, as a proxy, set it where MISP or "
+            f"{unit} sets variables for the old workers ({quoted(variables)}). MISP starts jobs of "
+            "the new backend without any. If they need one, as for a proxy, set it where MISP or "
             "PHP reads it itself"
         )
     if not old.processes or old.launchers or old.is_taken_out or old.programs:

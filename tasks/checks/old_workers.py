@@ -204,7 +204,9 @@ def _processes(target: Target, seen: SeenToMigrate) -> Iterator[str]:
             f"root runs old workers ({_numbers(roots)}), and MISP's code must not have root's "
             "rights: end them (kill -QUIT, which waits for their jobs), and run again"
         )
-    yield from supervisor.elsewhere(seen.supervisor, seen.workers)
+    yield from supervisor.root_strays(seen.workers)
+    if not (seen.supervisor.other_daemon or seen.supervisor.group_elsewhere):  # which say it too
+        yield from supervisor.elsewhere(seen.workers)
     if old.hidden:
         yield (
             f"processes {_numbers(old.hidden)} look like old workers, but root may not "

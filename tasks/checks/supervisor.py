@@ -40,7 +40,7 @@ def _version(seen: Seen) -> Iterator[str]:
         program = seen.supervisor.identity.supervisor_program or "supervisord"
         yield (
             f"the version of {program} is not known: {quoted(seen.packages.version_error)}. "
-            "Correct that (its owner and mode, where others can change it), then run again"
+            "Correct that, then run again"
         )
     elif text and version < OLDEST:
         yield (
@@ -153,15 +153,18 @@ def other_misps(target: Target, supervisor: Supervisor) -> Iterator[str]:
             )
 
 
-def elsewhere(supervisor: Supervisor, workers: Workers) -> Iterator[str]:
-    """Name this MISP's workers that this run cannot stop: MISP does not see them either."""
+def root_strays(workers: Workers) -> Iterator[str]:
+    """Name this MISP's workers that root runs."""
     if workers.root_strays:
         yield (
             f"root runs MISP's workers ({', '.join(map(str, workers.root_strays))}) without a "
             "supervisord: end each (kill) while it runs no job, and run again"
         )
-    is_said = supervisor.other_daemon or supervisor.group_elsewhere
-    if workers.elsewhere and not is_said:
+
+
+def elsewhere(workers: Workers) -> Iterator[str]:
+    """Name this MISP's workers that this run cannot stop: MISP does not see them either."""
+    if workers.elsewhere:
         where = "; ".join(
             f"{'PIDs' if len(pids) > 1 else 'PID'} {', '.join(map(str, pids))} in {place}"
             for place, pids in workers.elsewhere.items()

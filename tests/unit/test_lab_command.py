@@ -155,7 +155,11 @@ def test_each_printed_line_means_the_lab_that_it_belongs_to(
         a_lab(lab, "misp-debian")
     kept.explain(FIRST)
     lines = capsys.readouterr().err.splitlines()
-    for word, option in (("plan:", "--dry"), ("apply:", "-y")):
+    for word, deploy, option in (
+        ("plan:", "deploy.py", "--dry"),
+        ("apply:", "deploy.py", "-y"),
+        ("back:", "rollback.py", "-y"),
+    ):
         [line] = [line.strip() for line in lines if word in line]
         run = subprocess.run(
             ["sh", "-c", line.removeprefix(word)],
@@ -166,7 +170,7 @@ def test_each_printed_line_means_the_lab_that_it_belongs_to(
         )
         assert "2201" in run.stdout
         assert "2202" not in run.stdout
-        assert run.stdout.endswith(f"['deploy.py', '{option}']\n")
+        assert run.stdout.endswith(f"['{deploy}', '{option}']\n")
         assert f"{FIRST}/runs" in line
     assert "  misp-debian: ssh -p 2201 " in "\n".join(lines)
     assert lines[-1] == f"  remove: ./noxw -s lab -- destroy {FIRST}"

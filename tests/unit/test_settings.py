@@ -243,7 +243,10 @@ def test_pyinfras_keys_are_those_that_it_has() -> None:
         ({"http_proxy": "http://proxy:3128\n"}, "http_proxy: must be http://HOST:PORT or https"),
         ({"http_proxy": "http://proxy:0"}, "http_proxy: its port must be 1 to 65535"),
         ({"http_proxy": "http://proxy:65536"}, "http_proxy: its port must be 1 to 65535"),
-        ({"http_proxy": 3128}, "http_proxy: a secret is given as a reference, not as a value"),
+        (
+            {"http_proxy": 3128},
+            "http_proxy: must be http://HOST:PORT or https://HOST:PORT, or a ref",
+        ),
         ({"http_proxy": {}}, "http_proxy: give exactly one of env, file and command"),
         ({"misp_root": 5}, "misp_root: must be text"),
         (

@@ -103,6 +103,17 @@ AFTER: list[tuple[CHANGES, str]] = [
         {"workers": {"elsewhere": {"own.service": [71, 72], "a session of ann": [73]}}},
         "outside of supervisord's group misp-workers (PIDs 71, 72 in own.service; PID 73 in a sess",
     ),
+    (
+        {
+            "workers": {"elsewhere": {"own.service": [71]}},
+            "supervisor": {"group_elsewhere": {"/etc/own.conf": ""}},
+        },
+        "outside of supervisord's group misp-workers (PID 71 in own.service)",
+    ),
+    (
+        {"settings": {"block": {**BLOCK, "supervisor_host": "workers.example.org"}}},
+        "supervisor_host is workers.example.org, and this deploy runs workers on MISP's own host",
+    ),
     ({"workers": {"root_strays": [78]}}, "root runs MISP's workers (78) without a supervisord"),
     ({"supervisor": {"error": "x"}}, "the programs that supervisord runs are not known: x"),
     ({"view": {"workers": get_workers(supervisord_status=False)}}, "MISP cannot reach supervisord"),

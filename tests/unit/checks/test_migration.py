@@ -163,7 +163,7 @@ MISP: list[tuple[CHANGES, str]] = [
     ({"settings": {"block": {**BLOCK, "redis_serializer": "igbinary"}}}, "is igbinary"),
     (
         {"settings": {"block": {**BLOCK, "supervisor_host": "workers.example.org"}}},
-        "MISP has its workers under the supervisord of workers.example.org, and this deploy has th",
+        "supervisor_host is workers.example.org, and this deploy runs workers on MISP's own host",
     ),
     ({"settings": {"is_in_database": True, "is_encrypted": True}}, "encryption_key"),
 ]

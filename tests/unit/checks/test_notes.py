@@ -64,7 +64,7 @@ def test_a_good_host_needs_no_note() -> None:
         ),
         (
             {"old_workers": {"variables": {"misp-workers.service": "HTTP_PROXY, A"}}},
-            "misp-workers.service gives the old workers an environment (HTTP_PROXY, A), and MISP",
+            "misp-workers.service sets variables for the old workers (HTTP_PROXY, A). MISP starts",
         ),
         (
             {"old_workers": {"indirect": {"boot.service": "/usr/local/bin/x"}}},
