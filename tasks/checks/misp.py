@@ -58,7 +58,7 @@ def cake(target: Target, seen: Seen) -> str:
     path = f"{root_folder}/{_CAKE}"
     forbidden = f"{user} may not execute {path}"
     cannot_run = f"so workers and jobs cannot run {path}"
-    opened = open_folder(root_folder, user, access.place)
+    opened = open_folder(root_folder, user, access.place, _CAKE)
     sentences = {
         "missing": f"{path} is missing: restore it, since workers and jobs start by it",
         "link": (

@@ -180,28 +180,32 @@ def read(path: str, limit: int = LIMIT) -> Optional[bytes]:
         FileError: it is no regular file, bigger than `limit` bytes, or not readable.
     """
     try:
-        number = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        # The name alone: to open a device for reading may already do something.
+        named = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
         raise FileError("%s cannot be read: %s" % (path, error.strerror)) from None
     try:
-        if not stat.S_ISREG(os.fstat(number).st_mode):
+        if not stat.S_ISREG(os.fstat(named).st_mode):
             raise FileError("%s is no regular file" % path)
-        return _read_all(number, path, limit)
+        return _read_all(named, path, limit)
+    except OSError as error:
+        raise FileError("%s cannot be read: %s" % (path, error.strerror)) from None
     finally:
-        os.close(number)
+        os.close(named)
 
 
-def _read_all(number: int, path: str, limit: int) -> bytes:
+def _read_all(named: int, path: str, limit: int) -> bytes:
     chunks: List[bytes] = []
     size = 0
-    while size <= limit:
-        chunk = os.read(number, min(limit + 1 - size, 1 << 20))
-        if not chunk:
-            return b"".join(chunks)
-        chunks.append(chunk)
-        size += len(chunk)
+    with open("/proc/self/fd/%d" % named, "rb", buffering=0) as file:
+        while size <= limit:
+            chunk = file.read(min(limit + 1 - size, 1 << 20)) or b""
+            if not chunk:
+                return b"".join(chunks)
+            chunks.append(chunk)
+            size += len(chunk)
     raise FileError("%s is bigger than %d KiB" % (path, limit >> 10))
 
 

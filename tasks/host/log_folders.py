@@ -8,6 +8,7 @@ drop-in and no line for systemd-tmpfiles, which runs at boot only.
 import contextlib
 import os
 import re
+import stat
 from typing import Iterator, List, Tuple
 
 from tasks.host import files, originals
@@ -19,6 +20,7 @@ from tasks.host.web_user import WebUser, name_of
 
 _SWEPT = ("/var/log/", "/run/", "/var/run/")
 _PLAIN = re.compile(r"(/[A-Za-z0-9_.+-]+)+\Z")  # systemd takes each of these letters as it is
+_STEPS = 100  # of a path, links on it included
 _NO_FILE = ("", "none", "off", "auto", "syslog")
 # A failure must not keep supervisord from starting, hence the dash.
 _DROP_IN = """\
@@ -67,13 +69,21 @@ def _turner(folder: str) -> str:
     """Who other than root can put a link on the way to a folder; empty: nobody."""
     if _is_roots(folder + "/any"):
         return ""
-    path = os.path.realpath(folder)
-    while path != "/":
-        with contextlib.suppress(OSError):
-            uid = os.lstat(path).st_uid
-            if uid:
-                return name_of(uid)
-        path = os.path.dirname(path)
+    left, path = [name for name in reversed(folder.split("/")) if name], "/"
+    for _ in range(_STEPS):
+        if not left:
+            break
+        path = os.path.join(path, left.pop())
+        try:
+            found = os.lstat(path)
+        except OSError:
+            break  # what is not there has nobody who could exchange it
+        if found.st_uid:
+            return name_of(found.st_uid)
+        if stat.S_ISLNK(found.st_mode):  # root's own, so it counts where it leads
+            target = os.path.join(os.path.dirname(path), os.readlink(path))
+            left += [name for name in reversed(os.path.normpath(target).split("/")) if name]
+            path = "/"
     return ""  # a group's folder
 
 

@@ -35,6 +35,7 @@ _INIT_SCRIPTS = "/etc/init.d"
 _OTHERS = ("/etc/rc.local", "/etc/rc.d/rc.local")  # launchers.py takes lines out of these
 _EXEC_START = re.compile(r"^[ \t]*ExecStart[ \t]*=[ \t]*[-@:+!|]*(.*)", re.MULTILINE)
 _FOLDER = re.compile(r"^[ \t]*WorkingDirectory[ \t]*=[ \t]*-?(.*)", re.MULTILINE)
+_NAMED = re.compile(r"[A-Za-z_]\w*=")  # what follows a blank may be a value's second word
 _ENVIRONMENT = re.compile(r"^[ \t]*Environment(File)?[ \t]*=[ \t]*(.+)", re.MULTILINE)
 _CONTINUED = re.compile(r"\\\r?\n")
 _TRIGGERED = re.compile(r"^[ \t]*(?:Unit|Service)[ \t]*=[ \t]*(\S+)", re.MULTILINE)
@@ -82,7 +83,11 @@ def _variables(unit: str, texts: List["_Text"]) -> str:
         for is_file, value in lines:
             with contextlib.suppress(ValueError):  # systemd takes no notice of such a line
                 words = shlex.split(value)
-                names_ += words if is_file else [word.partition("=")[0] for word in words]
+                names_ += (
+                    words
+                    if is_file
+                    else [word.partition("=")[0] for word in words if _NAMED.match(word)]
+                )
     return ", ".join(dict.fromkeys(one.lstrip("-") for one in names_))
 
 

@@ -5,6 +5,7 @@ path below MISP's folder in a way that follows a link, since he can put one ther
 program of his gets no terminal, into which it could type (TIOCSTI) or write what steers it.
 """
 
+import os
 import re
 import shlex
 from typing import Iterable
@@ -99,21 +100,24 @@ def in_folder(folder: str, *words: str) -> str:
     return '(cd -P %s && [ "$(pwd -P)" = %s ] && %s)' % (at, at, " ".join(map(word, words)))
 
 
-def open_folder(root: str, user: str, folder: str) -> str:
+def open_folder(root: str, user: str, folder: str, name: str) -> str:
     """What to do that the web user may enter a folder on the way to what is MISP's.
 
     Args:
         root: MISP's folder, without links where the other one is.
         folder: as the web user names it, so that it may be any.
+        name: of MISP's file that is on the other side of it, below the root.
     """
+    is_on_the_way = ("%s/%s" % (root, name)).startswith(folder.rstrip("/") + "/")
+    is_plain = os.path.normpath(folder) == folder and not folder.startswith("//")
+    if not (is_on_the_way and is_plain):
+        return "see the modes on the way (namei -l %s)" % root
     if folder.startswith(root + "/"):
         given = give_back(root, user, folder[len(root) + 1 :])
         return "run `%s`, then `%s`" % (given, as_web_user(user, "chmod", "u+rwx", folder))
-    if (root + "/").startswith(folder.rstrip("/") + "/"):
-        # The web user must not get a folder above MISP's: other sites may be in it.
-        acl = in_folder(folder, "setfacl", "-m", "u:%s:x" % user, ".")
-        return "run `%s`, or `%s`" % (in_folder(folder, "chmod", "o+x", "."), acl)
-    return "see the modes on the way (namei -l %s)" % root
+    # The web user must not get a folder above MISP's: other sites may be in it.
+    acl = in_folder(folder, "setfacl", "-m", "u:%s:x" % user, ".")
+    return "run `%s`, or `%s`" % (in_folder(folder, "chmod", "o+x", "."), acl)
 
 
 def make_folder(folder: str, owner: str) -> str:

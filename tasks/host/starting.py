@@ -35,7 +35,7 @@ _QUOTED = re.compile(r"\"(/[^\"]+)\"|'(/[^']+)'")
 _ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|(.))")
 _WORD = re.compile(r"(?<![\w./=$@-])[A-Za-z][\w.-]+(?![\w./=@-])")
 _SET = re.compile(
-    r"^[ \t]*(?:export[ \t]+)?(\w+)=(\"[^\"`$]*\"|'[^']*'|[^\s\"'`$;&|]*)[ \t]*;?\s*$"
+    r"^[ \t]*(?:export[ \t]+)?(\w+)=(\"[^\"`$]*\"|'[^']*'|[^\s\"'`$;&|]*)[ \t\r]*(?:;[ \t\r]*)?$"
 )
 _CHANGE = re.compile(r"(?:^|[\s;&|])cd[ \t]+([^\s;&|]+)")
 _USE = re.compile(r"\$(?:\{(\w+)\}|(\w+))")
@@ -92,7 +92,7 @@ class Starting:
         Args:
             folder: where it runs, empty where that is not known.
         """
-        line = line[:_LINE]
+        line = line[:_LINE].replace("\0", " ")
         return self._inside(Line(line, folder)) or self._by_scripts(_code(line))
 
     def _itself(self, line: str, folder: str) -> Optional[How]:
@@ -110,7 +110,8 @@ class Starting:
         return is_root or any(map(self._is_ours, _roots_in(text)))
 
     def _is_ours(self, folder: str) -> bool:
-        return folder in self.roots or os.path.realpath(folder) == self.roots[-1]
+        is_path = _is_path(folder)
+        return folder in self.roots or (is_path and os.path.realpath(folder) == self.roots[-1])
 
     def _by_unit(self, line: str) -> Optional[How]:
         found = self._unit.search(line) if self._unit else None
@@ -120,7 +121,7 @@ class Starting:
 
     def _by_scripts(self, line: str) -> Optional[How]:
         for path in list(_scripts(line))[:_PATHS]:
-            if path in self._but:
+            if path in self._but or not _is_path(path):
                 continue
             key = (path, _is_given_to_a_shell(path, line))
             if key not in self._scripts:
@@ -148,12 +149,14 @@ class Starting:
 
     def _text(self, path: str) -> Tuple[str, str]:
         """A script's text, and why root does not take its word, if so."""
-        if path.startswith(_KERNELS) or not os.path.lexists(path):
+        if not os.path.lexists(path) or os.path.realpath(path).startswith(_KERNELS):
             return "", ""
         try:
             real = files.real_path(path)
         except FileError as error:
             return self._as_web_user(path), str(error)
+        if real.startswith(_KERNELS):  # exchanged meanwhile
+            return "", ""
         try:
             found = os.lstat(real)
             is_small = found.st_size <= _SCRIPT  # programs are not
@@ -236,6 +239,14 @@ def _scripts(line: str) -> Iterator[str]:
         for folder in _ON_PATH:
             if os.path.lexists(folder + found.group()):
                 yield folder + found.group()
+
+
+def _is_path(text: str) -> bool:
+    """Whether the kernel takes it: without a NUL, and in the C locale of Python 3.6 of ASCII."""
+    try:
+        return b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
 
 
 def _unescaped(found: Any) -> str:

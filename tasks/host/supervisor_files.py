@@ -27,8 +27,8 @@ HASHED = "{SHA}"
 _DEFAULTS = "DEFAULT"
 _NO_SECTION = "\0"  # so that [DEFAULT] of one file is a section like others until all are read
 _FILES = 1000
-_CAKE = re.compile(r"(/.+)/app/Console/cake(\.php)?", re.DOTALL)
-_CAKE_INSIDE = re.compile(r"(/\S+)/app/Console/cake(\.php)?(?!\S)")  # of a shell's text
+_CAKES = ("/app/Console/cake", "/app/Console/cake.php")
+_LONGEST_PATH = 4096  # characters; a worker's arguments are the web user's
 
 
 class Server(NamedTuple):
@@ -54,9 +54,12 @@ class Server(NamedTuple):
 def misp_of(words: Sequence[str]) -> str:
     """The folder of the MISP whose `cake` a command line runs; empty: it runs none."""
     for word in words:
-        found = _CAKE.fullmatch(word) or _CAKE_INSIDE.search(word)
-        if found:
-            return found.group(1)
+        whole = [word] if word.startswith("/") else []  # it may have blanks in it
+        for text in (*whole, *word.split()):  # as in a shell's text
+            for cake in _CAKES:
+                root = text[text.find("/") : -len(cake)] if text.endswith(cake) else ""
+                if 1 < len(root) <= _LONGEST_PATH:
+                    return root
     return ""
 
 

@@ -45,7 +45,7 @@ def _closed(misp: Misp) -> str:
         user,
         remedies.quoted(folder),
         remedies.quoted(rights, 80),
-        remedies.open_folder(real, user, folder),
+        remedies.open_folder(real, user, folder, web_user.CONFIG),
     )
 
 

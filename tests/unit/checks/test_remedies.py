@@ -31,7 +31,6 @@ def commands(sentence: str) -> list[list[str]]:
 @pytest.mark.parametrize(
     "changes",
     [
-        no_cake("closed", BELOW, "root:root 700"),
         {"php": {"path": "", "elsewhere": HOSTILE}},
         {"php": {"version": (7, 4, 3), "elsewhere": HOSTILE}},
         {
@@ -46,7 +45,15 @@ def test_a_word_from_the_host_is_one_word(changes: dict[str, Any]) -> None:
     (said,) = problems(migrating(**changes))
     words = [word for command in commands(said) for word in command if "$(id)" in word]
     assert words, said
-    assert set(words) <= {HOSTILE, f"{HOSTILE}.service", BELOW}
+    assert set(words) <= {HOSTILE, f"{HOSTILE}.service"}
+
+
+@pytest.mark.parametrize("place", [BELOW, "/var/www/MISP/.backups", "/var", "//", "", "/srv/x"])
+def test_only_a_folder_on_the_way_is_opened(place: str) -> None:
+    """The web user may name any; a folder above MISP's is opened, and nothing given to him."""
+    (said,) = problems(migrating(**no_cake("closed", place, "root:root 700")))
+    assert "chown" not in said
+    assert ("chmod o+x" in said) is (place == "/var")
 
 
 @pytest.mark.parametrize("fault", ["closed", "noexec"])

@@ -283,9 +283,9 @@ def zero(path: Path) -> None:
         (fifo, "no regular file"),
         (folder, "no regular file"),
         (zero, "no regular file"),
-        (socket_file, "cannot be read"),
+        (socket_file, "no regular file"),
         (huge, "bigger than 1024 KiB"),
-        (link, "cannot be read"),
+        (link, "no regular file"),
     ],
 )
 def test_nothing_in_a_files_place_blocks_or_fills_the_memory(
@@ -300,6 +300,23 @@ def test_nothing_in_a_files_place_blocks_or_fills_the_memory(
     with pytest.raises(FileError, match=words):
         files.read(str(path))
     assert time.monotonic() - began < 5
+
+
+def test_what_is_no_file_is_not_opened_for_reading(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To open a device may already do something: a tape is rewound, a watchdog starts."""
+    os.mkfifo(tmp_path / "fifo")
+    real, flags = os.open, list[int]()
+
+    def spied(path: str, how: int) -> int:
+        flags.append(how)
+        return real(path, how)
+
+    monkeypatch.setattr(os, "open", spied)
+    with pytest.raises(FileError):
+        files.read(str(tmp_path / "fifo"))
+    assert [how & os.O_PATH for how in flags] == [os.O_PATH]
 
 
 def test_no_descriptor_is_left_open(tmp_path: Path) -> None:

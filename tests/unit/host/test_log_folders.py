@@ -139,6 +139,17 @@ def test_who_can_turn_the_path_to_a_missing_folder_is_told(folder: Path) -> None
     assert missing.owner == WEB.name
 
 
+def test_where_a_link_of_the_web_users_leads_does_not_count(folder: Path) -> None:
+    """He could have it lead elsewhere before the command is run."""
+    theirs = folder / "theirs"
+    theirs.mkdir()
+    (theirs / "logs").symlink_to("/etc/cron.d")
+    os.chown(theirs, WEB.uid, WEB.gid)
+    text = f"[supervisord]\nlogfile={theirs}/logs/new/log\n"
+    (missing,) = log_folders.missing(site(folder), _read(folder, text))[1]
+    assert missing.owner == WEB.name
+
+
 def test_a_folder_of_another_users_is_not_made(one: Crew) -> None:
     logs = Path(real(one).folder, "logs")
     wanted = f"{logs}/supervisor/own"

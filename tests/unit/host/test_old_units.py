@@ -129,13 +129,14 @@ def test_a_units_file_in_the_web_users_hands_is_read_by_systemd_and_told(
 
 def test_what_a_unit_gives_the_old_workers_is_named_without_its_values(units: Path) -> None:
     given = 'Environment="HTTP_PROXY=http://me:secret@proxy" A=1 \\\n  B=2\nEnvironment=\n'
+    given += "Environment=PASS=two words\\\n more\n"
     (units / "a.service").write_text(FORKING + given + "#Environment=C=3\nEnvironment='D=4\n")
     (units / "a.service.d").mkdir()
     (units / "a.service.d/x.conf").write_text("[Service]\nEnvironmentFile = -/etc/default/misp\n")
     (units / "b.service").write_text(FORKING)
     (units / "redis.service").write_text("[Service]\nExecStart=/bin/x\nEnvironment=E=5\n")
     assert old_units.variables(old_units.found(SITE)) == {
-        "a.service": "HTTP_PROXY, A, B, /etc/default/misp"
+        "a.service": "HTTP_PROXY, A, B, PASS, /etc/default/misp"
     }
 
 

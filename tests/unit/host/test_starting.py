@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.host import gate, starting
+from tasks.host import files, gate, starting
 from tasks.host.errors import WebUserError
 from tasks.host.starting import How, Line, Starting
 from tasks.host.web_user import WebUser
@@ -137,8 +137,9 @@ def test_variables_and_folders_of_a_script_are_followed() -> None:
         "X=aaaaaaaa\n" + "X=$X$X\n" * 100 + f"cd $X && {START}",
         "${a" * 20_000,
         "x\n" * 30_000,
+        ("a=" + " " * 4093 + "x\n") * 16,
     ],
-    ids=["slashes", "folders", "php", "doubling", "variables", "lines"],
+    ids=["slashes", "folders", "php", "doubling", "variables", "lines", "blanks"],
 )
 def test_what_the_web_user_may_write_is_read_in_no_time(
     one: Starting, tmp_path: Path, text: str
@@ -149,6 +150,30 @@ def test_what_the_web_user_may_write_is_read_in_no_time(
     one.by(f"root {bomb}")
     assert time.process_time() - began < 2
     assert max(len(line.text) for line in starting.lines_of(text)) <= 4096
+
+
+@pytest.mark.parametrize(
+    "path", ["/dev/zero", "/./dev/zero", "//dev/zero", "/usr/../dev/zero", "'/usr/../proc/version'"]
+)
+def test_what_is_the_kernels_is_not_opened(
+    one: Starting, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    """To open /dev/watchdog and to close it again resets the machine."""
+    opened: list[object] = []
+    monkeypatch.setattr(files, "read", lambda *args: opened.append(args))
+    assert one.by(f"0 0 1 1 * {path}") is None
+    assert not opened
+
+
+@pytest.mark.parametrize(
+    "line", ["* * * * * /a\\x00b", "/a\\xffb", "'/a\x00'", f"{START} /x\x00/app/", "/\udcff/app/x"]
+)
+def test_a_line_that_names_no_path_breaks_nothing(
+    one: Starting, monkeypatch: pytest.MonkeyPatch, line: str
+) -> None:
+    one.by(line)
+    monkeypatch.setattr(os, "fsencode", lambda text: text.encode("ascii"))  # as LC_ALL=C has it
+    one.by(line.replace("\x00", ""))
 
 
 @pytest.mark.parametrize(("hangs", "most"), [(False, 100), (True, 1)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from unittest.mock import patch
 import pytest
 from supervisor import datatypes, options
 
-from tasks.host.supervisor_files import SupervisorFiles, expanded, is_included
+from tasks.host.supervisor_files import SupervisorFiles, expanded, is_included, misp_of
 from tests.unit import samples
 
 MAIN = """\
@@ -304,3 +305,26 @@ def test_programs_that_start_old_workers(etc: Path, command: str, *, is_old: boo
 def test_a_reference_to_an_unknown_name_stays() -> None:
     assert expanded("%(a)s %(b)s %%", {"a": "1"}) == "%(a)s %(b)s %%"
     assert expanded("%(a)s %%", {"a": "1"}) == "1 %"
+
+
+# --- whose a command is --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("words", "root"),
+    [
+        (["php", "/srv/misp/app/Console/cake.php", "start_worker"], "/srv/misp"),
+        (["/srv/a misp/app/Console/cake", "start_worker"], "/srv/a misp"),
+        (["sh", "-c", "exec /srv/misp/app/Console/cake start_worker"], "/srv/misp"),
+        (["sh", "-c", "CAKE=/srv/misp/app/Console/cake"], "/srv/misp"),
+        (["/app/Console/cake"], ""),
+        (["php", "app/Console/cake.php"], ""),
+        (["/srv/misp/app/Console/cakes"], ""),
+        (["/" * 131_000 + "app/Console/cake"], ""),
+        (["/" * 131_000], ""),
+    ],
+)
+def test_a_command_line_tells_whose_misp_it_runs(words: list[str], root: str) -> None:
+    began = time.process_time()
+    assert misp_of(words) == root
+    assert time.process_time() - began < 1
