@@ -51,3 +51,19 @@ def test_the_last_answer_comes_at_the_end_of_the_time(time: Time) -> None:
     assert waiting.wait_until(ask, 3) == ""
     assert asked[-1] == pytest.approx(3)
     assert waiting.wait_until(lambda: time.now >= 6, 3)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0, "0 s"),
+        (1.6, "2 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "119 min"),
+        (7200, "2 h 0 min"),
+        (11_100, "3 h 5 min"),
+    ],
+)
+def test_a_time_in_words(seconds: float, words: str) -> None:
+    assert waiting.span(seconds) == words
