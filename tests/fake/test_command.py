@@ -199,7 +199,7 @@ def test_the_next_run_asks_each_host_and_leaves_out_what_is_excluded(command: Co
     assert {host: len(one.changed) for host, one in command.reports().items()} == {
         "@fake/m01": 0,
         "@fake/m02": 0,
-        "@fake/m08": 8,
+        "@fake/m08": 7,
     }
     sentence = f"-m tasks status tests/fake/inventory.py --exclude @fake/{REFUSED} -- --serial`"
     assert sentence in done.stdout
@@ -368,10 +368,10 @@ def test_status_prints_json_and_nothing_else(command: Command) -> None:
     done = command("status", "--json")
     assert done.returncode == 1
     found = {one["host"]: one for one in json.loads(done.stdout)["hosts"]}
-    assert [*found] == ["@fake/m01", "@fake/m02", "@fake/m03", UNREACHABLE]
+    assert sorted(found) == sorted(["@fake/m01", "@fake/m02", "@fake/m03", UNREACHABLE])
     assert found["@fake/m01"]["faults"] == []
-    assert "misp-workers:cache_00 is missing" in found["@fake/m03"]["faults"][0]
-    assert "Unable to connect to port 1" in found[UNREACHABLE]["faults"][0]
+    assert "misp-workers:cache_00 is missing" in found["@fake/m03"]["faults"][0]["sentence"]
+    assert "Unable to connect to port 1" in found[UNREACHABLE]["faults"][0]["sentence"]
 
 
 def test_status_of_hosts_that_are_well_ends_with_0_and_leaves_no_log(
@@ -380,7 +380,7 @@ def test_status_of_hosts_that_are_well_ends_with_0_and_leaves_no_log(
     command.are(DONE)
     done = command("status")
     assert done.returncode == 0, done.stderr
-    assert "Next: nothing to do." in done.stdout
+    assert "nothing is to be done." in done.stdout
     assert [*tmp_path.glob("misp-workers-*.log")] == []
 
 
