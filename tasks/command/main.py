@@ -208,6 +208,7 @@ def _settle(run: Run, hosts: Sequence[str], directory: Path) -> None:
         elif report.outcome == INTERRUPTED and not report.ended:
             waiting = run.fleet[name].waiting
             report.ended = record.now()
+            report.cause = report.cause.replace(record.CUT_OFF, "")  # here more is known
             report.add_cause(run.silence(name))
             report.add_cause(f"it waited for {waiting}" if waiting else "")
             _write(run, directory, report)

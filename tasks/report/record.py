@@ -48,7 +48,7 @@ CODES = {
 CHANGED = "changed"  # a step that did something; UNCHANGED: the host was so already
 UNCHANGED = "unchanged"
 
-_CUT_OFF = (
+CUT_OFF = (
     "the run did not come to its end here: it was killed, or it is still at work. A call that has "
     "begun on the host goes on to its own end"
 )
@@ -171,7 +171,7 @@ class Report:
         """The cause; never empty where the host is not done."""
         if self.cause or self.outcome == DONE:
             return self.cause
-        return _CUT_OFF if self.outcome == INTERRUPTED else _SILENT
+        return CUT_OFF if self.outcome == INTERRUPTED else _SILENT
 
     def add_cause(self, text: str) -> None:
         """Append to the reasons, in one line and not without end."""

@@ -96,8 +96,9 @@ def refused(state: State, host: Host, problems: list[str]) -> None:
     """This host ends before its first operation."""
     if report := _report(state, host):
         run = _runs[id(state.inventory)]
-        report.steps[-1].says += [run.masked(host.name, problem) for problem in problems]
-        report.add_cause("; ".join(report.steps[-1].says))
+        reasons = [run.masked(host.name, problem) for problem in problems]
+        report.steps[-1].says += reasons
+        report.add_cause("; ".join(reasons))
         run.end_step(report, has_failed=True)
         run.end(report, record.REFUSED)
         run.save(report)

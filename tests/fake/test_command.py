@@ -532,8 +532,11 @@ def _installed(place: Path) -> Path:
     tree.mkdir()
     for name in ("tasks", "templates"):
         shutil.copytree(ROOT / name, tree / name, symlinks=True)
-    for name in ("pyproject.toml", "README.md", "LICENSE", "deploy.py", "rollback.py", "status.py"):
-        shutil.copy(ROOT / name, tree / name)
+    for path in [
+        *ROOT.glob("*.py"),
+        *map(ROOT.joinpath, ("pyproject.toml", "README.md", "LICENSE")),
+    ]:
+        shutil.copy(path, tree)
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     venv = place / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)

@@ -174,7 +174,7 @@ def test_a_refused_host(pyinfra: Pyinfra, reports: Reports) -> None:
     assert "@fake/one: refused, no operations changed: PID 1" in run.output
     (step,) = one.steps
     assert (step.step, step.outcome) == ("Preflight", record.FAILED)
-    assert [said.partition(" ")[0] for said in step.says] == ["PID", "Composer"]
+    assert [said.partition(" ")[0] for said in step.says] == ["packages", "PHP", "PID", "Composer"]
     assert one.data["drain_timeout"] == 1800
     assert one.versions == {"before": {"misp": "2.5.1", "php": "8.2.20", "redis": "7.0.15"}}
     assert (one.may_have_changed, one.workers, one.proof, one.cut_over) == ([], [], None, None)
