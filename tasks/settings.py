@@ -1,155 +1,42 @@
 """The operator's data, checked once, before anything else is done to a host.
 
-Keys, defaults and ranges are here and nowhere else. Defaults are the migration guide's; `None`
-means "keep what MISP has, else what MISP itself uses, else the guide's value".
+Keys, defaults and meanings are here and nowhere else, and ranges in setting_types.py: the tables of
+docs/settings.md are made of them. Defaults are the migration guide's; `None` means "keep what MISP
+has, else what MISP itself uses, else the guide's value".
 """
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
-from functools import cache
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from tasks import setting_keys
 from tasks.errors import RefusedError
 from tasks.host import proxy
-from tasks.host.queues import QUEUES
-from tasks.secret import (
-    FORMS,
-    Secret,
-    SecretError,
-    SecretRef,
-    check_supervisor_password,
-    proxy_url,
+from tasks.secret import Secret, SecretError, SecretRef, check_supervisor_password, proxy_url
+from tasks.setting_types import (
+    DEFAULT_WORKERS,
+    Host,
+    Lifetime,
+    LocalPath,
+    Loopback,
+    Means,
+    Name,
+    Number,
+    PlainPath,
+    Port,
+    Proxy,
+    RpcUser,
+    Seconds,
+    UnitName,
+    Url,
+    UserName,
+    Workers,
+    sentence,
 )
-
-DEFAULT_WORKERS: Mapping[str, int] = {"default": 5, "prio": 5, "email": 5, "cache": 5, "update": 1}
-
-# A key of ours that is misspelt must not pass for somebody else's data (ssh_user, _sudo, ...).
-_PREFIXES = (
-    "misp_",
-    "supervisor_",
-    "legacy_",
-    "drain_",
-    "on_leftover",
-    "selinux",
-    "epel",
-    "scheduled_",
-    "allow_foreign",
-    "rotate_",
-    "take_over",
-    "approved_",
-    "show_calls",
-)
-# pyinfra's own that decide how a host is reached, and who works there; it takes any other silently.
-PYINFRA_KEYS = (
-    *("ssh_hostname", "ssh_port", "ssh_user", "ssh_password", "ssh_key", "ssh_key_password"),
-    *("ssh_allow_agent", "ssh_look_for_keys", "ssh_forward_agent", "ssh_config_file"),
-    *("ssh_known_hosts_file", "ssh_strict_host_key_checking", "ssh_paramiko_connect_kwargs"),
-    *("ssh_connect_retries", "ssh_connect_retry_min_delay", "ssh_connect_retry_max_delay"),
-    *("ssh_file_transfer_protocol", "_sudo", "_sudo_user", "_use_sudo_login", "_sudo_password"),
-    *("_preserve_sudo_env", "_su_user", "_use_su_login", "_preserve_su_env", "_su_shell"),
-    *("_su_password", "_doas", "_doas_user", "_dzdo", "_dzdo_user", "_shell_executable"),
-)
-_LIKENESS = 0.85  # difflib ratio from which a key without such a prefix counts as a misspelling
-
-
-def _plain_path(value: str) -> str:
-    # The path goes into supervisor's file, where % and ; are syntax, and into MISP's own scripts.
-    if not re.fullmatch(r"(/[A-Za-z0-9._+-]+)+/?", value) or ".." in PurePosixPath(value).parts:
-        raise ValueError("must be an absolute path of letters, digits and . _ + - without ..")
-    return value.rstrip("/")
-
-
-def _whole_number(value: object) -> object:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise ValueError(f"must be a whole number, not {value!r}")
-    return value
-
-
-def _workers(value: object) -> dict[str, int]:
-    if not isinstance(value, Mapping):
-        raise ValueError(f'must map queues to counts, as in {{"default": 5}}, not {value!r}')
-    problems = []
-    for queue, count in value.items():
-        if queue not in QUEUES:
-            near = difflib.get_close_matches(str(queue), QUEUES, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"known queues: {', '.join(QUEUES)}"
-            problems.append(f"unknown queue {queue!r} ({hint})")
-        elif isinstance(count, bool) or not isinstance(count, int):
-            problems.append(f"{queue}: must be a whole number, not {count!r}")
-        elif queue == "update" and count != 1:
-            # AppModel.php: schema updates hold a lock that two runners would fight over.
-            problems.append(f"update: must be 1, not {count}: MISP runs one update at a time")
-        elif not 1 <= count <= 99:
-            problems.append(f"{queue}: must be 1 to 99, not {count}: every queue needs a worker")
-    if problems:
-        raise ValueError("; ".join(problems))
-    return {**DEFAULT_WORKERS, **value}
-
-
-def _loopback(value: str) -> str:
-    if value not in ("127.0.0.1", "localhost"):
-        # supervisor's manual: clear text and no limits on what a client may do.
-        raise ValueError(
-            "must be 127.0.0.1 or localhost: supervisord's RPC must not leave the host"
-        )
-    return value
-
-
-def _plain_proxy(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError("must be http://HOST:PORT or https://HOST:PORT, or a reference to it")
-    if not value:
-        return ""
-    try:
-        url = proxy_url(value)
-    except SecretError as error:
-        raise ValueError(str(error)) from None
-    if proxy.secrets_of(url):
-        raise ValueError(
-            f"a URL with a user or a password is a secret: give it as a reference, {FORMS}"
-        )
-    return url
-
-
-def _kind_of_proxy(value: object) -> str:
-    return "a reference" if isinstance(value, dict | SecretRef) else "a URL"
-
-
-def _matching(pattern: str, words: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {words}, not {value!r}")
-        return value
-
-    return AfterValidator(check)
-
-
-WholeNumber = BeforeValidator(_whole_number)
-Port = Annotated[int, WholeNumber, Field(ge=1, le=65535)]
-Name = Annotated[str, _matching(r"[A-Za-z0-9_.-]+", "letters, digits and _ . -")]
-UserName = Annotated[str, _matching(r"[a-z_][a-z0-9_-]*", "a user name")]
-Proxy = Annotated[
-    Annotated[str, BeforeValidator(_plain_proxy), Tag("a URL")]
-    | Annotated[SecretRef, Tag("a reference")],
-    Discriminator(_kind_of_proxy),
-]
-Host = Annotated[str, _matching(r"(tls://|/)?[A-Za-z0-9_.:/\[\]-]+", "a host name or address")]
 
 
 class Settings(BaseModel):
@@ -157,39 +44,157 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    misp_root: Annotated[str, AfterValidator(_plain_path)] = "/var/www/MISP"
-    misp_web_user: UserName | None = None
-    misp_workers: Annotated[dict[str, int], BeforeValidator(_workers)] = dict(DEFAULT_WORKERS)
-    misp_scheduler: bool | None = None
-    misp_redis_host: Host | None = None
-    misp_redis_port: Port | None = None
-    misp_redis_database: Annotated[int, WholeNumber, Field(ge=0, le=65535)] | None = None
-    misp_redis_password: SecretRef | None = None
-    misp_redis_namespace: Name | None = None
-    misp_max_job_history_ttl: Annotated[int, WholeNumber, Field(ge=60)] | None = None
-    misp_url: Annotated[str, _matching(r"https?://[^\s]+", "an http(s) URL")] | None = None
-    misp_api_key: SecretRef | None = None
-    misp_ca_bundle: str | None = None
-    supervisor_transport: Literal["tcp", "unix"] = "tcp"
-    supervisor_host: Annotated[str, AfterValidator(_loopback)] = "127.0.0.1"
-    supervisor_port: Port = 9001
-    supervisor_user: Annotated[str, _matching(r"[A-Za-z0-9]+", "letters and digits")] = "supervisor"
-    supervisor_password: SecretRef | None = None
-    legacy_service: (
-        Annotated[str, _matching(r"[A-Za-z0-9_][A-Za-z0-9_.@-]*", "a unit name")] | None
-    ) = None
-    drain_timeout: Annotated[int, WholeNumber, Field(ge=1)] = 1800
-    on_leftover_jobs: Literal["stop", "wait", "convert"] = "stop"
-    scheduled_tasks: Literal["cron", "native", "leave"] | None = None
-    selinux: Literal["auto", "off", "build"] = "auto"
-    epel: bool = True
-    http_proxy: Proxy | None = None
-    allow_foreign_restart: bool = False
-    rotate_password: bool = False
-    approved_plan: str | None = None
-    take_over: bool = False
-    show_calls: bool = False
-    expect: Literal["migrated", "old"] | None = None
+    # MISP
+    misp_root: Annotated[PlainPath, Means("Where MISP is installed.")] = "/var/www/MISP"
+    misp_web_user: Annotated[
+        UserName | None,
+        Means(
+            "May not be root, the login user or in a privileged group. An account with a login "
+            "shell counts only when it is named here.",
+            unset="owner of `config.php`",
+        ),
+    ] = None
+    misp_workers: Annotated[
+        Workers, Means("A queue that is left out keeps its default. update is always 1.")
+    ] = dict(DEFAULT_WORKERS)
+    misp_scheduler: Annotated[
+        bool | None,
+        Means("Runs MISP's own scheduler as one more process.", unset="true from MISP 2.5.18 on"),
+    ] = None
+    misp_url: Annotated[
+        Url | None,
+        Means(
+            "MISP as your machine reaches it. Makes MISP's web view part of the proof. Needs "
+            "`misp_api_key`."
+        ),
+    ] = None
+    misp_api_key: Annotated[
+        SecretRef | None,
+        Means("Key of a site admin: 40 letters and digits. Needs `misp_url`."),
+    ] = None
+    misp_ca_bundle: Annotated[
+        LocalPath | None, Means("File with the CA of `misp_url`.", unset="the system's")
+    ] = None
+    misp_max_job_history_ttl: Annotated[
+        Lifetime | None,
+        Means("Seconds for which MISP keeps a job's state.", unset="MISP's value, else 86400"),
+    ] = None
+
+    # Redis of the new queues
+    misp_redis_host: Annotated[
+        Host | None,
+        Means(
+            "The Redis server, also by a `tls://` address or a socket's path.",
+            unset="SimpleBackgroundJobs' value, else MISP's own Redis",
+        ),
+    ] = None
+    misp_redis_port: Annotated[Port | None, Means("Its port.", unset="as above")] = None
+    misp_redis_password: Annotated[SecretRef | None, Means("Its password.", unset="as above")] = (
+        None
+    )
+    misp_redis_database: Annotated[
+        Number | None,
+        Means("Number of the database.", unset="SimpleBackgroundJobs' value, else 1"),
+    ] = None
+    misp_redis_namespace: Annotated[
+        Name | None,
+        Means("Prefix of the keys.", unset="SimpleBackgroundJobs' value, else `background_jobs`"),
+    ] = None
+
+    # supervisord
+    supervisor_transport: Annotated[
+        Literal["tcp", "unix"],
+        Means("`unix`: the packaged socket, 0770 for the web group, with no password and no port."),
+    ] = "tcp"
+    supervisor_host: Annotated[Loopback, Means("supervisord's RPC never leaves the host.")] = (
+        "127.0.0.1"
+    )
+    supervisor_port: Annotated[Port, Means("Port of supervisord's RPC.")] = 9001
+    supervisor_user: Annotated[RpcUser, Means("User of supervisord's RPC.")] = "supervisor"
+    supervisor_password: Annotated[
+        SecretRef | None,
+        Means(
+            "32 or more letters and digits. Not with `unix`.",
+            unset="48 letters and digits, made on the host and kept",
+        ),
+    ] = None
+    rotate_password: Annotated[
+        bool,
+        Means(
+            "true makes a new password; give it for one run: `--data rotate_password=true`. Not "
+            "with `unix` or `supervisor_password`."
+        ),
+    ] = False
+    allow_foreign_restart: Annotated[
+        bool,
+        Means("true lets the deploy restart a supervisord that runs other programs too."),
+    ] = False
+
+    # Old workers
+    legacy_service: Annotated[
+        UnitName | None, Means("Unit of the old workers.", unset="found by its command")
+    ] = None
+    drain_timeout: Annotated[
+        Seconds, Means("Seconds: the limit for old jobs, and for a job at each later stop.")
+    ] = 1800
+    on_leftover_jobs: Annotated[
+        Literal["stop", "wait", "convert"],
+        Means(
+            "At the limit: `stop` leaves both backends running and fails the host, `wait` goes on "
+            "for up to a day, `convert` makes new jobs of the old ones "
+            "([how](operating.md#old-jobs-at-the-drain-limit))."
+        ),
+    ] = "stop"
+    scheduled_tasks: Annotated[
+        Literal["cron", "native", "leave"] | None,
+        Means(
+            "Who gets the scheduled tasks that the old backend has "
+            "([how](operating.md#scheduled-tasks)). `native` is MISP's own scheduler, which needs "
+            "`misp_scheduler`. With `leave` they are yours to move: the drain waits for them, or "
+            "`convert` leaves them behind.",
+            unset="`cron`; from MISP 2.5.18 on `native`",
+        ),
+    ] = None
+
+    # Host and run
+    selinux: Annotated[
+        Literal["auto", "off", "build"],
+        Means(
+            "`auto`: the module is built and loaded where SELinux is on. `build`: it is not loaded."
+        ),
+    ] = "auto"
+    epel: Annotated[
+        bool, Means("false: EPEL is not added where nothing else offers supervisor.")
+    ] = True
+    http_proxy: Annotated[
+        Proxy | None,
+        Means(
+            "Proxy of apt or dnf and of Composer; a secret if there is a user or a password in it "
+            "([behind a proxy](operating.md#behind-a-proxy)). An empty text means none.",
+            unset="the host's own configuration",
+        ),
+    ] = None
+    approved_plan: Annotated[
+        LocalPath | None,
+        Means(
+            "The file of `plan --out`: a host on which something else would be done is refused "
+            "([plan](operating.md#plan))."
+        ),
+    ] = None
+    take_over: Annotated[
+        bool,
+        Means(
+            "true makes a step ignore that another run has the host. It still waits for a step "
+            "that is at work."
+        ),
+    ] = False
+    expect: Annotated[
+        Literal["migrated", "old"] | None,
+        Means("`status` counts the other state of the host as a fault. Nothing else looks at it."),
+    ] = None
+    show_calls: Annotated[
+        bool, Means("true prints each call to the host before it is made, secrets masked.")
+    ] = False
 
     @model_validator(mode="after")
     def _pairs(self) -> Settings:
@@ -257,12 +262,12 @@ def from_host_data(data: Mapping[str, Any]) -> Settings:
     problems = [
         message
         for key, value in data.items()
-        if (message := _unknown_key(key) or _not_pyinfras(key, value))
+        if (message := setting_keys.misspelt(key, value, known_keys()))
     ]
     try:
         settings = Settings(**{key: value for key, value in data.items() if key in known_keys()})
     except ValidationError as error:
-        problems += [_sentence(fault) for fault in error.errors(include_url=False)]
+        problems += [sentence(fault) for fault in error.errors(include_url=False)]
         raise RefusedError(*problems) from None
     if problems:
         raise RefusedError(*problems)
@@ -306,53 +311,3 @@ def _check_secret(key: str, secret: Secret) -> None:
         raise SecretError("it contains a control character")
     elif secret.unmask().startswith("-"):
         raise SecretError("it begins with -, which MISP's command line takes for an option")
-
-
-@cache  # hosts have the same keys, and likeness takes long
-def _unknown_key(key: str) -> str | None:
-    if key in known_keys():
-        return None
-    near = difflib.get_close_matches(key, known_keys(), n=1, cutoff=0.5)
-    is_misspelt = bool(difflib.get_close_matches(key, known_keys(), n=1, cutoff=_LIKENESS))
-    if not key.startswith(_PREFIXES) and not is_misspelt:
-        return None
-    return f"unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "")
-
-
-def _not_pyinfras(key: str, value: object) -> str | None:
-    """Say that a key is a misspelling of pyinfra's; none of these has a list or a map as value."""
-    near = "" if isinstance(value, list | tuple | set | Mapping) else _near_pyinfras(key)
-    return f"unknown key {key!r}: did you mean pyinfra's {near!r}?" if near else None
-
-
-@cache
-def _near_pyinfras(key: str) -> str:
-    near = difflib.get_close_matches(key, PYINFRA_KEYS, n=1, cutoff=_LIKENESS)
-    return near[0] if near and near[0] != key else ""
-
-
-_WORDS: Mapping[str, str] = {  # for pydantic's own, by the type of its fault
-    "string_type": "must be text",
-    "string_too_short": "must not be empty",
-    "too_short": "must not be empty",
-    "tuple_type": 'must be a list of words, as in ["PROGRAM", "ARGUMENT"]',
-    "model_type": f"must be a reference: {FORMS}",
-    "bool_type": "must be true or false",
-    "bool_parsing": "must be true or false",
-    "literal_error": "must be {expected}",
-    "greater_than_equal": "must be {ge} or more",
-    "less_than_equal": "must be {le} or less",
-    "extra_forbidden": f"there is no such reference: give {FORMS}",
-}
-
-
-def _sentence(fault: Any) -> str:
-    """One pydantic fault in words. Its `input` is left out on purpose: it may be a secret."""
-    kinds = ("function-before", "int", "a URL", "a reference")  # pydantic's, no part of the data
-    where = ".".join(str(part) for part in fault["loc"] if part not in kinds)
-    message = str(fault["msg"]).removeprefix("Value error, ")
-    if words := _WORDS.get(fault["type"]):
-        for name, value in fault.get("ctx", {}).items():
-            words = words.replace(f"{{{name}}}", str(value))
-        message = words
-    return f"{where}: {message}" if where else message

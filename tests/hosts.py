@@ -14,7 +14,8 @@ from tasks.checks.seen import AnySeen
 from tasks.host import boot, parts
 from tasks.host.site import SupervisorIdentity
 from tasks.platforms import detect
-from tasks.settings import DEFAULT_WORKERS, Secrets, from_host_data
+from tasks.setting_types import DEFAULT_WORKERS
+from tasks.settings import Secrets, from_host_data
 from tasks.target import Target
 
 Parts = dict[str, Any]  # a part by the snake-case name of its class

@@ -19,7 +19,7 @@ from tasks.report.record import (
     Step,
     Worker,
 )
-from tasks.settings import DEFAULT_WORKERS
+from tasks.setting_types import DEFAULT_WORKERS
 
 NAME = "2026-11-28T211343Z-deploy"
 BEGAN = datetime(2026, 11, 28, 21, 13, 43, tzinfo=timezone.utc)

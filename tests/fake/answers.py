@@ -14,7 +14,7 @@ from tasks.host.diffs import FileChange
 from tasks.host.done import Done, ProofJob
 from tasks.host.preview import Preview, PreviewBack
 from tasks.remote import PROJECT
-from tasks.settings import DEFAULT_WORKERS
+from tasks.setting_types import DEFAULT_WORKERS
 from tests import hosts
 
 Answers = dict[str, Any]

@@ -23,7 +23,8 @@ from cryptography.x509.oid import NameOID
 
 from tasks import misp_rest
 from tasks.secret import Secret
-from tasks.settings import DEFAULT_WORKERS, Secrets
+from tasks.setting_types import DEFAULT_WORKERS
+from tasks.settings import Secrets
 from tasks.target import Target
 from tests.unit.samples import API_KEY, target
 

@@ -19,7 +19,7 @@ from tasks import render
 from tasks.host.queues import QUEUES
 from tasks.host.site import PASSWORD_SHA1_TOKEN
 from tasks.render import Program
-from tasks.settings import DEFAULT_WORKERS
+from tasks.setting_types import DEFAULT_WORKERS
 from tests.unit.samples import target
 from tests.unit.supervisor_files import number, read, servers
 

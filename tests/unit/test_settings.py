@@ -16,13 +16,9 @@ from pyinfra.connectors.ssh import ConnectorData
 
 from tasks.errors import RefusedError
 from tasks.host.queues import QUEUES
-from tasks.settings import (
-    DEFAULT_WORKERS,
-    PYINFRA_KEYS,
-    from_host_data,
-    known_keys,
-    resolve_secrets,
-)
+from tasks.setting_keys import PYINFRA_KEYS
+from tasks.setting_types import DEFAULT_WORKERS
+from tasks.settings import from_host_data, known_keys, resolve_secrets
 
 GUIDE = {
     "misp_root": "/var/www/MISP",

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tasks import settings
+from tasks import setting_types
 from tasks.host import queues
 from tasks.host.queues import OldBackend
 
 
 def test_there_is_one_list_of_queues() -> None:
-    assert tuple(settings.DEFAULT_WORKERS) == queues.QUEUES
+    assert tuple(setting_types.DEFAULT_WORKERS) == queues.QUEUES
     assert (*queues.QUEUES, "scheduler") == queues.NEW_QUEUES
 
 
