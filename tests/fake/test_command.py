@@ -22,6 +22,7 @@ from tasks.plan import document
 from tasks.report import record
 from tests import hosts
 from tests.fake.answers import SOURCES, converged, draining, failing, migrating
+from tests.fake.clone import laid_out
 from tests.fake.conftest import ROOT, Run
 from tests.fake.test_records import RETURNED, returning
 
@@ -528,15 +529,7 @@ def test_pip_installs_it_as_a_command_with_its_files(command: Command, tmp_path:
 
 def _installed(place: Path) -> Path:
     """The command in a new environment, which sees the packages of the tests' own."""
-    tree = place / "tree"
-    tree.mkdir()
-    for name in ("tasks", "templates"):
-        shutil.copytree(ROOT / name, tree / name, symlinks=True)
-    for path in [
-        *ROOT.glob("*.py"),
-        *map(ROOT.joinpath, ("pyproject.toml", "README.md", "LICENSE")),
-    ]:
-        shutil.copy(path, tree)
+    tree = laid_out(place / "tree")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     venv = place / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)

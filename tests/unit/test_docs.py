@@ -10,9 +10,8 @@ import pytest
 
 from tasks import settings_page
 from tasks.settings import known_keys
+from tests.documented import PAGES, ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 HOST = {path.stem: path for path in (ROOT / "tasks/host").glob("*.py")}
 FUNCTION = re.compile(r"`([a-z_]+)\.([A-Za-z_]+)`")
 LINK = re.compile(r"\]\(([^)#\s]+)?(?:#([^)\s]+))?\)")

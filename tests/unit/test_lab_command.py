@@ -18,7 +18,7 @@ from lab import engine, kept, labs, owner, rehearsal
 from lab.directory import LabDirectory
 from lab.engine import LABEL, OWNER_LABEL, Engine
 from lab.paths import REPOSITORY, state_dir
-from tests.unit.test_docs import PAGES
+from tests.documented import PAGES
 
 HERE = Engine("unix:///here", "Docker", "28.0", "2", ())
 GONE = f"{owner.current().rpartition(' ')[0]} 1"
