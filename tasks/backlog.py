@@ -96,7 +96,7 @@ def left_behind(old: OldBackend, *, converts: bool = False) -> str:
     sets = "" if converts else "set on_leftover_jobs to convert, and "
     return (
         f"the old backend ({quoted(old.at)}) has {tasks.backlog}, and this MISP has no CakeResque "
-        f"any more, so no old worker can do them: {sets}run deploy.py again, which makes jobs of "
+        f"any more, so no old worker can do them: {sets}run the deploy again, which makes jobs of "
         "the new backend of them"
     )
 

@@ -18,8 +18,10 @@ from tasks import waits as waiting
 from tasks.errors import MigrationError, with_next_step
 from tasks.host import rollback
 from tasks.host.done import Done
+from tasks.host.remedies import quoted
 from tasks.remote import Call, HostRefusal, call
 from tasks.report import recording
+from tasks.report.events import program
 from tasks.report.record import DRAIN_LIMIT, FAILED, NOT_PROVEN_RETURNED, RETURN_FAILED
 from tasks.target import Target
 from tasks.untrusted import printable
@@ -103,7 +105,7 @@ class Action(StringCommand):
 
     def _result(self, succeeded: bool, output: CommandOutput) -> Done:
         if not succeeded:
-            said = printable(" ".join(output.stderr_lines[-_TAIL:]))
+            said = quoted(printable(" ".join(output.stderr_lines[-_TAIL:])))
             raise MigrationError(f"{self.call.name} ended without an answer: {said or 'no word'}")
         found = self.call.read(output.stdout_lines)
         return found if isinstance(found, Done) else Done(found)
@@ -151,8 +153,9 @@ class Guarded(PyinfraCommand):
             return False  # whatever runs there now, this run may not change it
         returned, _ = self.way_back.execute(state, host, connector_arguments.copy())
         if not returned:
-            logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above: run rollback.py")
-            recording.note(state, host, RETURN_FAILED, "THE WAY BACK FAILED: run rollback.py")
+            back = program("rollback")
+            logger.error(f"{host.print_prefix}THE WAY BACK FAILED, see above: run {back}")
+            recording.note(state, host, RETURN_FAILED, f"THE WAY BACK FAILED: run {back}")
             return False
         lines = self.way_back.lines
         if rollback.RETURNED in lines:

@@ -2,7 +2,11 @@
 
 import re
 
-_NEXT_STEP = re.compile(r"run again|then run|run `|run \w+\.py|take_over=true", re.IGNORECASE)
+_NEXT_STEP = re.compile(
+    r"run again|then run|run `|run the (deploy|rollback|same)|run (\w+\.py|misp-workers)|"
+    "take_over=true",
+    re.IGNORECASE,
+)
 
 
 class MigrationError(Exception):

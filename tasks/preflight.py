@@ -114,6 +114,8 @@ def _seen(parts: type[AnySeen]) -> tuple[Target, AnySeen]:
 
 
 def _refuse(problems: list[str]) -> None:
+    # First, since a cut may leave a part of a secret.
+    problems = [recording.masked(state, host, one) for one in problems]
     problems = [one if len(one) <= _LONGEST else one[:_LONGEST] + "..." for one in problems]
     recording.refused(state, host, problems)
     recording.out_of_the_run(state, host, "refused before any change", problems)

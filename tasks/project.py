@@ -6,9 +6,9 @@ import importlib.metadata
 import re
 import subprocess
 from functools import cache
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from tasks.places import ROOT
+
 _NAME = "misp-workers-migration"
 _SECONDS = 10
 

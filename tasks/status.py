@@ -48,7 +48,7 @@ def _masked(found: Status, secrets: list[str]) -> Status:
 
     def clean(value: Any) -> Any:
         if isinstance(value, str):
-            for secret in filter(None, secrets):
+            for secret in sorted(filter(None, secrets), key=len, reverse=True):
                 value = value.replace(secret, "***")
         elif isinstance(value, list):
             return [clean(one) for one in value]

@@ -7,16 +7,22 @@ import re
 from typing import Any
 
 MAX_DEPTH = 20
-# Controls, and what turns the direction of text: no host steers the operator's terminal. Halves of
-# a character (surrogates) are no Unicode, and one would make the whole answer unreadable.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff\U000e0000-\U000e007f]+"
-)
+# Letters and marks to Python that nobody sees: two names that look the same could be two.
+_FILLERS = "\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\uffa0"
+_SELECTORS = "\ufe00-\ufe0f\U000e0100-\U000e01ef"
+_UNSEEN = re.compile(f"[\0{_FILLERS}{_SELECTORS}]+")
 
 
 def printable(text: str) -> str:
-    """The text with each run of what cannot be shown as one blank."""
-    return _UNPRINTABLE.sub(" ", text)
+    """The text with each run of what cannot be shown as one blank.
+
+    That is what is not printable to Python, and what is invisible all the same: controls, what
+    turns the direction of text, so that no host steers the operator's terminal, and halves of a
+    character (surrogates), of which one would make the whole answer unreadable.
+    """
+    if not text.isprintable():
+        text = "".join(one if one.isprintable() else "\0" for one in text)
+    return _UNSEEN.sub(" ", text)
 
 
 def without_commands(value: Any) -> Any:

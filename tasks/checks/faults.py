@@ -13,13 +13,14 @@ from tasks.host.parts import MissingFolder, Worker
 from tasks.host.remedies import word
 from tasks.host.site import GROUP, LOG_DIR
 from tasks.misp_rest import OVER_REST
+from tasks.report.events import program
 from tasks.report.status import Fault
 from tasks.target import Target
 
 DISK_KB = 100_000  # a worker that cannot write its log or a job's file is of no use
 _VIEW_REMEDY = (
     "If the workers themselves are well, the password, the libraries or the view on /proc are "
-    "wrong: run deploy.py again"
+    "wrong: run the deploy again"
 )
 # States through which supervisord takes a worker that ends at its start, again and again.
 _IN_VAIN = {"STARTING", "BACKOFF", "EXITED", "FATAL"}
@@ -101,7 +102,7 @@ def _settings(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if wrong := parse.wrong_settings(seen.settings, target.misp_settings(), strict=strict):
         yield (
             f"MISP's settings are not as the migration leaves them ({', '.join(wrong)}): run "
-            "deploy.py again, which sets them"
+            "the deploy again, which sets them"
         )
 
 
@@ -125,7 +126,7 @@ def _interrupted(_: Target, seen: SeenForStatus) -> Iterator[str]:
         last = f" (last run: {seen.run_state.last_run})" if seen.run_state.last_run else ""
         yield (
             f"a migration of this host was interrupted or failed{last}: {', '.join(found)}. Run "
-            "deploy.py again to finish it, or rollback.py to go back"
+            f"the deploy again to finish it, or {program('rollback')} to go back"
         )
 
 
@@ -133,7 +134,7 @@ def _stale_proof(_: Target, seen: SeenForStatus) -> Iterator[str]:
     if seen.run_state.has_state and seen.proof.evidence not in (seen.proof.proven, ""):
         yield (
             "the proof is for another state than this one (workers' file, Redis settings, MISP's "
-            "or PHP's version): run deploy.py again, which proves this state"
+            "or PHP's version): run the deploy again, which proves this state"
         )
 
 
@@ -171,7 +172,7 @@ def _daemon(target: Target, seen: SeenForStatus) -> Iterator[str]:
 
 def _why_it_ended(unit: str, *, is_up: bool, lacking: list[MissingFolder]) -> str:
     if lacking:
-        return ". After a run of deploy.py the unit makes supervisord's own and our workers'"
+        return ". After a run of the deploy the unit makes supervisord's own and our workers'"
     return "" if is_up else f". `journalctl -u {word(unit)}` says why it ended"
 
 
@@ -184,7 +185,8 @@ def _redis(_: Target, seen: SeenForStatus) -> Iterator[str]:
     if seen.new_backend.aside and not seen.run_state.is_at_work:
         yield (
             f"{seen.new_backend.aside} job(s) were set aside by a step that was cut off, and no "
-            "worker takes them: run deploy.py again, which puts them back (or rollback.py)"
+            "worker takes them: run the deploy again, which puts them back (or "
+            f"{program('rollback')})"
         )
 
 
@@ -210,8 +212,8 @@ def _leftover(_: Target, seen: SeenForStatus) -> Iterator[str]:
     if parse.group_workers(seen.supervisor.workers):
         idle = "" if seen.old_workers.processes else ", and no old worker runs, so no job is done"
         yield (
-            f"workers of the new backend run, but MISP does not use it{idle}: run deploy.py to "
-            "finish, or rollback.py to take them away"
+            f"workers of the new backend run, but MISP does not use it{idle}: run "
+            f"{program('deploy')} to finish, or {program('rollback')} to take them away"
         )
 
 
@@ -228,16 +230,16 @@ def _worker_set(target: Target, seen: SeenForStatus) -> Iterator[str]:
         return
     group = parse.group_workers(seen.supervisor.workers)
     if missing := [name for name in target.process_names if name not in group]:
-        yield f"{parse.listed(missing)} {parse.are(missing)} missing: run deploy.py again"
+        yield f"{parse.listed(missing)} {parse.are(missing)} missing: run the deploy again"
     if extra := sorted(set(group) - set(target.process_names)):
         yield (
-            f"{parse.listed(extra)} {parse.are(extra)} not wanted: run deploy.py again, or correct "
-            "misp_workers"
+            f"{parse.listed(extra)} {parse.are(extra)} not wanted: run the deploy again, or "
+            "correct misp_workers"
         )
     if strays := seen.workers.strays:
         yield (
             f"{len(strays)} worker(s) of a supervisord that was killed run on beside the group, "
-            "and nobody counts or stops them: run deploy.py again, which ends each after its job"
+            "and nobody counts or stops them: run the deploy again, which ends each after its job"
         )
 
 

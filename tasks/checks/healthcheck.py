@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from tasks.checks import state, system
 from tasks.checks.seen import SeenForStatus
+from tasks.report.events import program
 from tasks.target import Target
 
 
@@ -16,7 +17,7 @@ def of(target: Target, seen: SeenForStatus) -> Iterator[str]:
     if found != "migrated":
         yield (
             f"the health check is for a migrated host, and the state of this one is {found}: run "
-            "status.py to see why, and deploy.py first"
+            f"{program('status')} to see why, and {program('deploy')} first"
         )
     elif not seen.supervisor.unix_socket:
         yield (

@@ -102,12 +102,12 @@ def _launchers(target: Target, seen: SeenToMigrate) -> Iterator[str]:
         by = f", by {launcher.via}" if launcher.via else ""
         yield (
             f"{launcher.path} starts the old workers{by}: the deploy comments that part out when "
-            "it retires them, and rollback.py brings it back"
+            "it retires them, and the rollback brings it back"
         )
     for unit, via in old.indirect.items():
         yield (
             f"{unit} starts the old workers, by {via}: the deploy stops and disables it, with "
-            "whatever else it does, when it retires them, and rollback.py brings it back"
+            "whatever else it does, when it retires them, and the rollback brings it back"
         )
     for unit, variables in old.variables.items() if old.processes else ():
         yield (

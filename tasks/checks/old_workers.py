@@ -12,6 +12,7 @@ from tasks.checks import supervisor
 from tasks.checks.seen import Seen, SeenForStatus, SeenToMigrate
 from tasks.host.parts import Origin
 from tasks.host.remedies import as_web_user, start_old_workers
+from tasks.report.events import program
 from tasks.target import Target
 
 _LIVING = ("active", "activating", "reloading")
@@ -139,16 +140,16 @@ def faults(target: Target, seen: SeenForStatus) -> Iterator[str]:
         if alive and not back and (where := " and ".join(one.words for one in old.origins)):
             how = f", in {where}"
             again = f". If they come back, look what starts them in {where} and take it out"
-        yield f"{what}{how}: run deploy.py again, which drains and retires them{again}"
+        yield f"{what}{how}: run the deploy again, which drains and retires them{again}"
         yield from _stuck(target, seen)
     if problem := left_behind(backend, converts=target.settings.on_leftover_jobs == "convert"):
         if not seen.new_backend.error:  # of the same Redis, as a rule
             yield problem
     elif not (back or alive) and (left := backend.convertible):
         yield (
-            f"{left} job(s) wait in the old backend, and no worker does them: run rollback.py, "
-            f"which takes the old workers back, or start them by {starts(target)} and "
-            "run deploy.py again"
+            f"{left} job(s) wait in the old backend, and no worker does them: run "
+            f"{program('rollback')}, which takes the old workers back, or start them by "
+            f"{starts(target)} and run the deploy again"
         )
 
 
@@ -163,7 +164,7 @@ def _old_backend_alone(target: Target, seen: SeenForStatus) -> Iterator[str]:
     elif not seen.old_workers.processes:
         yield (
             "MISP uses its old backend, but no old worker runs, so no job is done: start the old "
-            f"workers (their unit, or {starts(target)}), or run deploy.py"
+            f"workers (their unit, or {starts(target)}), or run {program('deploy')}"
         )
     else:
         yield from _stuck(target, seen)

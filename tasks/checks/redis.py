@@ -9,6 +9,7 @@ from tasks.checks.seen import Seen
 from tasks.host.parts import Place, Settings
 from tasks.host.redis import REFUSES
 from tasks.host.remedies import quoted
+from tasks.report.events import program
 from tasks.target import Target
 
 _LOCAL = ("localhost", "127.0.0.1", "::1")
@@ -84,7 +85,8 @@ def moves(stored: Settings) -> Iterator[str]:
         yield (
             f"the queues of this migrated MISP are at {has}, but the inventory says {gets}, and "
             "the deploy moves no queues: set the inventory back to MISP's value. To move them to "
-            "another Redis, run rollback.py, change the inventory, then run deploy.py again"
+            f"another Redis, run {program('rollback')}, change the inventory, then run the deploy "
+            "again"
         )
 
 

@@ -11,6 +11,7 @@ from typing import Literal
 from tasks import parse
 from tasks.checks import old_workers
 from tasks.checks.seen import Seen, SeenForStatus
+from tasks.report.events import program
 from tasks.report.status import Fault, Jobs, State, Status, Workers
 from tasks.target import Target
 
@@ -55,7 +56,7 @@ def expected(status: Status, expect: str) -> Status:
     if expect in ("", status.state) or status.state == "unknown" or is_said:
         return status
     found = {"old": "on its old workers", "mixed": "between both backends"}
-    deploy = "deploy.py" if expect == "migrated" else "rollback.py"
+    deploy = program("deploy" if expect == "migrated" else "rollback")
     fault = Fault.of(
         "expected",
         f"the host is {found.get(status.state, status.state)}, but expect says {expect}: run "
@@ -81,16 +82,17 @@ def _next_step(state: State, faults: Sequence[Fault]) -> str:
     if not faults:
         return {
             "old": "plan the migration of this host",
-            "mixed": "run deploy.py, which takes the host to the end and proves it",
+            "mixed": f"run {program('deploy')}, which takes the host to the end and proves it",
         }.get(state, "nothing is to be done")
     if any(fault.kind == "busy" for fault in faults):
         return "wait until the run that is at work there has ended, then run status again"
     if all(fault.command for fault in faults):
         commands = " && ".join(fault.command for fault in faults)
         return f"run `{commands}` there as root, then run status again"
-    for deploy in ("deploy.py", "rollback.py"):
-        if any(f"un {deploy}" in fault.sentence for fault in faults):
-            return f"run {deploy}"
+    for deploy in ("deploy", "rollback"):
+        ways = (f"un the {deploy}", f"un {program(deploy)}")
+        if any(way in fault.sentence for way in ways for fault in faults):
+            return f"run {program(deploy)}"
     return "mend what is named, then run status again"
 
 
@@ -109,7 +111,7 @@ def _lines(target: Target, seen: SeenForStatus) -> Iterator[str]:
         jobs = seen.old_backend.backlog or "nothing waiting, running or delayed"
         yield f"old backend: {alive} worker process{'' if alive == 1 else 'es'}, {jobs}"
     checked = _health_check(target, seen)
-    again = ", of another version or for another setup: run healthcheck.py again"
+    again = f", of another version or for another setup: run {program('healthcheck')} again"
     yield f"health check: {checked}{again if checked == 'outdated' else ''}"
 
 

@@ -14,7 +14,7 @@ from tasks.plan.document import Document
 from tasks.report import record
 from tasks.report.record import DONE, FAILED, PLANNED, REFUSED, Report
 
-NOT_BEGUN = "not_begun"  # no slice has come to this host
+NOT_BEGUN = record.NOT_BEGUN
 HEALTHY = "healthy"
 FAULTY = "faulty"
 CODES = {**record.CODES, NOT_BEGUN: 1, PLANNED: 0, HEALTHY: 0, FAULTY: 1}

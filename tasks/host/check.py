@@ -9,7 +9,7 @@ It runs as root, since supervisord's socket is root's. So it runs nothing of MIS
 file that MISP may write; how many jobs wait in Redis is not looked at for that reason. It asks
 supervisord and systemd, and looks at processes.
 
-Left on the host by the MISP workers migration, at the operator's wish; rollback.py removes it.
+Left on the host by the MISP workers migration, at the operator's wish; the rollback removes it.
 """
 
 import configparser

@@ -24,7 +24,7 @@ def install(site: Site, text: str) -> List[str]:
         RefusedError: there is no record of a migration, or it finds nothing out, and is removed.
     """
     if not originals.is_begun(site):
-        raise RefusedError("this host has no record of a migration: run deploy.py first")
+        raise RefusedError("this host has no record of a migration: run the deploy first")
     originals.keep(site, PATH)
     files.write(PATH, text.encode("utf-8"), 0o755)
     done = programs.run(PATH, timeout=_SECONDS)

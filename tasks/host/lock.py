@@ -90,7 +90,7 @@ def _check_kept(lease: Optional[Dict[str, Any]], run: str, has_held: bool) -> No
         who = "%s has been at work on it since %s" % (lease["owner"], lease["since"])
     raise LockError(
         "this run has lost this host (%s), so it does no more here. See how the host is now "
-        "(status.py), then run again" % who
+        "(its status), then run again" % who
     )
 
 

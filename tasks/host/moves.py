@@ -90,7 +90,7 @@ def _refuse_unused(one: Misp) -> None:
     if not one.stored().is_on:
         raise RefusedError(
             "MISP does not use the new backend any more, so its jobs stay on the old one. See how "
-            "the host is now (status.py), then run again"
+            "the host is now (its status), then run again"
         )
 
 

@@ -251,7 +251,7 @@ def _refuse_unproven(one: Misp) -> None:
         raise RefusedError(
             "the new workers are not proven any more, so the old ones stay: somebody has changed "
             "MISP or the workers while the old ones finished their jobs. See how the host is now "
-            "(status.py), then run again"
+            "(its status), then run again"
         )
 
 

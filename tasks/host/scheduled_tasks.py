@@ -31,7 +31,7 @@ from tasks.host.site import LEAVE, Desired, Site
 from tasks.host.waiting import Clock
 
 SOON = 120  # seconds: cron looks for changed files once a minute
-_NOBODYS = "Scheduled tasks are nobody's until the next run: run again, or rollback.py"
+_NOBODYS = "Scheduled tasks are nobody's until the next run: run again, or run the rollback"
 _JUST_BEGUN = 5  # seconds of a minute in which cron may be about to start what is due in it
 _RETURN_ROW = "UPDATE tasks SET next_execution_time = ?, process_id = ? WHERE id = ?"
 

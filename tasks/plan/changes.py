@@ -13,7 +13,7 @@ from tasks.host.diffs import FileChange
 from tasks.host.site import LOG_DIR
 from tasks.plan import decisions, forecast
 from tasks.plan.decisions import Ask
-from tasks.plan.document import Change
+from tasks.plan.document import Change, Kind
 from tasks.plan.forecast import Foreseen
 from tasks.target import Target
 
@@ -69,23 +69,29 @@ def _at_times(name: str, after: str) -> Change:
 def _packages(shown: Shown) -> Iterator[Change]:
     seen = shown.ask(parts.Packages)
     missing = [name for name in shown.target.wanted(seen) if name not in seen.installed]
-    yield from _new(dict.fromkeys(missing, NEWEST), shown.packages)
+    yield from _new("package", dict.fromkeys(missing, NEWEST), shown.packages)
     if seen.is_masked:
         unit = shown.target.site().unit
         yield _at_times(f"{unit}, which an install that was cut off has masked", "unmasked")
 
 
-def _new(wanted: Mapping[str, str], offered: Mapping[str, str]) -> Iterator[Change]:
-    """Packages with their versions: those that are wanted, then what comes with them."""
+def _new(kind: Kind, wanted: Mapping[str, str], offered: Mapping[str, str]) -> Iterator[Change]:
+    """What is installed, with its version: what is wanted, then what comes with it.
+
+    Args:
+        kind: Composer's libraries are none of the system's packages: the web user's Composer says
+            what they are called, and root installs a package by the name that was approved.
+    """
     for name, version in {**wanted, **offered}.items():
-        yield Change(kind="package", name=name, after=version)
+        yield Change(kind=kind, name=name, after=version)
 
 
 def _libraries(shown: Shown) -> Iterator[Change]:
     pairs = (package.partition(":") for package in libraries.LIBRARIES)
     # After a run that was cut off nobody can ask Composer, so no version is known to be another.
     is_asked = not shown.ask(parts.Libraries).is_unfinished
-    for one in _new({name: version or NEWEST for name, _, version in pairs}, shown.libraries):
+    wanted = {name: version or NEWEST for name, _, version in pairs}
+    for one in _new("library", wanted, shown.libraries):
         yield one.model_copy(update={"volatile": not is_asked})
     app = shown.target.site().app
     for path in [f"{app}/{name}" for name in libraries.NAMES]:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 
 from tasks.host.diffs import LATER
 from tasks.plan.document import Change, Document
+from tasks.report.events import program
 
 DATA = "data "  # how names in `rests_on` begin that are the operator's keys
 _ANEW = "make a new plan and approve that"
@@ -29,7 +30,8 @@ def problems(approved: Mapping[str, Document], now: Document) -> list[str]:
     if plan is None:
         return [f"the approved plan does not have this host: {_ANEW}"]
     if plan.deploy != now.deploy:
-        return [f"the approved plan is for {plan.deploy}.py, and this is {now.deploy}.py"]
+        is_for, this = program(plan.deploy), program(now.deploy)
+        return [f"the approved plan is for {is_for}, and this is {this}"]
     found = [*_other_ground(plan.rests_on, now.rests_on), *_other_changes(plan, now)]
     return [f"since the plan was approved, {one}: {_ANEW}" for one in found]
 

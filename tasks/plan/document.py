@@ -27,7 +27,7 @@ from tasks.errors import MigrationError
 from tasks.untrusted import printable
 
 LIMIT = 64 << 20  # bytes of a file with plans
-Kind = Literal["package", "file", "setting", "unit", "process", "jobs", "task", "note"]
+Kind = Literal["package", "library", "file", "setting", "unit", "process", "jobs", "task", "note"]
 
 
 class PlanError(MigrationError):

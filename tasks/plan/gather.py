@@ -25,8 +25,8 @@ from tasks.settings import Settings
 from tasks.target import Target
 
 Deploy = Literal["deploy", "rollback"]
-# Keys that say how a run goes, not what it leaves.
-_HOW = {"approved_plan", "take_over", "show_calls"}
+# Keys that say how a run goes or what `status` expects, not what a run leaves.
+_HOW = {"approved_plan", "expect", "take_over", "show_calls"}
 _WRITES = {
     forecast.LIBRARIES: preview.LIBRARIES,
     forecast.RPC: preview.RPC,

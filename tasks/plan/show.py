@@ -27,7 +27,7 @@ def lines(documents: Mapping[str, Any], *, diffs: bool = True) -> list[str]:
 
 
 def _same(document: Document) -> object:
-    """Equal for plans that read the same; a file counts by its diff, which shows no secret."""
+    """Equal for plans that read the same and change the same."""
     return tuple(
         (step.step, step.limit, tuple(_seen(one) for one in step.changes if not one.volatile))
         for step in document.steps
@@ -35,8 +35,14 @@ def _same(document: Document) -> object:
 
 
 def _seen(change: Change) -> object:
-    ends = () if change.kind == "file" and change.diff else (change.before, change.after)
-    return change.kind, change.name, ends if change.kind != "file" else (), tuple(change.diff)
+    """A file counts by its diff, which shows no secret.
+
+    One without a diff counts by its content, or by the words that stand for it: what MISP and
+    Composer write differs from host to host.
+    """
+    is_shown = change.kind == "file" and (change.diff or not _is_content(change))
+    ends = () if is_shown else (change.before, change.after)
+    return _words(change), ends, tuple(change.diff)
 
 
 def _group(group: list[Document], diffs: bool) -> Iterator[str]:
@@ -87,14 +93,18 @@ def _words(change: Change) -> str:
 def _file(change: Change) -> str:
     if change.after == LATER:
         return f"{'changed' if change.before else 'new'}, a part of it {LATER}"
-    is_content = len(change.after) == 64 or change.diff
-    if change.after and not is_content:
+    if change.after and not _is_content(change):
         return change.after
     if not change.after:
         return "removed"
     if change.before == change.after:
         return "owner and mode"
     return "changed" if change.before else "new"
+
+
+def _is_content(change: Change) -> bool:
+    """Whether a file's `after` is its content's SHA-256 and not in words."""
+    return len(change.after) == 64 or bool(change.diff)
 
 
 def duration(seconds: int) -> str:

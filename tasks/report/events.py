@@ -26,12 +26,27 @@ from typing import Any, Literal
 VARIABLE = "MISP_WORKERS_EVENTS"
 """Names the pipe's file descriptor in the child's environment."""
 
+_PROGRAMS = {
+    "deploy": "misp-workers apply",
+    "rollback": "misp-workers rollback",
+    "status": "misp-workers status",
+    "healthcheck": "misp-workers status --install-healthcheck",
+}
+
 Kind = Literal["run", "refused", "step", "waits", "says", "plan", "status", "end"]
 
 
 def has_reader() -> bool:
     """Whether a process reads the events; it also keeps all that this one prints."""
     return os.environ.get(VARIABLE, "").isdigit()
+
+
+def program(deploy: Literal["deploy", "rollback", "status", "healthcheck"]) -> str:
+    """What a sentence calls a deploy: the command that the operator typed, or pyinfra's file.
+
+    pip leaves the operator the command alone.
+    """
+    return _PROGRAMS[deploy] if has_reader() else f"{deploy}.py"
 
 
 def emit(kind: Kind, host: str = "", **fields: Any) -> None:

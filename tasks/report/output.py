@@ -10,16 +10,19 @@ from pathlib import Path
 from typing import IO
 
 from tasks.report.record import OUTPUT, now
+from tasks.untrusted import printable
 
-_STYLES = re.compile(r"\x1b\[[0-9;]*m")
-_OF_A_HOST = re.compile(r"\[([^\]]+)\] *(.*)", re.DOTALL)  # as in Host.print_prefix
+_STYLE = r"\x1b\[[0-9;]*m"
+_STYLES = re.compile(_STYLE)
+# As in Host.print_prefix, there with styles.
+_PREFIX = re.compile(rf"(?:{_STYLE})*\[(?:{_STYLE})*([^\]\x1b]+)(?:{_STYLE})*\] *")
 
 
 class Output(logging.Handler):
-    """A handler of pyinfra's logger.
+    """A handler of pyinfra's logger, and with `mask` a filter of it.
 
     Args:
-        masked: hides secrets in a text; the host's, or with an empty name every host's.
+        masked: hides secrets in a text; the host's, or for another name every host's.
         hears: is told each line of a host's, with its level.
     """
 
@@ -48,18 +51,25 @@ class Output(logging.Handler):
         """Keep no more: the disk is full, say."""
         self._file = self._waiting = None
 
+    def mask(self, record: logging.LogRecord) -> bool:
+        """Hide secrets from every handler: the screen and pyinfra.log show what a host repeats."""
+        text = record.getMessage()
+        found = _PREFIX.match(text)
+        host, start = (found[1], found.end()) if found else ("", 0)
+        record.msg, record.args = text[:start] + self._masked(host, text[start:]), ()
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         """Keep what pyinfra says, and tell whose it is."""
-        text = _STYLES.sub("", record.getMessage())
-        found = _OF_A_HOST.match(text)
-        text = self._masked(found[1] if found else "", text)
+        lines = _lines(_STYLES.sub("", record.getMessage()))
+        text = "\n".join(lines)
         self.keep(text)
-        if found := _OF_A_HOST.match(text):
-            self._hears(found[1], found[2], record.levelno)
+        if found := _PREFIX.match(text):
+            self._hears(found[1], text[found.end() :], record.levelno)
 
     def keep(self, text: str) -> None:
         """Write lines that need not be on the screen. They have no secret any more."""
-        for line in text.splitlines() or [""]:
+        for line in _lines(text):
             self._write(f"{now()}  {line}\n")
 
     def _write(self, line: str) -> None:
@@ -71,3 +81,8 @@ class Output(logging.Handler):
                 self.drop()
         elif self._waiting is not None:
             self._waiting.append(line)
+
+
+def _lines(text: str) -> list[str]:
+    """The lines as they may be shown: a host cannot end one, nor steer a terminal by it."""
+    return [printable(line) for line in text.rstrip("\n").split("\n")]

@@ -47,7 +47,9 @@ _NAMES = {"misp": "MISP", "php": "PHP", "redis": "Redis"}
 _DONE = {
     "deploy": "This host is migrated: its new workers are proven.",
     "rollback": "This host is on its old workers again.",
+    "healthcheck": "This host has the health check for its monitor.",
 }
+_TITLES = {"deploy": "Migration", "rollback": "Rollback", "healthcheck": "Health check"}
 
 
 @dataclass
@@ -206,7 +208,8 @@ def html(name: str, reports: Sequence[Report]) -> str:
     for host in sorted(hosts, key=lambda one: one.report.code):
         counts.setdefault(host.meaning.word, [host.meaning, 0])[1] += 1
     template = environment.get_template("page.html.j2")
-    kind = "Rollback" if any(one.deploy == "rollback" for one in reports) else "Migration"
+    titles = [_TITLES[one.deploy] for one in reports if one.deploy in _TITLES]
+    kind = titles[0] if titles else "Run"  # no report can be read
     title = f"{kind} of {len(hosts)} MISP host{'' if len(hosts) == 1 else 's'}"
     return template.render(
         name=name, title=title, hosts=hosts, counts=counts, width=WIDTH, height=HEIGHT

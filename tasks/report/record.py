@@ -11,7 +11,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -35,6 +35,7 @@ RETURN_FAILED = "return_failed"
 INTERRUPTED = "interrupted"
 NO_CONNECTION = "no connection to the host. Try `ssh` to it; once that works, run again"
 PLANNED = "planned"  # of a run that only looked, so no record has it
+NOT_BEGUN = "not_begun"  # in a run by slices: no slice has come to this host
 # The largest of its hosts' codes is a run's.
 CODES = {
     DONE: 0,
@@ -52,6 +53,7 @@ CUT_OFF = (
     "the run did not come to its end here: it was killed, or it is still at work. A call that has "
     "begun on the host goes on to its own end"
 )
+NO_TURN = "the run ended before this host's turn"
 _SILENT = f"the run gave no reason; what it printed is in {OUTPUT}"
 _CAUSE_LENGTH = 600
 _NAME_LENGTH = 80
@@ -168,10 +170,10 @@ class Report:
 
     @property
     def reason(self) -> str:
-        """The cause; never empty where the host is not done."""
-        if self.cause or self.outcome == DONE:
+        """The cause; never empty where something keeps the host from its end."""
+        if self.cause or self.outcome in (DONE, PLANNED):
             return self.cause
-        return CUT_OFF if self.outcome == INTERRUPTED else _SILENT
+        return {INTERRUPTED: CUT_OFF, NOT_BEGUN: NO_TURN}.get(self.outcome, _SILENT)
 
     def add_cause(self, text: str) -> None:
         """Append to the reasons, in one line and not without end."""
@@ -299,11 +301,6 @@ def _read(path: Path) -> Report:
     except (OSError, ValueError, TypeError, KeyError) as error:
         why = f"{type(error).__name__}: {error}"
     return Report(path.stem, "", FAILED, cause=f"{path} cannot be read: {why}")
-
-
-def code(reports: Iterable[Report]) -> int:
-    """A run's exit code: the largest of its hosts'."""
-    return max((report.code for report in reports), default=0)
 
 
 def named(arguments: Sequence[str], module: str) -> Path | None:

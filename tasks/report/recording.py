@@ -23,10 +23,8 @@ from tasks.report.run import Run
 PREFLIGHT = "Preflight"  # the step before the first operation
 _MOST_SAMPLES = 2000
 _OF_A_PLAN = ("host", "deploy", "kind")  # what its reader knows it by
-
-_runs: dict[int, Run] = {}  # by the inventory's identity, since `context.state` is a proxy; one
-
-
+# By the inventory's identity, since `context.state` is a proxy. A process has one run.
+_runs: dict[int, Run] = {}
 _beginning = RLock()  # each host has a greenlet, and a begin asks git and the disk
 
 # --- a host's begin and end ----------------------------------------------------------------------
@@ -109,10 +107,11 @@ def out_of_the_run(state: State, host: Host, heading: str, problems: list[str]) 
 
     It is pyinfra's own way for a host whose fact cannot be loaded.
     """
-    events.emit("refused", host.name, heading=heading, problems=[*problems])
+    reasons = [masked(state, host, problem) for problem in problems]
+    events.emit("refused", host.name, heading=heading, problems=reasons)
     logger.error(f"{host.print_prefix}{heading}:")
-    for number, problem in enumerate(problems, 1):
-        logger.error(f"{host.print_prefix}  {number}. {problem}")
+    for number, reason in enumerate(reasons, 1):
+        logger.error(f"{host.print_prefix}  {number}. {reason}")
     state.fail_hosts({state.inventory.get_host(host.name)})
 
 
@@ -122,7 +121,7 @@ def out_of_the_run(state: State, host: Host, heading: str, problems: list[str]) 
 def says(state: State, host: Host, text: str) -> None:
     """Print a line for the operator."""
     logger.info(f"{host.print_prefix}{text}")
-    events.emit("says", host.name, text=_masked(state, host, text))
+    events.emit("says", host.name, text=masked(state, host, text))
 
 
 def keep(state: State, host: Host, lines: Iterable[str]) -> None:
@@ -141,7 +140,7 @@ def note(state: State, host: Host, outcome: str = "", cause: str = "") -> None:
     """Keep the reason why a host will end, or its outcome where that is more than `failed`."""
     if report := _report(state, host):
         report.outcome = outcome or report.outcome
-        report.add_cause(_masked(state, host, cause))
+        report.add_cause(masked(state, host, cause))
 
 
 def changes(state: State, host: Host, what: str = "") -> None:
@@ -173,7 +172,7 @@ def done(state: State, host: Host, what: Done) -> None:
     if report := _report(state, host):
         report.jobs.converted += what.converted
         report.jobs.moved += what.moved
-        report.scheduled_tasks += [_masked(state, host, line) for line in what.tasks]
+        report.scheduled_tasks += [masked(state, host, line) for line in what.tasks]
 
 
 # --- facts of the migration ----------------------------------------------------------------------
@@ -245,7 +244,8 @@ def _tell_end(report: Report) -> None:
     )
 
 
-def _masked(state: State, host: Host, text: str) -> str:
+def masked(state: State, host: Host, text: str) -> str:
+    """The text without the host's secrets."""
     run = _runs.get(id(state.inventory))
     return run.masked(host.name, text) if run else text
 
@@ -279,7 +279,8 @@ class _Callbacks(BaseStateCallback):
             run = _runs[id(state.inventory)]
             run.end_step(report)
             run.save(report)
-            waits(host, "the other hosts", 0, 0)  # pyinfra takes all through one step at a time
+            if _others_are_at_work(state, host, op_hash):
+                waits(host, "the other hosts", 0, 0)
 
     @staticmethod
     def operation_host_error(
@@ -336,6 +337,12 @@ def _end_one(state: State, host: Host, run: Run, report: Report) -> None:
         run.save(report)
         logger.info(f"{host.name}: {report.sentence()}")
         _tell_end(report)
+
+
+def _others_are_at_work(state: State, host: Host, op_hash: str) -> bool:
+    """Whether another host is still in this operation: pyinfra takes all through one at a time."""
+    others = [state.ops[one].get(op_hash) for one in state.active_hosts - {host}]
+    return any(one and not one.operation_meta.is_complete() for one in others)
 
 
 def _is_through(state: State, host: Host) -> bool:

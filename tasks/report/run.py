@@ -39,8 +39,9 @@ class Run:
         self.only_looks = _only_looks()
         self._is_written = not self.only_looks
         self._project = project.version_and_commit()
+        logger.addFilter(self.output.mask)
         logger.addHandler(self.output)
-        if _is_confirmed():
+        if _says_yes() and not self.only_looks:
             self._try(self._begin)
 
     @property
@@ -67,9 +68,10 @@ class Run:
         self._hidden.setdefault(host, {}).update(dict.fromkeys(filter(None, secrets)))
 
     def masked(self, host: str, text: str) -> str:
-        """The text without the host's secrets; with an empty name without any host's."""
-        of_all = (secret for some in self._hidden.values() for secret in some)
-        for secret in self._hidden.get(host, ()) if host else of_all:
+        """The text without the host's secrets; for a name that has none, without any host's."""
+        some = [self._hidden[host]] if host in self._hidden else self._hidden.values()
+        secrets = {secret for one in some for secret in one}
+        for secret in sorted(secrets, key=len, reverse=True):  # one may be a part of another
             text = text.replace(secret, "***")
         return text
 
@@ -165,6 +167,7 @@ class Run:
             self._try(lambda: junit.write(directory))
             self._try(lambda: page.write(directory))
         logger.removeHandler(self.output)
+        logger.removeFilter(self.output.mask)
         self.output.drop()
 
     def _begin(self) -> Path:
@@ -189,13 +192,12 @@ def _said() -> set[str]:
     return set(sys.argv)
 
 
-def _is_confirmed() -> bool:
+def _says_yes() -> bool:
     """Whether pyinfra will go on without a question."""
-    return bool(_said() & {"-y", "--yes"} or os.environ.get("PYINFRA_YES")) and not _only_looks()
+    return bool(_said() & {"-y", "--yes"} or os.environ.get("PYINFRA_YES"))
 
 
 def _only_looks() -> bool:
-    said = _said()
-    looks = said & {"--dry", "--debug-operations", "--debug-facts"}
-    is_confirmed = said & {"-y", "--yes"} or os.environ.get("PYINFRA_YES")
-    return bool(looks) or ("--json" in said and not is_confirmed)
+    """Whether pyinfra will change nothing."""
+    looks = _said() & {"--dry", "--debug-operations", "--debug-facts"}
+    return bool(looks) or ("--json" in _said() and not _says_yes())

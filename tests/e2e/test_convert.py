@@ -33,7 +33,7 @@ SPECS = (DEBIAN, EL, STRANDED, UNFIT)
 CONVERTED = pytest.mark.parametrize("name", [DEBIAN.name, EL.name])
 
 BUSY = ("default", "prio")  # queues with more work than their one old worker gets time for
-EACH, SECONDS = 60, 3
+EACH, SECONDS = 100, 3
 SLOW, DELAYED, RUNNING = 1001, 2001, 3001
 TASK = {
     "class": "ServerShell",

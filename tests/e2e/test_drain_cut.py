@@ -54,7 +54,7 @@ def test_a_run_whose_host_another_one_took_back_stops(lab: Lab) -> None:
         running.wait(120)
     assert running.process.returncode == 1
     assert "this run has lost this host (" in running.stderr
-    assert "See how the host is now (status.py), then run again" in running.stderr
+    assert "See how the host is now (its status), then run again" in running.stderr
     assert "Traceback" not in running.stderr
     assert observe.old_workers_live(host)
     done = verify.check_jobs(host, [JOB], "the old job", 120)

@@ -194,7 +194,7 @@ AFTER = {
             "sed -i '/program:update/,$ s/^numprocs=1/numprocs=2/; s/^startsecs=.*/startsecs=0/' "
             "/etc/supervisord.d/misp-workers.ini && supervisorctl update",
             "true",
-            "misp-workers:update_01 is not wanted: run deploy.py again",
+            "misp-workers:update_01 is not wanted: run the deploy again",
         ),
     ),
     PROOF.name: (

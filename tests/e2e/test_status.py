@@ -170,13 +170,13 @@ CAUSES = (
         f"cp -p {CONFIG} {CONFIG}.kept && sed -i \"s/'supervisor_password' => '[^']*'/"
         f"'supervisor_password' => 'wrong'/\" {CONFIG}",
         f"mv {CONFIG}.kept {CONFIG}",
-        "leaves them (SimpleBackgroundJobs.supervisor_password): run deploy.py again",
+        "leaves them (SimpleBackgroundJobs.supervisor_password): run the deploy again",
     ),
     Cause(
         "old-workers-back",
         "systemctl start misp-workers.service",
         "systemctl stop misp-workers.service",
-        "misp-workers.service can start them again: run deploy.py again",
+        "misp-workers.service can start them again: run the deploy again",
     ),
     Cause(
         "cut-off",

@@ -69,7 +69,10 @@ def test_a_second_run_and_a_dry_one_change_nothing(pyinfra: Pyinfra) -> None:
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (migrating(), "is for a migrated host, and the state of this one is old: run status.py"),
+        (
+            migrating(),
+            "is for a migrated host, and the state of this one is old: run misp-workers status",
+        ),
         (converged(proof={"proven": ""}), "and the state of this one is mixed"),
         (converged(supervisor={"unix_socket": ""}), "has no [unix_http_server], by which root"),
         (converged(system={"busy": "ann@desk has been at work"}), "ann@desk has been at work"),
@@ -90,7 +93,10 @@ def test_where_it_could_not_tell_anything_it_is_refused(
     [
         ("", "health check: none"),
         (None, "health check: current"),
-        ("older", "health check: outdated, of another version or for another setup: run health"),
+        (
+            "older",
+            "health check: outdated, of another version or for another setup: run misp-workers",
+        ),
     ],
 )
 def test_status_says_whether_it_is_there(pyinfra: Pyinfra, text: str | None, words: str) -> None:

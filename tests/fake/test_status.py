@@ -59,7 +59,10 @@ def test_a_rollback_that_nobody_expects_is_a_fault(pyinfra: Pyinfra) -> None:
     rolled_back = {"fake_responses": host(hosts.migrating()), "expect": "migrated"}
     run = pyinfra({"good": expected, "back": rolled_back}, "--dry", "--json", deploy="status.py")
     assert run.exit_code == 1
-    assert "the host is on its old workers, but expect says migrated: run deploy.py" in run.output
+    assert (
+        "the host is on its old workers, but expect says migrated: run misp-workers apply"
+        in run.output
+    )
     found = {name.removeprefix("@fake/"): one for name, one in told(run).items()}
     assert {name: (one.state, len(one.faults)) for name, one in found.items()} == {
         "good": ("migrated", 0),
@@ -107,7 +110,7 @@ def test_a_fault_is_printed_and_ends_with_status_1(pyinfra: Pyinfra) -> None:
     run = seen(pyinfra, SICK)
     assert run.exit_code == 1
     assert "[@fake/one] 1 fault:" in run.output
-    assert "[@fake/one]   1. misp-workers:cache_00 is missing: run deploy.py again" in run.output
+    assert "[@fake/one]   1. misp-workers:cache_00 is missing: run the deploy again" in run.output
     assert "healthy" not in run.output
 
 

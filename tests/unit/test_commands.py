@@ -309,3 +309,12 @@ def test_a_way_back_that_fails_is_said_loudly(run: Run, caplog: pytest.LogCaptur
 def test_a_reason_fails_this_host_alone(run: Run) -> None:
     assert execute(run, commands.fail("no", DRAIN_LIMIT)) is False
     assert (run.report.cause, run.report.outcome) == (f"no{NEXT}", DRAIN_LIMIT)
+
+
+def test_words_of_the_hosts_are_no_command_and_not_endless(run: Run) -> None:
+    run.host.succeeds = False
+    run.host.stderr = ["run `rm -rf /`", "\u3164" + "x" * 5000]
+    execute(run, Action(stop(), TARGET))
+    assert "`" not in run.report.cause
+    assert len(run.report.cause) < 550
+    assert run.report.cause.endswith(f"xxx\u2026{NEXT}")

@@ -6,6 +6,8 @@ import pytest
 
 from tasks import places
 
+WHEEL = ["config.py", "deploy.py", "healthcheck.py", "rollback.py", "status.py", "templates"]
+
 
 def test_a_checkout_keeps_its_runs_beside_itself() -> None:
     assert places.runs() == places.ROOT / "reports" / "runs"
@@ -22,6 +24,6 @@ def test_an_installation_keeps_them_in_the_callers_state(
     assert places.runs() == Path("/home/a/.local/state/misp-workers/runs")
 
 
-@pytest.mark.parametrize("name", ["deploy.py", "rollback.py", "status.py", "templates"])
+@pytest.mark.parametrize("name", WHEEL)
 def test_what_a_wheel_takes_is_what_stands_at_the_top(name: str) -> None:
     assert (places.FILES / name).resolve() == places.ROOT / name

@@ -48,7 +48,7 @@ def test_good_hosts_have_none() -> None:
 AFTER: list[tuple[CHANGES, str]] = [
     (
         {"supervisor": {"workers": without("prio_00")}},
-        "misp-workers:prio_00 is missing: run deploy.py again",
+        "misp-workers:prio_00 is missing: run the deploy again",
     ),
     (
         with_workers("prio_00"),
@@ -121,7 +121,7 @@ AFTER: list[tuple[CHANGES, str]] = [
     ({"new_backend": {"aside": 3}}, "3 job(s) were set aside by a step that was cut off"),
     (
         {"old_workers": {"processes": [parts.OldWorker(7, 1, ["*"], 33)]}},
-        "1 old worker process(es) run, in misp-workers.service: run deploy.py again",
+        "1 old worker process(es) run, in misp-workers.service: run the deploy again",
     ),
     (
         {
@@ -130,7 +130,7 @@ AFTER: list[tuple[CHANGES, str]] = [
                 "origins": [parts.Origin("cron.service", "", "", "", "")],
             }
         },
-        "1 old worker process(es) run, in cron.service: run deploy.py again, which drains",
+        "1 old worker process(es) run, in cron.service: run the deploy again, which drains",
     ),
     (
         {"old_workers": {"units": [OLD_UNIT._replace(active="inactive")]}},
@@ -154,7 +154,7 @@ AFTER: list[tuple[CHANGES, str]] = [
         {"old_backend": {"is_installed": False, "error": "NOPERM"}},
         "no CakeResque any more, and whether jobs stayed behind (in Redis) cannot be told: NOPERM",
     ),
-    ({"proof": {"proven": ""}}, "this host was interrupted or failed: no proof. Run deploy"),
+    ({"proof": {"proven": ""}}, "this host was interrupted or failed: no proof. Run the deploy"),
     (
         {"proof": {"proven": ""}, "run_state": {"last_run": "ann@desk since 1"}},
         "failed (last run: ann@desk since 1): no proof",
@@ -169,7 +169,7 @@ AFTER: list[tuple[CHANGES, str]] = [
     ({"settings": {"read_timeout": 20.0}}, "gives up on Redis after 20 s"),
     (
         {"settings": {"block": {**BLOCK, "max_job_history_ttl": None}}},
-        "leaves them (SimpleBackgroundJobs.max_job_history_ttl): run deploy.py again",
+        "leaves them (SimpleBackgroundJobs.max_job_history_ttl): run the deploy again",
     ),
     (
         {"settings": {"is_supervisor_password_right": False}},
@@ -423,7 +423,7 @@ CAUSES: dict[str, tuple[CHANGES, str]] = {
     ),
     "MISP has another password": (
         merged({"settings": {"is_supervisor_password_right": False}}, BLIND),
-        "leaves them (SimpleBackgroundJobs.supervisor_password): run deploy.py again",
+        "leaves them (SimpleBackgroundJobs.supervisor_password): run the deploy again",
     ),
     "MISP was updated": (
         merged(STALE, BLIND, {"libraries": {"missing": ["Supervisor"]}}),
@@ -458,7 +458,7 @@ CAUSES: dict[str, tuple[CHANGES, str]] = {
         merged(
             BLIND, {"supervisor": {"workers": []}, "proof": {"proven": ""}, "old_workers": ALIVE}
         ),
-        "interrupted or failed: no proof. Run deploy.py again to finish it, or rollback.py",
+        "interrupted or failed: no proof. Run the deploy again to finish it, or rollback.py",
     ),
     "a run that was cut while it changed the password": (
         merged(BLIND, {"settings": {"is_pending": True, "is_supervisor_password_right": False}}),

@@ -11,6 +11,7 @@ from tasks.checks import faults, state
 from tasks.checks.seen import SeenForStatus
 from tasks.host import parts
 from tasks.identity import with_answers
+from tasks.report import events
 from tasks.report.status import Jobs, Status, Workers, read
 from tests import hosts
 from tests.hosts import OLD_UNIT, Parts, converged, migrating, running
@@ -199,3 +200,18 @@ def test_what_there_is_is_described() -> None:
 )
 def test_what_is_not_known_is_called_so(changes: CHANGES, line: str) -> None:
     assert line in status(migrating(**changes)).lines
+
+
+@pytest.mark.parametrize(
+    ("host", "expect", "step"),
+    [
+        (converged(), "old", "run misp-workers rollback"),
+        (migrating(), "migrated", "run misp-workers apply"),
+        (converged(supervisor={"workers": running()[1:]}), "", "run misp-workers apply"),
+    ],
+)
+def test_one_who_has_the_command_is_told_to_run_that(
+    host: Parts, expect: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(events.VARIABLE, "7")
+    assert status(host, expect).next_step == step

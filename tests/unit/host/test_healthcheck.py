@@ -63,7 +63,7 @@ def test_somebody_elses_file_of_that_name_comes_back(path: Path, site: Site) -> 
 def test_without_a_migration_there_is_no_way_back_to_remove_it_so_it_is_not_left(
     path: Path, folder: Path
 ) -> None:
-    with pytest.raises(RefusedError, match=r"no record of a migration: run deploy.py first"):
+    with pytest.raises(RefusedError, match=r"no record of a migration: run the deploy first"):
         healthcheck.install(real_supervisord.site(folder), WELL)
     assert not path.exists()
     assert not (folder / "state").exists()

@@ -34,8 +34,8 @@ def test_libraries_are_composers_and_so_are_its_files() -> None:
         )
     )
     assert found[:2] == [
-        "package supervisorphp/supervisor:  -> ^4.0",
-        "package guzzlehttp/guzzle:  -> 7.9",
+        "library supervisorphp/supervisor:  -> ^4.0",
+        "library guzzlehttp/guzzle:  -> 7.9",
     ]
     assert f"file {path}: d -> written by Composer" in found
 

@@ -110,6 +110,17 @@ def test_what_is_another_is_named(
     assert all(one.startswith("since the plan was approved, ") for one in found)
 
 
+def test_a_library_of_composers_approves_no_package_of_the_systems() -> None:
+    """The web user's Composer says what its libraries are called."""
+    missing = hosts.migrating("debian")
+    has_package = hosts.migrating(
+        "debian", packages=hosts.converged("debian")["packages"]._asdict()
+    )
+    known = plan(has_package, libraries={"supervisor": "9"})
+    (problem,) = problems({"misp1": known}, plan(missing, packages={"supervisor": "9"}))
+    assert "package supervisor is to be changed as well" in problem
+
+
 def test_what_changes_by_itself_is_no_other_plan() -> None:
     busy = {"waiting": {"prio": 900}, "running": 4}
     processes = [hosts.migrating()["old_workers"].processes[0]._replace(pid=4711)]

@@ -31,7 +31,7 @@ def test_a_plan_reads_step_by_step() -> None:
   Packages: supervisor (at most 30 min)
     - package supervisor: the newest that is offered
   PHP libraries: Composer's five (at most 15 min)
-    - package supervisorphp/supervisor: ^4.0
+    - library supervisorphp/supervisor: ^4.0
 """
     )
     assert (
@@ -63,6 +63,30 @@ def test_hosts_with_the_same_plan_are_shown_once() -> None:
     assert heads == ["misp1, misp2", "misp3", "misp4"]
     assert found[found.index("misp3") + 1] == "  nothing to do"
     assert "    - now: old jobs waiting in prio: 3 (misp1)" in found
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "is_same"),
+    [
+        ({"after": "b" * 64}, {"after": "c" * 64}, False),  # the content is not shown
+        ({"before": "b" * 64}, {"before": "c" * 64}, False),
+        ({"after": ""}, {"after": "b" * 64}, False),
+        ({"after": "written by MISP"}, {"after": "written by Composer"}, False),
+        ({"after": LATER, "before": "b" * 64}, {"after": LATER}, False),
+        ({"after": "written by MISP", "before": "b" * 64}, {"after": "written by MISP"}, True),
+        ({"diff": ["+a"], "before": "b" * 64}, {"diff": ["+a"], "before": "c" * 64}, True),
+        ({"diff": ["+a"], "before": "b" * 64}, {"diff": ["+a"], "after": ""}, False),
+    ],
+)
+def test_a_file_without_a_diff_counts_by_its_content(
+    one: dict[str, Any], other: dict[str, Any], is_same: bool
+) -> None:
+    base = GROUP_FILE._replace(diff=[])
+    plans = [
+        new(name, {"workers": [base._replace(**changes)]})
+        for name, changes in (("misp1", one), ("misp2", other))
+    ]
+    assert ("misp1, misp2" in lines(plans)) is is_same
 
 
 def test_twenty_hosts_fit_into_80_columns() -> None:

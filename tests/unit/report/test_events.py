@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 
+from tasks import errors
+from tasks.errors import with_next_step
 from tasks.report import events
+
+TASKS = Path(errors.__file__).parent
 
 
 def test_an_event_is_one_json_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +33,46 @@ def test_an_event_is_one_json_line(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_a_reader_nothing_happens(number: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(events.VARIABLE, number)
     events.emit("says", "misp1", text="nobody hears")
+
+
+@pytest.mark.parametrize(
+    ("number", "names"),
+    [
+        ("", ["deploy.py", "rollback.py", "status.py", "healthcheck.py"]),
+        (
+            "7",
+            [
+                "misp-workers apply",
+                "misp-workers rollback",
+                "misp-workers status",
+                "misp-workers status --install-healthcheck",
+            ],
+        ),
+    ],
+)
+def test_a_deploy_is_called_what_the_operator_has(
+    number: str, names: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(events.VARIABLE, number)
+    found = [events.program(one) for one in ("deploy", "rollback", "status", "healthcheck")]
+    assert found == names
+    for one in found:  # a sentence with it says already what comes next
+        assert with_next_step(f"it broke: run {one}") == f"it broke: run {one}"
+
+
+FILES = re.compile(r"\b(deploy|rollback|status|healthcheck)\.py\b")
+KNOWN = {"places.py", "arguments.py"}  # they name the files themselves
+
+
+@pytest.mark.parametrize("path", sorted(TASKS.rglob("*.py")), ids=str)
+def test_no_sentence_names_a_file_that_pip_does_not_leave(path: Path) -> None:
+    """Docstrings aside, which the operator does not see."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and id(node) not in docstrings
+    ]
+    named = [text for text in texts if isinstance(text, str) and FILES.search(text)]
+    assert not named or path.name in KNOWN

@@ -132,6 +132,21 @@ def test_one_look_makes_no_curve() -> None:
     assert page.Host(report, 1).curve is None
 
 
+@pytest.mark.parametrize(
+    ("deploy", "title", "sentence"),
+    [
+        ("deploy", "Migration of 2 MISP hosts", "This host is migrated"),
+        ("rollback", "Rollback of 2 MISP hosts", "This host is on its old workers again."),
+        ("healthcheck", "Health check of 2 MISP hosts", "This host has the health check"),
+    ],
+)
+def test_the_page_says_what_kind_of_run_it_is_of(deploy: str, title: str, sentence: str) -> None:
+    """A report that cannot be read has no kind."""
+    found = elements(Report("a", "", "failed"), Report("b", deploy, "done"))
+    assert found.text.count(title) == 2
+    assert sentence in found.text
+
+
 def test_a_report_with_nothing_in_it_has_a_page() -> None:
     assert "no host" not in elements(Report("a", "")).text
     assert elements().of("article") == []

@@ -72,7 +72,7 @@ def test_the_worst_outcome_is_the_runs() -> None:
     assert [Report("h", "deploy", one).code for one in outcomes] == [0, 1, 2, 3, 4, 5, 97]
     for worst in range(len(outcomes)):
         reports = [Report("h", "deploy", one) for one in outcomes[: worst + 1]]
-        assert record.code(reports) == record.CODES[outcomes[worst]]
+        assert max(report.code for report in reports) == record.CODES[outcomes[worst]]
 
 
 def test_an_outcome_from_elsewhere_is_no_success() -> None:
@@ -110,6 +110,19 @@ def test_a_cause_is_one_line_said_once_and_not_endless() -> None:
 )
 def test_a_sentence_says_it(report: Report, sentence: str) -> None:
     assert report.sentence() == sentence
+
+
+@pytest.mark.parametrize(
+    ("outcome", "reason"),
+    [
+        ("planned", ""),
+        ("done", ""),
+        ("not_begun", "the run ended before this host's turn"),
+        ("failed", "the run gave no reason; what it printed is in output.log"),
+    ],
+)
+def test_only_a_host_that_was_kept_from_its_end_has_a_reason(outcome: str, reason: str) -> None:
+    assert Report("h", "deploy", outcome).reason == reason
 
 
 def test_a_run_of_the_command_has_one_directory_for_all_its_slices(

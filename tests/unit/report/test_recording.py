@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from pyinfra import logger
 
+from tasks import preflight
 from tasks.host.queues import OldBackend
 from tasks.report import events, page, record, recording
 from tasks.report import run as run_
@@ -38,6 +40,14 @@ def log() -> str:
 def drain(run: Run, waiting: int, running: int = 0, processed: int = 0, **more: Any) -> None:
     old = OldBackend({"prio": waiting}, {}, running=running, processed=processed, **more)
     recording.drain(run.state, run.host, old)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """The events of this run."""
+    found: list[Any] = []
+    monkeypatch.setattr(events, "emit", lambda *words, **fields: found.append((words, fields)))
+    return found
 
 
 # --- lines and causes ----------------------------------------------------------------------------
@@ -118,6 +128,51 @@ def test_no_secret_is_in_what_a_run_leaves(run: Run, capfd: pytest.CaptureFixtur
 
 
 URL = "https://misp.example"
+
+
+def test_no_secret_is_on_the_screen_or_in_an_event(
+    run: Run, caplog: pytest.LogCaptureFixture, told: list[Any]
+) -> None:
+    recording.hide(run.state, run.host, ["hush", "hush-hush", "misp"])
+    problems = ["the proxy said hush-hush"]
+    recording.refused(run.state, run.host, problems)
+    recording.out_of_the_run(run.state, run.host, "refused", problems)
+    logger.error("\x1b[0m[\x1b[1mmisp1\x1b[0m] %s", "hush in a line")
+    logger.info("[Errno 1] hush")
+    assert told == [
+        (("refused", "misp1"), {"heading": "refused", "problems": ["the proxy said ***"]})
+    ]
+    assert "hush" not in caplog.text
+    assert "[misp1]   1. the proxy said ***" in caplog.messages
+    assert "\x1b[0m[\x1b[1mmisp1\x1b[0m] *** in a line" in caplog.messages
+    own(run).close()
+    logger.info("hush")
+    assert caplog.messages[-1] == "hush"  # another run's business
+
+
+def test_a_reason_that_is_cut_shows_no_part_of_a_secret(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(preflight, "state", run.state)
+    monkeypatch.setattr(preflight, "host", run.host)
+    recording.hide(run.state, run.host, ["hush-hush"])
+    preflight._refuse(["x" * 3995 + "hush-hush" + "x" * 99])
+    assert run.report.steps[-1].says[0].endswith("x***xx...")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_no_host_writes_a_line_of_its_own_or_steers_a_terminal(run: Run, keeps: bool) -> None:
+    own(run).save(run.report)
+    evil = "warn\x1b]0;owned\x07\x1b[2J\u202eevil\r[misp2] done\x85[misp2] done\u2028[misp2] done"
+    if keeps:
+        recording.keep(run.state, run.host, [evil])
+    else:
+        logger.info(f"[misp1] {evil}")
+    (line,) = log().split("\n")[:-1]
+    assert line.isprintable()
+    assert line.partition("  ")[2].startswith("[misp1] warn ")
+    if not keeps:
+        assert all(said.isprintable() for said in run.report.steps[-1].says)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -227,12 +282,42 @@ def test_what_was_not_asked_again_is_as_before(run: Run) -> None:
     }
 
 
-def test_a_plan_is_told_and_kept(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Any] = []
-    monkeypatch.setattr(events, "emit", lambda *words, **fields: told.append((words, fields)))
+def test_a_plan_is_told_and_kept(run: Run, told: list[Any]) -> None:
     plan = {"host": "misp1", "steps": []}
     recording.plan(run.state, run.host, plan)
     assert told == [(("plan", "misp1"), {"plan": plan})]
     own(run).save(run.report)
     (file,) = directory().glob("*.json")
     assert json.loads(file.read_text())["plan"] == plan
+
+
+# --- other hosts ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("others", "waits"),
+    [
+        ({}, False),
+        ({"b": {"op": False}}, True),
+        ({"b": {"op": True}}, False),
+        ({"b": {"another": False}}, False),
+        ({"b": {"op": True}, "c": {"op": False}}, True),
+    ],
+)
+def test_a_host_waits_for_others_only_while_one_is_in_the_same_step(
+    run: Run, told: list[Any], others: dict[str, dict[str, bool]], waits: bool
+) -> None:
+    """Each host's operations, and whether they are complete."""
+
+    def meta(is_complete: bool) -> Any:
+        return SimpleNamespace(operation_meta=SimpleNamespace(is_complete=lambda: is_complete))
+
+    operations = {run.host: {"op": False}, **others}
+    state: Any = run.state
+    state.active_hosts = {*operations}
+    state.ops = {
+        host: {name: meta(is_complete) for name, is_complete in found.items()}
+        for host, found in operations.items()
+    }
+    recording._Callbacks.operation_host_success(state, run.host, "op")
+    assert [fields["text"] for _, fields in told] == ["the other hosts"] * waits
