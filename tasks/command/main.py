@@ -43,10 +43,12 @@ def _main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("Interrupted. Nothing began.", file=sys.stderr)
         return CODES[INTERRUPTED]
-    return act()
+    code = act()
+    _on_signals(signal.SIG_IGN)  # what is over has its exit status, also if Python is still to end
+    return code
 
 
-def _on_signals(handler: Callable[[int, FrameType | None], object]) -> None:
+def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
     """Have what ends a command come to `handler`; a SIGHUP that nohup keeps off stays off."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:

@@ -182,6 +182,16 @@ def test_a_health_check_is_left_by_a_run_of_its_own(pyinfra: type[NoPyinfra]) ->
     assert "-y" in words
 
 
+@pytest.mark.usefixtures("pyinfra")
+def test_a_signal_at_the_very_end_does_not_change_the_exit_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now: dict[int, Any] = {}
+    monkeypatch.setattr(signal, "signal", now.__setitem__)
+    main.main(["apply", "i.py"])
+    assert now == dict.fromkeys((signal.SIGINT, signal.SIGTERM, signal.SIGHUP), signal.SIG_IGN)
+
+
 def test_help_and_mistakes_start_nothing(
     pyinfra: type[NoPyinfra], capsys: pytest.CaptureFixture[str]
 ) -> None:
