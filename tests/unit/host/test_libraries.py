@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -508,6 +509,21 @@ def test_a_dry_run_says_what_would_come_and_leaves_all_as_it_was(
         "1 0",
         "{}",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  - Installing x (" + " => " * 250_000,
+        "  - Installing " + "x" * 1_000_000,
+        "  - Installing x (" + "1" * 290 + ")",
+    ],
+)
+def test_a_line_made_to_be_slow_or_long_brings_nothing(line: str) -> None:
+    began = time.monotonic()
+    assert dict(libraries._brought(f"{line}\n{RESOLVES}"))["psr/log"] == "3.0.0"
+    assert "x" not in dict(libraries._brought(line))
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(
