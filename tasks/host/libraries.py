@@ -130,10 +130,11 @@ def _brought(said: str) -> Iterator[Tuple[str, str]]:
     for line in said.split("\n"):
         start, _, versions = line.partition(" (")
         words = start.split(" ")
-        if len(line) <= _LONGEST and words[:3] == ["", "", "-"] and len(words) == 5:
-            if words[3] in _BRINGS and versions.endswith(")"):
-                version = versions[:-1].rpartition(" => ")[2]
-                yield quoted(words[4], MOST_OF_A_NAME), quoted(version, MOST_OF_A_NAME)
+        if len(line) > _LONGEST or len(words) != 5 or words[:3] != ["", "", "-"]:
+            continue
+        if words[3] in _BRINGS and versions.endswith(")"):
+            version = versions[:-1].rpartition(" => ")[2]
+            yield quoted(words[4], MOST_OF_A_NAME), quoted(version, MOST_OF_A_NAME)
 
 
 def _dry_run(one: Misp, composer: List[str], http_proxy: str) -> Finished:
