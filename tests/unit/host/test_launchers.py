@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tasks.host import launchers, old_units, programs
+from tasks.host import gate, launchers, old_units, programs
 from tasks.host.errors import RefusedError
 from tests.unit.host import old_side
 from tests.unit.host.old_side import NOBODY, WEB, Records
@@ -333,10 +333,14 @@ def test_the_web_user_is_given_no_script_but_his_own(
     given: list[str] = []
 
     def of(name: str) -> Any:
-        return lambda *_, **__: given.append(name) or programs.Finished(0, b"", b"")
+        def run(*_: Any, **__: Any) -> programs.Finished:
+            given.append(name)
+            return programs.Finished(0, b"", b"")
 
-    monkeypatch.setattr(launchers.gate, "run", of("web user"))
-    monkeypatch.setattr(launchers.programs, "run", of("root"))
+        return run
+
+    monkeypatch.setattr(gate, "run", of("web user"))
+    monkeypatch.setattr(programs, "run", of("root"))
     assert launchers._is_sound(WEB, uid, b"DB_SECRET=x\n")
     assert given == [who]
 
