@@ -423,6 +423,12 @@ def test_the_versions_are_composers_own_words(
         assert library_versions.look(one, libraries.PACKAGES) == versions
 
 
+def test_long_versions_are_cut_before_they_are_answered(tmp_path: Path) -> None:
+    path = tmp_path / "installed.json"
+    path.write_text(json.dumps(NOTED))
+    assert library_versions.noted(str(path), ["lstrojny/fxmlrpc"]) == {"lstrojny/fxmlrpc": "0" * 40}
+
+
 def test_without_composer_there_are_none(misp: FakeMisp, site: Site) -> None:
     with Misp(site, Desired()) as one:
         assert library_versions.look(one, libraries.PACKAGES) == {}
