@@ -24,7 +24,8 @@ from docker.errors import DockerException, ImageNotFound
 
 from lab import ubuntu
 from lab.console import step
-from lab.engine import IMAGE_PREFIX, LABEL, Engine, apt_install, may_install
+from lab.dockerd import apt_install, may_install
+from lab.engine import IMAGE_PREFIX, LABEL, Engine
 from lab.errors import LabError
 from lab.locks import exclusively
 from lab.paths import state_dir

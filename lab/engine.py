@@ -19,7 +19,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,11 +27,11 @@ from typing import Any
 import docker
 from docker.errors import DockerException
 
+from lab import dockerd
 from lab.console import say, step
 from lab.errors import LabError
 from lab.locks import exclusively
 from lab.owner import is_gone
-from lab.paths import state_dir
 
 LABEL = "org.misp-workers-migration.lab"
 """On everything the lab makes in an engine; the value is the lab's id, or what an image is."""
@@ -45,14 +44,6 @@ IMAGE_PREFIX = "localhost/misp-lab"
 
 OWNER_LABEL = f"{LABEL}.owner"
 """The process that started a container or network (lab.owner)."""
-
-INSTALL_VARIABLE = "MISP_LAB_INSTALL"
-"""Set for commands under ``--install-engine``: later steps may install packages as well."""
-
-APT_PACKAGES = ("docker.io", "iptables")
-START_LIMIT = 60.0
-START_TRIES = 3
-DEFAULT_URL = "unix:///var/run/docker.sock"
 
 
 @dataclass(frozen=True)
@@ -90,7 +81,7 @@ def candidates() -> list[str]:
         return [configured]
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"))
     sockets = [
-        Path(DEFAULT_URL.removeprefix("unix://")),
+        Path(dockerd.DEFAULT_URL.removeprefix("unix://")),
         runtime / "docker.sock",
         Path.home() / ".docker/run/docker.sock",
         runtime / "podman/podman.sock",
@@ -145,101 +136,28 @@ def _where_asked() -> str:
 def _remedy() -> str:
     if configured := os.environ.get("DOCKER_HOST"):
         return f"start the engine at DOCKER_HOST={configured}, or unset DOCKER_HOST."
-    if _can_install():
+    if dockerd.can_install():
         return (
             "add --install-engine to let the lab do it (./noxw -s tests -- --install-engine), or "
-            f"run it yourself: {install_command()}"
+            f"run it yourself: {dockerd.install_command()}"
         )
     if shutil.which("apt-get"):
-        return f"as root, run: {install_command()}"
+        return f"as root, run: {dockerd.install_command()}"
     return (
         "start Docker or Podman (for Podman: systemctl --user start podman.socket); "
         "--install-engine works as root on Debian and Ubuntu only."
     )
 
 
-def install_command() -> str:
-    """Return the shell command that installs and starts the distribution's Docker."""
-    start = "systemctl start docker" if _has_systemd() else "(dockerd >/var/log/dockerd.log 2>&1 &)"
-    install = f"apt-get install -y --no-install-recommends {' '.join(APT_PACKAGES)}"
-    return start if shutil.which("dockerd") else f"apt-get update && {install} && {start}"
-
-
-def _can_install() -> bool:
-    return os.geteuid() == 0 and shutil.which("apt-get") is not None
-
-
-def _has_systemd() -> bool:
-    return Path("/run/systemd/system").is_dir()
-
-
-def may_install() -> bool:
-    """Tell whether this run was allowed to install packages (--install-engine)."""
-    return os.environ.get(INSTALL_VARIABLE) == "1" and _can_install()
-
-
-def apt_install(packages: Sequence[str]) -> None:
-    """Install Debian packages on this machine, with apt's output in .lab/engine/apt.log."""
-    log = _engine_dir() / "apt.log"
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    commands = (
-        ["apt-get", "update"],
-        ["apt-get", "install", "-y", "--no-install-recommends", *packages],
-    )
-    with step(f"apt-get install {' '.join(packages)}"), log.open("w") as out:
-        results = [
-            subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=subprocess.STDOUT,
-                env=environment,
-                check=False,
-            ).returncode
-            for command in commands
-        ]
-    # A failed update (one foreign source down) does not matter as long as the install works.
-    if results[-1]:
-        raise LabError(
-            f"apt-get install {' '.join(packages)} failed with exit code {results[-1]}:\n"
-            + _tail(log),
-            f"see {log}; repair the package sources of this machine and run again.",
-        )
-
-
 # --- an engine that the lab starts ------------------------------------------------------------
-
-
-def _engine_dir() -> Path:
-    path = state_dir() / "engine"
-    path.mkdir(mode=0o700, exist_ok=True)
-    return path
-
-
-def _marker() -> Path:
-    """Name the file that says how the lab started the engine; there only while it is ours."""
-    return _engine_dir() / "started.json"
-
-
-def _tail(path: Path, lines: int = 15) -> str:
-    text = path.read_text(errors="replace") if path.exists() else ""
-    return "\n".join("    " + line for line in text.splitlines()[-lines:])
-
-
-def _alive(pid: int, name: str = "") -> bool:
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-    except OSError:
-        return False
-    return "State:\tZ" not in status and f"Name:\t{name}" in status
 
 
 def _users() -> list[Path]:
     """List the runs that use the engine now, forgetting those that died."""
-    folder = _engine_dir() / "users"
+    folder = dockerd.folder() / "users"
     folder.mkdir(exist_ok=True)
     for entry in list(folder.iterdir()):
-        if not _alive(int(entry.name)):
+        if not dockerd.alive(int(entry.name)):
             entry.unlink(missing_ok=True)
     return list(folder.iterdir())
 
@@ -250,11 +168,11 @@ def running(install: bool = False, keep: bool = False) -> Iterator[Engine]:
     with exclusively("engine"):
         engine = find() or _bring_up(install)
         _users()
-        mine = _engine_dir() / "users" / str(os.getpid())
+        mine = dockerd.folder() / "users" / str(os.getpid())
         mine.touch()
     os.environ["DOCKER_HOST"] = engine.url
     if install:
-        os.environ[INSTALL_VARIABLE] = "1"
+        os.environ[dockerd.INSTALL_VARIABLE] = "1"
     if keep:
         os.environ[KEEP_VARIABLE] = "1"
     say(f"Container engine: {engine}")
@@ -268,86 +186,17 @@ def running(install: bool = False, keep: bool = False) -> Iterator[Engine]:
 
 
 def _bring_up(install: bool) -> Engine:
-    if not install or os.environ.get("DOCKER_HOST") or not _can_install():
+    if not install or os.environ.get("DOCKER_HOST") or not dockerd.can_install():
         return require()
     if not shutil.which("dockerd"):
-        apt_install(APT_PACKAGES)
+        dockerd.apt_install(dockerd.APT_PACKAGES)
     # The package's own scripts may have started it by now.
-    return find() or _start()
-
-
-def _start() -> Engine:
-    with step("starting dockerd"):
-        for _ in range(START_TRIES):
-            how = _start_unit() if _has_systemd() else _start_process()
-            _marker().write_text(json.dumps({**how, "url": DEFAULT_URL}))
-            if engine := _wait_until_it_answers(how.get("pid")):
-                return engine
-    raise LabError(
-        f"dockerd was started {START_TRIES} times and ended each time:\n" + _tail(_daemon_log()),
-        f"see {_daemon_log()}.",
-    )
-
-
-def _start_unit() -> dict[str, Any]:
-    done = subprocess.run(
-        ["systemctl", "start", "docker.service"], capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise LabError(
-            f"systemctl start docker.service failed: {done.stderr.strip()}",
-            "see `journalctl -u docker.service` on this machine.",
-        )
-    return {"unit": "docker.service"}
-
-
-def _start_process() -> dict[str, Any]:
-    # A pid file left by a machine that was switched off would make dockerd refuse to start.
-    stale = Path("/var/run/docker.pid")
-    if stale.exists() and not _is_dockerd(int(stale.read_text().strip() or 0)):
-        stale.unlink()
-    with _daemon_log().open("w") as log:
-        process = subprocess.Popen(
-            ["dockerd"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-    return {"pid": process.pid}
-
-
-def _daemon_log() -> Path:
-    return _engine_dir() / "dockerd.log"
-
-
-def _wait_until_it_answers(pid: int | None) -> Engine | None:
-    """Return the engine, or `None` where its process has ended: the next try may be luckier.
-
-    On a busy machine containerd can take longer than the 15 seconds that dockerd gives it.
-    """
-    limit = time.monotonic() + START_LIMIT
-    while time.monotonic() < limit:
-        if engine := find():
-            return engine
-        # Not _is_dockerd: right after the fork the process still carries our own name.
-        if pid is not None and not _alive(pid):
-            return None
-        time.sleep(0.2)
-    raise LabError(
-        f"dockerd was started but does not answer within {START_LIMIT:.0f} s:\n"
-        + _tail(_daemon_log()),
-        f"see {_daemon_log()}, or `journalctl -u docker` where systemd runs it.",
-    )
-
-
-def _is_dockerd(pid: int) -> bool:
-    return _alive(pid, "dockerd")
+    return find() or dockerd.start(find)
 
 
 def stop_if_ours() -> bool:
     """Stop the engine if the lab started it and neither a run nor a kept lab needs it."""
-    marker = _marker()
+    marker = dockerd.marker()
     if not marker.exists():
         return False
     if others := _users():
@@ -360,7 +209,7 @@ def stop_if_ours() -> bool:
         say(f"The engine stays up for {', '.join(names)} (./noxw -s lab -- list).")
         return False
     with step("stopping the engine that the lab started"):
-        _stop(how)
+        dockerd.stop(how)
     marker.unlink()
     return True
 
@@ -373,21 +222,6 @@ def _lab_containers(engine: Engine) -> list[str]:
             return [str(c.name) for c in found if not is_gone(c.labels.get(OWNER_LABEL, ""))]
     except DockerException:
         return []
-
-
-def _stop(how: dict[str, Any]) -> None:
-    if unit := how.get("unit"):
-        subprocess.run(["systemctl", "stop", "docker.socket", str(unit)], check=False)
-        return
-    pid = int(how["pid"])
-    if not _is_dockerd(pid):
-        return
-    os.kill(pid, signal.SIGTERM)
-    limit = time.monotonic() + START_LIMIT
-    while _is_dockerd(pid):
-        if time.monotonic() > limit:
-            raise LabError(f"dockerd (pid {pid}) does not stop.", f"look into {_daemon_log()}.")
-        time.sleep(0.1)
 
 
 # --- command line ------------------------------------------------------------------------------

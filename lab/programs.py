@@ -15,7 +15,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from lab.console import say
-from lab.engine import INSTALL_VARIABLE, apt_install
+from lab.dockerd import INSTALL_VARIABLE, apt_install
 from lab.errors import LabError
 
 PROGRAMS = {"redis-server": "redis-server", "php": "php-cli"}  # and their packages

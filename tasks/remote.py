@@ -15,6 +15,7 @@ import binascii
 import getpass
 import hashlib
 import json
+import os
 import platform
 import re
 import uuid
@@ -38,7 +39,6 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "tasks.host"
 PROJECT = "misp-workers-migration"
 RUN_ID = uuid.uuid4().hex  # of this pyinfra process, for the lease on each host
-RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{getpass.getuser()}@{platform.node()}")[:80]
 MAX_ANSWER = 4 << 20  # characters
 
 _RECEIVER = (
@@ -48,6 +48,16 @@ _RECEIVER = (
 )
 
 Lock = Literal["none", "wait", "hold"]
+
+
+def _login() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # as in a container, whose user may be a number without a name
+        return f"uid{os.getuid()}"
+
+
+RUN_OWNER = re.sub(r"[^A-Za-z0-9@._-]", "-", f"{_login()}@{platform.node()}")[:80]
 
 
 class AnswerError(MigrationError):

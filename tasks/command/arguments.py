@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
@@ -33,6 +33,11 @@ REFUSED = {
     "--json": "`status --json` prints JSON, and `plan --out FILE` writes it",
     "--yes": "nothing asks for it: `apply` and `rollback` always mean it",
     "--no-wait": "it would hide failures",
+    "--config": "name that file config.py and call this from its folder",
+    **dict.fromkeys(
+        ("--retry", "--retry-delay"),
+        "a call that changes something is never sent again: run the whole command again",
+    ),
     **dict.fromkeys(
         ("--debug-operations", "--debug-facts", "--support", "--version", "--help"),
         "it would end the run before the first host: call pyinfra itself with it",
@@ -41,6 +46,11 @@ REFUSED = {
 SHORT = {"y": "--yes", "h": "--help"}
 # These have pyinfra ask for a password, so it needs the terminal.
 ASKING = {"--same-sudo-password", "--use-sudo-password", "--ssh-password-prompt"}
+# The same by `--data`, which pyinfra takes as arguments of every operation.
+_RETRIES = ("_retries", "_retry_delay", "_retry_until")
+_SECRET = re.compile(r"pass(word|phrase)|secret|token|_key$")
+_NO_SECRET = {"ssh_key"}  # the path of a file
+_USER_OF_URL = re.compile(r"(?<=//)[^/]*@")
 
 _DESCRIPTION = """\
 Move MISP servers from the CakeResque workers to supervisord-run ones, and back.
@@ -99,24 +109,52 @@ class Asked:
         return not ASKING.isdisjoint(self.options)
 
     def again(self) -> str:
-        """The same command, as one types it."""
-        return typed(self.words)
+        """The same command, as one types it; what may be a secret is `***`."""
+        return self._typed(self.words[: _end(self.words)])
 
-    def other(self, command: str, source: str, limit: Iterable[str] = ()) -> str:
-        """Another command for the same hosts, or for those of `limit`."""
+    def other(self, command: str, source: str, limit: Iterable[str] = (), out: str = "") -> str:
+        """Another command for the same hosts, or for those of `limit`, as `again` gives it."""
         hosts = ",".join(limit)
         chosen = ["--limit", hosts] if hosts else self._chosen()
-        options = ["--", *self.options] if self.options else []
-        return typed([command, source, *chosen, *options])
+        return self._typed([command, source, *chosen, *(["--out", out] if out else [])])
+
+    def _typed(self, words: Sequence[str]) -> str:
+        options = ["--", *_masked(self.options)] if self.options else []
+        return shlex.join([*_program(), *words, *options])
 
     def _chosen(self) -> list[str]:
         named = (("--limit", self.limit), ("--exclude", self.exclude))
         return [word for option, names in named if names for word in (option, ",".join(names))]
 
 
-def typed(words: Sequence[str]) -> str:
-    """A command of this program's, as the operator types it here."""
-    return shlex.join([*_program(), *words])
+def _end(words: Sequence[str]) -> int:
+    """Where this program's own words end and pyinfra's follow."""
+    return words.index("--") if "--" in words else len(words)
+
+
+def _masked(options: Sequence[str]) -> Iterator[str]:
+    """Options for pyinfra as a screen may show them: passwords and keys are `***`."""
+    for before, word in zip(("", *options), options, strict=False):
+        name, equals, value = word.partition("=")
+        if before == "--data":
+            yield _masked_data(word)
+        elif name == "--data" and equals:
+            yield f"--data={_masked_data(value)}"
+        elif _takes_password(before):
+            yield "***"
+        else:
+            yield f"{name}=***" if equals and _takes_password(name) else word
+
+
+def _masked_data(text: str) -> str:
+    key, equals, value = text.partition("=")
+    if equals and key not in _NO_SECRET and _SECRET.search(key):
+        return f"{key}=***"
+    return f"{key}{equals}{_USER_OF_URL.sub('***@', value)}"
+
+
+def _takes_password(option: str) -> bool:
+    return option.startswith("--") and option.endswith("password") and option not in ASKING
 
 
 def _program() -> list[str]:
@@ -150,7 +188,7 @@ def parsed(words: Sequence[str]) -> Asked:
         parser.error(f"a command is missing: {', '.join(DEPLOYS)} (or --help)")
     if words[0] not in DEPLOYS and not words[0].startswith("-"):
         parser.error(f"there is no command {words[0]!r}{near(words[0], DEPLOYS)}")
-    cut = words.index("--") if "--" in words else len(words)
+    cut = _end(words)
     found, unknown = parser.parse_known_args(words[:cut])
     if unknown:
         options = re.findall("--?[a-z]+", commands[found.command].format_help())
@@ -159,6 +197,10 @@ def parsed(words: Sequence[str]) -> Asked:
         what = "option" if is_option else "second INVENTORY"
         parser.error(f"`{found.command}` takes no {what} {word!r}{near(word, options)}")
     _check(words[cut + 1 :])
+    if found.command == "status" and found.installs_healthcheck and (found.as_json or found.expect):
+        parser.error(
+            "--install-healthcheck does not look at the workers: leave --json and --expect"
+        )
     given = {key: value for key, value in vars(found).items() if value is not None}
     for key in ("limit", "exclude", "canary"):
         given[key] = tuple(one for names in given.get(key, ()) for one in names.split(","))
@@ -167,9 +209,12 @@ def parsed(words: Sequence[str]) -> Asked:
     return Asked(**given, options=tuple(words[cut + 1 :]), words=tuple(words))
 
 
-def _check(options: Iterable[str]) -> None:
-    for option in options:
+def _check(options: Sequence[str]) -> None:
+    for before, option in zip(("", *options), options, strict=False):
         name = option.partition("=")[0]
+        data = option if before == "--data" else option.removeprefix("--data=")
+        if data.startswith(_RETRIES):
+            raise RefusedError(f"--data {data} cannot be passed to pyinfra: {REFUSED['--retry']}")
         is_short = option.startswith("-") and not option.startswith("--")
         names = [SHORT[letter] for letter in name[1:] if letter in SHORT] if is_short else [name]
         for one in names:

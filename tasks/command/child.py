@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import subprocess
@@ -19,14 +20,16 @@ FOLDER = places.ROOT
 """Where it starts, so that it finds the package `tasks`; `--chdir` takes it to the operator's."""
 
 TICK = 0.2  # seconds
+# How pyinfra begins to tell of an exception, and the line that has it.
+_DIED = ("Traceback (most recent call last):", "--> An internal exception occurred")
+_EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(: |$)")
 
 
 def command(inventory: str, deploy: str, options: Sequence[str]) -> list[str]:
     """The words that start it in FOLDER. What an operator gave stands where it can be no option."""
     start = [sys.executable, "-m", "pyinfra", "--chdir", str(Path.cwd())]
-    if not Path("config.py").exists():  # the operator's own has the last word, as with pyinfra
-        start += ["--config", str((places.FILES / "config.py").resolve())]
-    return [*start, *options, "--", inventory, deploy]
+    config = (places.FILES / "config.py").resolve()  # it executes the operator's own as well
+    return [*start, "--config", str(config), *options, "--", inventory, deploy]
 
 
 class Child:
@@ -90,6 +93,11 @@ class Child:
         self.is_interrupted = True
 
     @property
+    def has_failed(self) -> bool:
+        """Whether it ended otherwise than with status 0."""
+        return self._process.returncode != 0
+
+    @property
     def ending(self) -> str:
         """How it ended, in words."""
         status = self._process.returncode
@@ -107,11 +115,32 @@ def _event(line: bytes) -> dict[str, Any] | None:
 
 
 def last_words(log: Path, host: str) -> str:
-    """The last line in the log about this host, else the last line at all."""
+    """The last line in the log about this host, else the last line at all.
+
+    A host may print what it likes, the name of another host as well. So a line is about the host
+    that it begins with.
+    """
+    lines = _lines(log)
+    of_host = re.compile(rf"[ \t]*\[{re.escape(host)}\](.*)", re.DOTALL)
+    about = [_shown(found[1]) for line in lines if (found := of_host.match(line))]
+    return next(filter(None, reversed(about)), next(filter(None, map(_shown, reversed(lines))), ""))
+
+
+def last_error(log: Path) -> str:
+    """The exception that ended pyinfra itself, as the log has it; empty: there is none."""
+    lines = _lines(log)
+    began = [number for number, line in enumerate(lines) if line.startswith(_DIED)]
+    after = lines[began[-1] + 1 :] if began else []
+    return next((_shown(line) for line in reversed(after) if _EXCEPTION.match(line)), "")
+
+
+def _lines(log: Path) -> list[str]:
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return log.read_bytes().decode(errors="replace").split("\n")
     except OSError:
-        return ""
-    said = [printable(line).strip() for line in lines]
-    about = [line.partition(f"[{host}]")[2].strip() for line in said if f"[{host}]" in line]
-    return next(filter(None, reversed(about)), next(filter(None, reversed(said)), ""))
+        return []
+
+
+def _shown(line: str) -> str:
+    """A line of the log for the screen, where backticks would make a command of ours of it."""
+    return printable(line).strip().replace("`", "'")

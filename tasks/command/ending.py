@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tasks.command.arguments import Asked
@@ -19,6 +20,8 @@ from tasks.report.record import (
 )
 
 _TO_MEND = (FAILED, REFUSED, NOT_PROVEN_RETURNED, RETURN_FAILED)
+_WAITS = ("--data", "on_leftover_jobs=wait")
+_OF_THE_PLAN = "plan was approved"  # in a problem of a host that is held to an approved plan
 
 
 def report(fleet: Fleet) -> list[str]:
@@ -67,19 +70,37 @@ def next_step(asked: Asked, inventory: str, fleet: Fleet) -> str:
     if not fleet.not_good(fleet):
         return _after_success(asked, inventory, fleet)
     again = f"run the same command again: `{asked.again()}`"
+    is_approved = asked.command == "apply" and asked.source != inventory
+    stale = fleet.keys_of(REFUSED) if is_approved else []
+    stale = [name for name in stale if any(_OF_THE_PLAN in one for one in fleet[name].problems)]
     if asked.command == "apply" and (names := fleet.keys_of(RETURN_FAILED)):
         back = asked.other("rollback", inventory, names)
         text = f"Put {_some(names)} back on the old workers: `{back}`"
     elif names := fleet.keys_of(INTERRUPTED):
         text = f"To have {_some(names)} go on, {again}"
-    elif names := fleet.keys_of(*_TO_MEND):
-        text = f"Mend what is wrong on {_some(names)}, then {again}"
+    elif names := [name for name in fleet.keys_of(*_TO_MEND) if name not in stale]:
+        then = f"plan again: {_anew(asked, inventory, fleet)}" if stale else again
+        text = f"Mend what is wrong on {_some(names)}, then {then}"
+    elif stale:
+        text = (
+            f"The plan no longer fits {_some(stale)}. Plan again: {_anew(asked, inventory, fleet)}"
+        )
     elif names := fleet.keys_of(DRAIN_LIMIT):
-        waits = asked.again() + ("" if asked.options else " --") + " --data on_leftover_jobs=wait"
-        text = f"Have the run wait for the old jobs on {_some(names)}, a day at most: `{waits}`"
+        waits = replace(asked, options=(*asked.options, *_WAITS))
+        then = _anew(waits, inventory, fleet) if is_approved else f"`{waits.again()}`"
+        text = f"Have the run wait for the old jobs on {_some(names)}, a day at most: {then}"
     else:
         text = f"To reach the hosts that it did not come to, {again}"
     return text
+
+
+def _anew(asked: Asked, inventory: str, fleet: Fleet) -> str:
+    """The commands that replace an approved plan; a run is held to the plan's data as well."""
+    file, apply = asked.source, asked.again()
+    if asked.limit or asked.exclude:  # the file has plans of other hosts, which are to stay
+        file = str(Path(file).with_stem(f"{Path(file).stem}-again"))
+        apply = replace(asked, limit=(), exclude=()).other("apply", file)
+    return f"`{asked.other('plan', inventory, fleet, out=file)}`, then `{apply}`"
 
 
 def _some(names: Sequence[str]) -> str:
@@ -88,9 +109,15 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _after_success(asked: Asked, inventory: str, fleet: Fleet) -> str:
-    if asked.command == "plan":
+    if asked.command == "plan" and not all(_is_settled(host) for host in fleet.values()):
         if asked.out:
             return f"Read the plan, then do exactly that: `{asked.other('apply', asked.out)}`"
         return f"Do it: `{asked.other('apply', inventory)}`"
     limit = [] if asked.source == inventory else [*fleet]
-    return f"Look at the workers: `{asked.other('status', inventory, limit)}`"
+    nothing = "Nothing is to be done. " if asked.command == "plan" else ""
+    return f"{nothing}Look at the workers: `{asked.other('status', inventory, limit)}`"
+
+
+def _is_settled(host: Host) -> bool:
+    """Whether its plan has nothing to do."""
+    return host.plan is not None and not host.plan.steps

@@ -7,30 +7,34 @@ import os
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import TextIO
 
 from tasks import places
-from tasks.command import arguments, ending, inventory, status_view, views
+from tasks.command import arguments, ending, inventory, status_view, streams, views
 from tasks.command.arguments import Asked
-from tasks.command.child import Child, command, last_words
-from tasks.command.fleet import FAULTY, HEALTHY, NOT_BEGUN, Fleet, count
+from tasks.command.child import Child, command, last_error, last_words
+from tasks.command.fleet import FAULTY, HEALTHY, NOT_BEGUN, Fleet, Host, count
 from tasks.command.inventory import Groups
 from tasks.errors import MigrationError, RefusedError
 from tasks.plan import document, show
 from tasks.report import junit, page, record
-from tasks.report.record import CODES, FAILED, INTERRUPTED, PLANNED, Report
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+from tasks.report.record import CODES, DONE, FAILED, INTERRUPTED, PLANNED, Report
 
 
 def main(words: Sequence[str]) -> int:
     """Run a command; gives the exit status."""
+    with streams.steady():
+        return _main(words)
+
+
+def _main(words: Sequence[str]) -> int:
     # Until pyinfra is at work these end the command; from then on they end pyinfra first.
-    for number in _SIGNALS:
-        signal.signal(number, signal.default_int_handler)
+    _on_signals(signal.default_int_handler)
     try:
         act = _prepared(arguments.parsed(words))
     except (MigrationError, OSError) as error:
@@ -39,7 +43,16 @@ def main(words: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("Interrupted. Nothing began.", file=sys.stderr)
         return CODES[INTERRUPTED]
-    return act()
+    code = act()
+    _on_signals(signal.SIG_IGN)  # what is over has its exit status, also if Python is still to end
+    return code
+
+
+def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> None:
+    """Have what ends a command come to `handler`; a SIGHUP that nohup keeps off stays off."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def _prepared(asked: Asked) -> Callable[[], int]:
@@ -48,6 +61,8 @@ def _prepared(asked: Asked) -> Callable[[], int]:
     if asked.command == "apply" and _is_plan(Path(source)):
         source, approved = document.load(Path(source))
         options += ["--data", f"approved_plan={Path(asked.source).resolve()}"]
+    if asked.expect:
+        options += ["--data", f"expect={asked.expect}"]
     _check_out(asked)
     groups = inventory.hosts_of(source, options)
     meant = groups if approved is None else _of_the_plan(groups, approved, source)
@@ -105,13 +120,14 @@ class Run:
         self.log = Path()  # all that pyinfra prints
         self.is_stopped = False
         self.ending = ""  # how the last pyinfra ended
+        self.has_failed = False
+        self.is_warned = False  # that a record could not be written
         self._child: Child | None = None
 
     @contextlib.contextmanager
     def shown(self) -> Iterator[views.View]:
         """Show what the hosts are at; a signal stops the run from now on."""
-        for number in _SIGNALS:
-            signal.signal(number, self._stop)
+        _on_signals(self._stop)
         is_plain = self.asked.asks or self.asked.is_verbose
         with views.shown(self.fleet, is_plain=is_plain) as self.view:
             yield self.view
@@ -134,7 +150,8 @@ class Run:
             if self.is_stopped and not self._child.is_interrupted:
                 self._child.interrupt(signal.SIGTERM)
             self._follow(self._child, printed)
-        self.ending, self._child = self._child.ending, None
+        self.ending, self.has_failed = self._child.ending, self._child.has_failed
+        self._child = None
 
     def _follow(self, child: Child, printed: TextIO) -> None:
         """Show what happens up to the child's end."""
@@ -156,8 +173,11 @@ class Run:
 
     def silence(self, host: str) -> str:
         """Why nothing was heard of a host's end: the log's last words about it."""
-        words = last_words(self.log, host) or "it said nothing"
-        return "interrupted" if self.is_stopped else f"{words} ({self.ending}, see {self.log})"
+        if self.is_stopped:
+            return "interrupted"
+        error = last_error(self.log) if self.has_failed else ""
+        words = error or last_words(self.log, host) or "it said nothing"
+        return f"{words} ({self.ending}, see {self.log})"
 
 
 # --- apply, rollback ----------------------------------------------------------------------------
@@ -182,27 +202,32 @@ def _change(run: Run, slices: Sequence[Sequence[str]], directory: Path) -> int:
                 break
     for host in run.fleet.values():
         host.outcome = host.outcome or NOT_BEGUN
-    _write_evidence(directory)
+    _write_evidence(run, directory)
     print("\n".join(ending.report(run.fleet)))
     return _closed(run, ("Record", directory), ("Log", run.log))
 
 
-def _write_evidence(directory: Path) -> None:
+def _write_evidence(run: Run, directory: Path) -> None:
     """Make the page and the tests' file anew: of all slices, and with what pyinfra did not end."""
     for make in (page.write, junit.write):
         try:
             make(directory)
         except OSError as error:
-            print(f"{directory} is not complete: {error}", file=sys.stderr)
+            if not run.is_warned:
+                print(f"{directory} is not complete: {error}", file=sys.stderr)
+            run.is_warned = True
 
 
 def _settle(run: Run, hosts: Sequence[str], directory: Path) -> None:
     """Take each host's outcome from its record. One that pyinfra left without an end gets one."""
     reports = {report.host: report for report in record.read(directory)}
     for name in hosts:
-        report = reports.get(name) or Report(name, "", FAILED, cause="its record is gone")
+        report = reports.get(name) or Report(name, Path(run.asked.deploy).stem, NOT_BEGUN)
+        if _learn(report, run.fleet[name]):
+            _write(run, directory, report)
         if report.outcome == NOT_BEGUN and not run.is_stopped:
             report.outcome, report.started, report.ended = FAILED, record.now(), record.now()
+            report.cause = ""  # the record's was that of a host that waits
             report.add_cause(run.silence(name))
             _write(run, directory, report)
         elif report.outcome == INTERRUPTED and not report.ended:
@@ -218,12 +243,33 @@ def _settle(run: Run, hosts: Sequence[str], directory: Path) -> None:
         run.fleet[name].take_report(report)
 
 
+def _learn(report: Report, host: Host) -> bool:
+    """Bring a record up to what the host's events told, which a full disk may have kept out of it.
+
+    Gives whether something was missing.
+    """
+    if host.has_ended and host.outcome != report.outcome:
+        report.outcome, report.cause, report.changed = host.outcome, host.cause, host.changed
+        report.ended = "" if host.outcome == INTERRUPTED else record.now()
+        if host.outcome == DONE:
+            report.may_have_changed = []
+    elif host.step and report.outcome == NOT_BEGUN:
+        report.outcome, report.cause = INTERRUPTED, ""
+    else:
+        return False
+    report.step = host.step or report.step
+    report.started = report.started or record.now()
+    return True
+
+
 def _write(run: Run, directory: Path, report: Report) -> None:
     """Write a record. A full disk on the operator's machine must stop no migration."""
     try:
         record.write(directory, report)
     except OSError as error:
-        run.view.says(f"{report.host}: its record cannot be written: {error}")
+        if not run.is_warned:
+            run.view.says(f"{report.host}: its record cannot be written: {error}. The run goes on")
+        run.is_warned = True
 
 
 # --- plan, status -------------------------------------------------------------------------------
@@ -263,16 +309,27 @@ def _plan(run: Run) -> int:
             return CODES[FAILED]
         whole = f"{len(plans)} of {count(len(run.fleet), 'host')}"
         print(f"\nThe plan of {whole} is in {run.asked.out}.")
+    elif run.asked.out:
+        print(f"\nNo plan is kept: no host has one.{_as_it_was(Path(run.asked.out))}")
     return _closed(run, ("Log", run.log if run.log.exists() else None))
+
+
+def _as_it_was(file: Path) -> str:
+    """That an older plan is still there, as a sentence of its own."""
+    if not file.exists():
+        return ""
+    at = time.strftime("%Y-%m-%d %H:%M", time.localtime(file.stat().st_mtime))
+    return f" {file} stays as it was on {at}."
 
 
 def _status(run: Run) -> int:
     with _looked(run):
         documents = []
         for name, host in run.fleet.items():
-            problems = host.problems or [host.cause]
-            one = status_view.document(name, host.status, problems, run.asked.expect)
-            if host.status:
+            one = status_view.document(name, host.status, host.problems or [host.cause])
+            if host.outcome == INTERRUPTED:
+                one = status_view.interrupted(name)
+            elif host.status:
                 host.outcome = FAULTY if status_view.code([one]) else HEALTHY
             documents.append(one)
         print(

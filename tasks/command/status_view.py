@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from tasks.checks import state as states
 from tasks.command.texts import wrapped
 from tasks.host.remedies import word
 from tasks.report.status import Fault, Jobs, Status, read
@@ -16,22 +15,27 @@ _COLUMNS = 80
 _HOST = 25  # characters of a host's name in the table
 
 
-def document(host: str, carried: Any, problems: Iterable[str] = (), expect: str = "") -> Status:
+def document(host: str, carried: Any, problems: Iterable[str] = ()) -> Status:
     """The status of a host, also of one that was not reached, or that ended without a word.
 
     Args:
         carried: what its event carried; empty: there was none.
         problems: why there was none, as far as is known.
-        expect: the state that it is to be in; empty: any.
 
     Raises:
         ValueError: the event carried something else.
     """
     if carried:
-        return states.expected(read(carried), expect)
+        return read(carried)
     why = "; ".join(problems) or "no connection to the host"
     fault = Fault("connection", f"{why}: see that `ssh {word(host)}` works, then run status again")
     return Status(host, faults=[fault], next_step="see that it can be reached, then run status")
+
+
+def interrupted(host: str) -> Status:
+    """The status of a host that was being looked at when the operator ended that."""
+    fault = Fault("interrupted", "you interrupted the look at this host before its end")
+    return Status(host, faults=[fault], next_step="run status again")
 
 
 def table(documents: Sequence[Status]) -> list[str]:
@@ -60,10 +64,9 @@ def as_json(documents: Sequence[Status]) -> str:
     return json.dumps({"format": 1, "hosts": hosts}, indent=2)
 
 
-def code(documents: Sequence[Status], expect: str = "") -> int:
-    """The exit code: 0 if no host has a fault and each is in the state that is expected, else 1."""
-    is_well = all(not one.faults and expect in ("", one.state) for one in documents)
-    return 0 if documents and is_well else 1
+def code(documents: Sequence[Status]) -> int:
+    """The exit code: 0 if no host has a fault, else 1."""
+    return 0 if documents and not any(one.faults for one in documents) else 1
 
 
 def _sorted(documents: Sequence[Status]) -> list[Status]:

@@ -14,7 +14,9 @@ _BLANK = "\xa0"  # stands for the blanks of a command while lines are broken
 
 def width() -> int:
     """Columns of the terminal, 80 without one, and no more than one reads with ease."""
-    return min(shutil.get_terminal_size().columns, 120) if sys.stdout.isatty() else 80
+    if not sys.stdout.isatty():
+        return 80
+    return min(shutil.get_terminal_size().columns or 80, 120)  # Python 3.10 may say 0
 
 
 def wrapped(text: str, columns: int, first: str = "", rest: str | None = None) -> list[str]:

@@ -8,6 +8,7 @@ no answer.
 import hashlib
 import json
 import os
+import resource
 import signal
 import sys
 from importlib import import_module
@@ -15,6 +16,12 @@ from importlib.machinery import ModuleSpec
 from typing import Any, Dict
 
 MARK = "misp-workers"
+CPU_SECONDS = 300  # of one look; it takes a few
+_LONGEST = 400  # characters of an error that nobody expected
+
+
+class EndlessError(BaseException):
+    """A look takes for ever. It is no Exception, since parts of a look go on after these."""
 
 
 def main(call: Dict[str, Any]) -> None:
@@ -30,7 +37,7 @@ def main(call: Dict[str, Any]) -> None:
     os.chdir("/")
     try:
         result = {"value": plain(_run(call))}
-    except Exception as error:
+    except (Exception, EndlessError) as error:
         result = {"error": _described(error)}
     text = json.dumps(result)
     line = "%s %s %s\n" % (MARK, hashlib.sha256(text.encode()).hexdigest(), text)
@@ -46,6 +53,8 @@ def _run(call: Dict[str, Any]) -> Any:
     if os.geteuid() != 0:
         raise PermissionError("not root")
     sys.meta_path.insert(0, Sources(dict(call["modules"])))
+    if call["lock"] != "hold":
+        _limit_cpu()
     module_name, _, function_name = call["function"].rpartition(".")
     lock = import_module("tasks.host.lock")
     take = getattr(lock, call["lock"])
@@ -53,6 +62,22 @@ def _run(call: Dict[str, Any]) -> Any:
     function = getattr(import_module("tasks.host." + module_name), function_name)
     hints = function.__annotations__
     return function(**{key: typed(hints[key], value) for key, value in call["arguments"].items()})
+
+
+def _limit_cpu() -> None:
+    """What a call that changes nothing reads may be made to be slow, as by the web user.
+
+    Waiting does not count. The programs that it starts have the limit as well, each for itself.
+    """
+
+    def end(_: int, frame: Any) -> None:
+        raise EndlessError("%s:%d" % (frame.f_code.co_filename, frame.f_lineno))
+
+    if resource.getrlimit(resource.RLIMIT_CPU)[1] != resource.RLIM_INFINITY:
+        return  # the host has a limit of its own
+    signal.signal(signal.SIGXCPU, end)
+    # The kernel ends what comes to no line of Python's any more.
+    resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 30))
 
 
 class Sources:
@@ -96,12 +121,23 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _described(error: Exception) -> Dict[str, Any]:
+def _described(error: BaseException) -> Dict[str, Any]:
     kinds = [one.__name__ for one in type(error).__mro__]
     if "HostError" in kinds:
         return {"kind": kinds[0], "text": str(error), "details": getattr(error, "details", ())}
+    if isinstance(error, EndlessError):
+        return {
+            "kind": kinds[0],
+            "text": "this look took %d s of processor time and was ended (%s). It changes nothing. "
+            "Something that it reads is far bigger than usual, or was made to be slow: see the web "
+            "user's crontab, config.php and supervisor's files, then run again"
+            % (CPU_SECONDS, error),
+        }
     trace = error.__traceback__
     while trace and trace.tb_next:
         trace = trace.tb_next
     place = "%s:%d" % (trace.tb_frame.f_code.co_filename, trace.tb_lineno) if trace else ""
-    return {"kind": "Exception", "text": "%s: %s (%s)" % (kinds[0], error, place)}
+    # Its words may be the web user's, so they have no backticks: commands of ours stand in these.
+    words = "".join(one if one.isprintable() else " " for one in str(error)[:_LONGEST])
+    text = "%s: %s (%s)" % (kinds[0], words.replace("`", "'"), place)
+    return {"kind": "Exception", "text": text}

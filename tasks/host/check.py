@@ -14,6 +14,7 @@ Left on the host by the MISP workers migration, at the operator's wish; the roll
 
 import configparser
 import contextlib
+import fcntl
 import http.client
 import os
 import pwd
@@ -75,13 +76,11 @@ class Found:
 
 
 def main(host: Host, words: List[str]) -> int:
-    """Check, print one line, and give the exit code.
-
-    A child does it, so that the kernel ends it when the time is over, whatever it waits for.
-    """
+    """Check, print one line, give the exit code. A child does it, which the kernel ends in time."""
     child = os.fork()
     if child == 0:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])  # the caller may block it
         signal.alarm(SECONDS)
         os._exit(_main(host, words))
     status = os.waitpid(child, 0)[1]
@@ -116,11 +115,7 @@ def _tell(found: Found) -> int:
 
 
 def look(host: Host, found: Found) -> None:
-    """Look at the workers.
-
-    Raises:
-        CheckError: something could not be found out.
-    """
+    """Look at the workers. Raises CheckError where something cannot be found out."""
     if os.geteuid() != 0:
         raise CheckError("only root may ask supervisord: run it by sudo")
     main_pid = _look_at_unit(host.unit, found)
@@ -159,11 +154,7 @@ def _by_queue(names: Iterable[str]) -> Dict[str, int]:
 
 
 def wanted_workers(path: str) -> List[str]:
-    """Names of the workers that the group's file has, as in "default_00".
-
-    Raises:
-        CheckError: it is no file of root's with the group in it.
-    """
+    """Names of the workers in the group's file, as "default_00". Raises CheckError without one."""
     parser = configparser.ConfigParser(interpolation=None, strict=False)
     try:
         with os.fdopen(os.open(path, os.O_RDONLY | _WAYS), "rb") as file:
@@ -216,9 +207,8 @@ def _workers(path: str, main_pid: int) -> List[Dict[str, Any]]:
 
 
 def _post(path: str, body: bytes) -> bytes:
-    client = http.client.HTTPConnection("localhost")
-    client.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with contextlib.closing(http.client.HTTPConnection("localhost")) as client:
+        client.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         client.sock.settimeout(SECONDS / 2)
         client.sock.connect(path)
         data = client.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
@@ -231,8 +221,6 @@ def _post(path: str, body: bytes) -> bytes:
         if reply.status != 200:
             raise CheckError("it answers with HTTP status %d" % reply.status)
         return reply.read(_LIMIT)
-    finally:
-        client.close()
 
 
 def _look_at_processes(host: Host, found: Found) -> List[int]:
@@ -272,8 +260,7 @@ def line(found: Found) -> str:
     faults = sorted(found.faults, key=lambda fault: (CRITICAL, UNKNOWN, WARNING).index(fault[0]))
     said = "; ".join(words for _, words in faults) or "%d of %d workers run" % (running, wanted)
     clean = re.sub("[^ -{}~]+", " ", said)[:1000]  # no second line, and no |: there numbers begin
-    counts = (("running", running), ("busy", found.busy))
-    numbers = ["%s=%d;;;0;%d" % (name, count, wanted) for name, count in counts]
+    numbers = ["running=%d;;;0;%d busy=%d;;;0;%d" % (running, wanted, found.busy, wanted)]
     numbers += ["old_workers=%d" % found.old_workers]
     numbers += ["youngest=%ds" % found.youngest] * (found.youngest >= 0)
     return "MISP WORKERS %s: %s | %s" % (WORDS[found.code], clean, " ".join(numbers))
@@ -302,27 +289,21 @@ def metrics(found: Found) -> str:
 
 
 def write_textfile(folder: str, text: str) -> None:
-    """Write the metrics, whole or not at all.
+    """Write the metrics, whole or not at all. Raises CheckError where that cannot be done.
 
-    Whoever owns the folder, or one above it, could make a link of each name in it. So a child with
-    that user's rights writes there, and not root.
-
-    Raises:
-        CheckError: it could not be written.
+    Whoever owns the folder, or one above it, could make a link of each name in it. So root writes
+    there with that user's rights: by effective IDs, since by real ones he could stop the process.
     """
-    child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            _write(_opened(folder), text.encode())
-            status = 0
-        finally:
-            os._exit(status)
-    if os.waitpid(child, 0)[1]:
+    try:
+        _write(_opened(folder), text.encode())
+    except (OSError, CheckError):
         raise CheckError(
             "%s/%s could not be written: no part of the path may be a link, and a folder that "
             "several may write to will not do" % (folder, FILE)
-        )
+        ) from None
+    finally:
+        os.seteuid(os.getuid())
+        os.setegid(os.getgid())
 
 
 def _opened(path: str) -> int:
@@ -331,9 +312,12 @@ def _opened(path: str) -> int:
     for part in [*path.split("/"), "."]:
         owner = os.fstat(number)
         if os.geteuid() == 0 and owner.st_uid:
+            group = 65534  # nogroup, for a number without an account
+            with contextlib.suppress(KeyError):
+                group = pwd.getpwuid(owner.st_uid).pw_gid
             os.setgroups([])
-            os.setgid(owner.st_gid)
-            os.setuid(owner.st_uid)
+            os.setegid(group)
+            os.seteuid(owner.st_uid)
         elif os.geteuid() == 0 and owner.st_mode & 0o022 and not owner.st_mode & stat.S_ISVTX:
             raise CheckError("several may write to it")
         number = os.open(part or ".", os.O_DIRECTORY | _WAYS, dir_fd=number)
@@ -341,13 +325,19 @@ def _opened(path: str) -> int:
 
 
 def _write(folder: int, data: bytes) -> None:
-    new = ".%s.%d" % (FILE, os.getpid())
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-    with os.fdopen(os.open(new, flags | _WAYS, 0o600, dir_fd=folder), "wb") as file:
-        file.write(data)
-        os.fchmod(file.fileno(), 0o644)
+    new = "." + FILE
+    fcntl.flock(folder, fcntl.LOCK_EX)  # two runs would write the same file
+    for name in os.listdir(folder):
+        if name.startswith(new):  # one that was cut off has left it
+            os.unlink(name, dir_fd=folder)
+    number = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | _WAYS, 0o600, dir_fd=folder)
     try:
+        with os.fdopen(number, "wb") as file:
+            file.write(data)
+            os.fchmod(file.fileno(), 0o644)
         os.rename(new, FILE, src_dir_fd=folder, dst_dir_fd=folder)
-    except OSError:
+    except OSError:  # as on a full disk
         os.unlink(new, dir_fd=folder)
         raise
+    finally:
+        os.close(folder)

@@ -30,8 +30,11 @@ def telling(text: str) -> str:
 
 
 def _without_calls(line: str) -> str:
-    """One that has its calls in the same line, as MISP keeps them of a job."""
-    return re.split(r" (?:#0 /|Stack trace: ?#0)", line)[0]
+    """One that has its calls in the same line, as MISP keeps them of a job.
+
+    PHP writes a call with its arguments, as in `Redis->auth('...')`.
+    """
+    return re.split(r"(?: |\\n)(?:#\d+ [/\[{]|\[?stack ?trace\]?:? ?#?\d*)", line, flags=re.I)[0]
 
 
 class Logs:
@@ -63,12 +66,16 @@ class Logs:
         return ". Their logs say: " + " | ".join(shown) if shown else ""
 
     def ends(self, names: Sequence[str]) -> List[str]:
-        """The ends of the logs of these workers or queues, by lines, for the run's log."""
-        return [
-            "%s: %s" % (name, line)
-            for name in self._of(names)
-            for line in self._end_of(name, 0).splitlines()[-_KEPT:]
-        ]
+        """The ends of the logs of these workers or queues, by lines, for the run's log.
+
+        They leave the host, so they have no calls: these have arguments, and so passwords.
+        """
+        found = []
+        for name in self._of(names):
+            lines = self._end_of(name, 0).split("\n")
+            kept = [_without_calls(line) for line in lines if line and not _CALL.match(line)]
+            found += ["%s: %s" % (name, line) for line in kept[-_KEPT:]]
+        return found
 
     def _all(self) -> List[str]:
         names = os.listdir(self._folder) if os.path.isdir(self._folder) else []
@@ -93,8 +100,11 @@ class Logs:
         with open(self._path(name), "rb") as file:
             size = os.fstat(file.fileno()).st_size
             start = start if start <= size else 0  # else it is another file, since a rotation
+            is_cut = start < size - _LOG_BYTES
             file.seek(max(start, size - _LOG_BYTES))
-            return file.read(_LOG_BYTES).decode("utf-8", "replace")
+            data = file.read(_LOG_BYTES)
+            # Half a line may begin amid the arguments of a call.
+            return (data.partition(b"\n")[2] if is_cut else data).decode("utf-8", "replace")
 
 
 def listed(names: Sequence[str]) -> str:

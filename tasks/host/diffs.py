@@ -4,23 +4,34 @@ import difflib
 import hashlib
 import itertools
 import re
-from typing import Collection, Iterable, List, NamedTuple, Optional
+from typing import Collection, Iterable, List, NamedTuple, Optional, Pattern
 
 LATER = "decided on the host"  # instead of a digest: nobody can know the content beforehand
-_SECRET = re.compile(r"passw|passphrase|secret|token|key|salt|authorization", re.I)
-# A line that sets something, as in supervisor's files and PHP's arrays; it may be commented out.
-_OUT = r"(?:[\s;#:]|misp-workers-migration#)*"
-_SETS = re.compile(_OUT + r"(?:export\s+)?[\"']?([\w.-]+)[\"']?\s*(?:=>|[:=])\s*(?=\S)")
+_SECRET = re.compile(r"pass|pwd|secret|token|key|salt|auth|cred|bearer|dsn", re.I)
 _NAME = re.compile(r"[\w.-]+")
-_VALUE = r"\s*(\"[^\"]*\"|'[^']*'|[^\s;,\"']+)"
-_OF_A_NAME = re.compile(r"[\"']?\s*(?:=>|[:=])" + _VALUE)
-_OF_AN_OPTION = re.compile(r"[ =]" + _VALUE)
-_IN_A_URL = re.compile(r"(\w://)[^/\s@]+@")
+# What stands between a name, or an option's, and its value.
+_OF_A_NAME = re.compile(r"[\"']?\s*(?:=>|[:=])\s*(?=\S)")
+_OF_AN_OPTION = re.compile(r"[ =]\s*(?=\S)")
+# Programs that take a secret with an option of one letter, alone or after others, or of that name.
+_OPTIONS = [
+    (name, re.compile(r"(?<!\S)-(?:[A-Za-z]*?[%s]|-(?:proxy-)?user\b)[ =]?\s*(?=\S)" % letters))
+    for name, letters in (
+        ("mysql", "p"),
+        ("mariadb", "p"),
+        ("sshpass", "p"),
+        ("redis-cli", "a"),
+        ("curl", "uU"),
+        ("ldap", "w"),
+    )
+]
+_WORD = re.compile(r"\S+")
 _HIDDEN = "***"
 _OTHER = "*** (another one)"
 _SHORT = 8  # characters; a shorter secret counts as a whole word alone, or paths would lose a part
+_LONG = 1000  # characters; of a longer secret these are looked for, and the line ends there
 _BESIDE = "[^\\s\"'=:@,]"  # what is no end of a word
 _LINES = 400  # of one diff
+_SEARCHED = 4096  # characters of a line that are searched for secrets; no more of it is shown
 _LETTERS = 300  # of one line
 
 
@@ -39,10 +50,10 @@ def whole(
 ) -> FileChange:
     """The change from one content to another; `None`: there is no file."""
     old, new = _lines(before), _lines(after)
-    known = set(old)
+    was, known = set(old), _any_of(secrets)
     shown = difflib.unified_diff(
-        [_hide(line, secrets, _HIDDEN) for line in old],
-        [_hide(line, secrets, _OTHER if old and line not in known else _HIDDEN) for line in new],
+        [_hide(line, known, _HIDDEN) for line in old],
+        [_hide(line, known, _OTHER if old and line not in was else _HIDDEN) for line in new],
         "/dev/null" if before is None else path,
         "/dev/null" if after is None else path,
         lineterm="",
@@ -57,12 +68,13 @@ def line_by_line(
 
     The file may be the web user's, who may make one that takes `whole` for ever.
     """
+    known = _any_of(secrets)
     pairs = enumerate(zip(_lines(before), _lines(after)), 1)
     hunks = (
         (
             "@@ -%d +%d @@" % (number, number),
-            "-" + _hide(one, secrets, _HIDDEN),
-            "+" + _hide(other, secrets, _HIDDEN),
+            "-" + _hide(one, known, _HIDDEN),
+            "+" + _hide(other, known, _HIDDEN),
         )
         for number, (one, other) in pairs
         if one != other
@@ -96,30 +108,62 @@ def _bounded(lines: Iterable[str]) -> List[str]:
     return [*found[:_LINES], "... and more"] if len(found) > _LINES else found
 
 
-def _hide(line: str, secrets: Collection[str], mark: str) -> str:
-    """A line that can be shown, with `mark` in the place of each secret."""
-    for secret in filter(None, secrets):
-        if len(secret) < _SHORT:
-            word = "(?<!%s)%s(?!%s)" % (_BESIDE, re.escape(secret), _BESIDE)
-            line = re.sub(word, mark, line)
-        else:
-            line = line.replace(secret, mark)
-    cut = line if len(line) <= _LETTERS else line[:_LETTERS] + "..."
-    sets = _SETS.match(cut)
-    if sets and is_secret(sets.group(1)):
-        return sets.group() + mark
-    return _IN_A_URL.sub(r"\1%s@" % mark, _hide_values(cut, mark))
+def _any_of(secrets: Collection[str]) -> Optional[Pattern[str]]:
+    """What finds each of them; `None`: there is none."""
+    found = [_pattern(one) for one in sorted(set(secrets), key=len, reverse=True) if one]
+    return re.compile("|".join(found)) if found else None
 
 
-def _hide_values(line: str, mark: str) -> str:
-    """The values of names like a secret's, and of such options, inside a line."""
-    shown, end = "", 0
-    for name in _NAME.finditer(line):
-        if name.start() >= end and is_secret(name.group()):
-            is_option = name.group().startswith("-")
-            value = _OF_A_NAME.match(line, name.end())
-            if value is None and is_option:
-                value = _OF_AN_OPTION.match(line, name.end())
+def _pattern(secret: str) -> str:
+    if len(secret) > _LONG:
+        return re.escape(secret[:_LONG]) + ".*"
+    if len(secret) < _SHORT:
+        return "(?<!%s)%s(?!%s)" % (_BESIDE, re.escape(secret), _BESIDE)
+    return re.escape(secret)
+
+
+def _hide(line: str, known: Optional[Pattern[str]], mark: str) -> str:
+    """A line that can be shown, with `mark` in the place of each secret.
+
+    It is cut after that, or a secret at the cut would show its first half.
+    """
+    text = line[:_SEARCHED]
+    if known:
+        text = known.sub(mark, text)
+    text = _WORD.sub(lambda word: _without_login(word.group(), mark), text)
+    start = _value_of_a_secret(text)
+    if start >= 0:
+        text = text[:start] + mark
+    elif len(line) > _SEARCHED and mark in text:
+        text = text[: text.index(mark)] + mark  # half a secret may be at the end
+    return text if len(text) <= _LETTERS else text[:_LETTERS] + "..."
+
+
+def _without_login(word: str, mark: str) -> str:
+    """A word without user and password if there is a URL in it. A password may hold a `/`."""
+    start, end = word.find("://"), word.rfind("@")
+    return word[: start + 3] + mark + word[end:] if 0 < start < end else word
+
+
+def _value_of_a_secret(text: str) -> int:
+    """Where the first value of a name like a secret's begins, or of such an option; -1: nowhere.
+
+    Where it ends is the shell's to say, with quotes of all kinds, so all the rest counts.
+    """
+    starts = [_first_value(text)]
+    for program, option in _OPTIONS:
+        at = text.find(program)
+        found = option.search(text, at) if at >= 0 else None
+        starts.append(found.end() if found else -1)
+    return min((start for start in starts if start >= 0), default=-1)
+
+
+def _first_value(text: str) -> int:
+    for name in _NAME.finditer(text):
+        if is_secret(name.group()):
+            value = _OF_A_NAME.match(text, name.end())
+            if value is None and name.group().startswith("-"):
+                value = _OF_AN_OPTION.match(text, name.end())
             if value:
-                shown, end = shown + line[end : value.start(1)] + mark, value.end()
-    return shown + line[end:]
+                return value.end()
+    return -1

@@ -249,15 +249,22 @@ def _why_unfit(user: WebUser, one: _File) -> str:
             if line.endswith(b"\\") or before.endswith(b"\\"):
                 return "its command goes over several lines"
         before = line
-    if _is_script(one.path) and not _is_sound(user, one.taken_out()):
+    if _is_script(one.path) and not _is_sound(user, one.uid, one.taken_out()):
         return "without that line it would be no valid script"
     return ""
 
 
-def _is_sound(user: WebUser, script: bytes) -> bool:
-    """Whether bash, which MISP's start.sh needs and which knows sh's words, can parse it."""
+def _is_sound(user: WebUser, uid: int, script: bytes) -> bool:
+    """Whether bash, which MISP's start.sh needs and which knows sh's words, can parse it.
+
+    Bash runs nothing of it (-n). The web user could read the memory of a bash of his, and root's
+    script may hold a secret, so only his own script is given to him.
+    """
+    words = ["bash", "--norc", "-n"]
     try:
-        return gate.run(user, [programs.find("bash") or "bash", "-n"], data=script).status == 0
+        if uid == user.uid:
+            return gate.run(user, words, data=script).status == 0
+        return programs.run(*words, data=script).status == 0
     except ProgramError:
         return False
 

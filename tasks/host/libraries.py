@@ -6,10 +6,11 @@ them back: then, or in the next run if this one is cut off.
 """
 
 import contextlib
+import itertools
 import json
 import os
 import re
-from typing import Dict, List, Optional, Sequence
+from typing import Dict, Iterator, List, Optional, Sequence, Tuple
 
 from tasks.host import (
     bridge,
@@ -41,8 +42,9 @@ COMPOSER_SECONDS = 900.0
 _TRIAL_SECONDS = 60.0
 # An error's sentence, which the command's synopsis follows, or the solver's.
 _CAUSE = re.compile(r"(?:In \S+ line \d+:|Problem 1)\s+(.+?)\n\s*\n", re.DOTALL)
-_BRINGS = re.compile(r"^  - (?:In|Up|Down)\w+ (\S+) \((?:.* => )?(.+)\)$", re.MULTILINE)
+_BRINGS = ("Installing", "Upgrading", "Downgrading", "Updating")
 _MOST = 500  # packages
+_LONGEST = 300  # characters of a line; Composer's are shorter, and the output is the web user's
 
 
 class LibrariesError(HostError):
@@ -120,8 +122,19 @@ def resolved(
             % (_cause(done), _remedy(site, http_proxy))
         )
     said = (done.out + done.err).decode("utf-8", "replace")
-    rows = [[quoted(word, MOST_OF_A_NAME) for word in row] for row in _BRINGS.findall(said)]
-    return dict(rows[:_MOST])
+    return dict(itertools.islice(_brought(said), _MOST))
+
+
+def _brought(said: str) -> Iterator[Tuple[str, str]]:
+    """The packages and versions in lines like `  - Upgrading NAME (OLD => NEW)`."""
+    for line in said.split("\n"):
+        start, _, versions = line.partition(" (")
+        words = start.split(" ")
+        if len(line) > _LONGEST or len(words) != 5 or words[:3] != ["", "", "-"]:
+            continue
+        if words[3] in _BRINGS and versions.endswith(")"):
+            version = versions[:-1].rpartition(" => ")[2]
+            yield quoted(words[4], MOST_OF_A_NAME), quoted(version, MOST_OF_A_NAME)
 
 
 def _dry_run(one: Misp, composer: List[str], http_proxy: str) -> Finished:

@@ -22,8 +22,11 @@ def look(one: Misp, names: List[str]) -> Dict[str, str]:
 
 
 def noted(path: str, names: List[str]) -> Dict[str, str]:
-    """The same, as the web user: Composer 1 has a list, and Composer 2 has it below a key."""
+    """The same, as the web user: Composer 1 has a list, and Composer 2 has it below a key.
+
+    Each is cut here already, or a long one would be too much for an answer, and none be known.
+    """
     content: Any = json.loads((tree.read(path) or b"[]").decode("utf-8"))
     packages: Any = content["packages"] if isinstance(content, dict) else content
     every = {one["name"]: one["version"] for one in packages}
-    return {name: every[name] for name in names if name in every}
+    return {name: str(every[name])[:_LENGTH] for name in names if name in every}

@@ -4,7 +4,14 @@ from typing import List, Set
 
 from tasks.host import launchers, old_units, old_workers, originals, remedies, systemd
 from tasks.host.errors import HostError
-from tasks.host.retire import LINK, QUEUE, RUNS, OldWorkers, let_go, run_by_hand
+from tasks.host.old_workers_stop import (
+    LINK,
+    QUEUE,
+    RUNS,
+    OldWorkers,
+    let_go,
+    run_by_hand,
+)
 from tasks.host.site import Site
 from tasks.host.waiting import wait_until
 from tasks.host.web_user import WebUser

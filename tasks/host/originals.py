@@ -149,6 +149,13 @@ def note_left(site: Site, path: str, digest: str) -> None:
         _note(site, path, known._replace(ours=digest))
 
 
+def note_own(site: Site, path: str, ours: str = CHANGING) -> None:
+    """Of a file that nobody else has a part in: it is being changed, or how it was left."""
+    known = kept(site, path)
+    if known is not None:
+        _note(site, path, known._replace(ours=ours))
+
+
 def is_as_we_left_it(site: Site, path: str, digest: str) -> bool:
     """Whether nobody else changed it since. A change of ours that was cut off counts."""
     known = kept(site, path)

@@ -23,6 +23,7 @@ from tasks.host import (
 from tasks.host.cron import Task
 from tasks.host.daemon import Daemon
 from tasks.host.diffs import LATER, FileChange
+from tasks.host.errors import HostError
 from tasks.host.misp import Misp
 from tasks.host.site import LEAVE, Desired, Site
 from tasks.host.supervisor_access import read_files
@@ -30,6 +31,7 @@ from tasks.host.supervisor_files import SupervisorFiles
 from tasks.host.waiting import Clock
 
 LIBRARIES, RPC, SETTINGS, WORKERS = "libraries", "rpc", "settings", "workers"
+_SHORTEST = 4  # characters of a secret that is looked for; a shorter one is part of many words
 LAUNCHERS, TASKS, JOBS, REST = "launchers", "tasks", "jobs", "rest"
 
 
@@ -149,15 +151,27 @@ _MAKERS: Dict[str, Callable[[_Steps], List[FileChange]]] = {
 
 
 def _secrets(one: Misp, found: SupervisorFiles) -> List[str]:
-    """Every secret that is known on this host."""
-    stored = one.stored()
+    """The secrets that are known on this host.
+
+    Of MISP's settings these few by their names alone: the web user could fill it with thousands,
+    each of which would have to be looked for in each line.
+    """
+    block, misp = one.stored().block, one.stored().misp
     known = [one.desired.redis_password, one.desired.supervisor_password, rpc.password(one)]
-    for block in (stored.block, stored.misp):
-        known += [value for key, value in block.items() if diffs.is_secret(key)]
+    known += [block.get("redis_password"), block.get("supervisor_password")]
+    known += [misp.get("redis_password"), _old_password(one)]
     for kind in ("unix_http_server", "inet_http_server"):
         known += [server.password for server in found.servers(kind)]
-    texts = {str(value) for value in known if isinstance(value, (str, int)) and value}
-    return sorted(texts, key=len, reverse=True)  # one may be a part of another
+    return [text for text in known if isinstance(text, str) and len(text) >= _SHORTEST]
+
+
+def _old_password(one: Misp) -> str:
+    """CakeResque's password of its Redis; empty: none is known."""
+    try:
+        place = one.old_place()
+    except HostError:
+        return ""
+    return place.password if place else ""
 
 
 def _was(one: Misp, path: str) -> str:

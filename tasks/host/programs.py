@@ -74,8 +74,12 @@ def run(
     timeout: float = 60.0,
     limit: int = LIMIT,
     environment: Optional[Dict[str, str]] = None,
+    data: bytes = b"",
 ) -> Finished:
-    """Run a program as root, without standard input.
+    """Run a program as root.
+
+    Args:
+        data: its standard input; empty: it has none.
 
     Raises:
         ProgramError: it is missing, cannot be started, took longer than `timeout` or printed more
@@ -89,14 +93,14 @@ def run(
             [path, *list(words[1:])],
             cwd="/",
             env=dict(ENVIRONMENT, **(environment or {})),
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if data else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
     except OSError as error:  # as where the interpreter in its first line is missing
         raise ProgramError("%s cannot be started: %s" % (path, error.strerror)) from None
-    return finish(process, b"", timeout, limit, os.path.basename(path))
+    return finish(process, data, timeout, limit, os.path.basename(path))
 
 
 def finish(process: Any, data: bytes, timeout: float, limit: int, name: str) -> Finished:

@@ -104,7 +104,7 @@ def put_back(site: Site, desired: Desired) -> List[str]:
         messages += _restore_supervisor(one)
         log_folders.restore(site, Daemon(site.unit))
         selinux.undo(site, one.user)
-        forget(site)
+        messages += forget(site)
     return messages
 
 
@@ -128,7 +128,7 @@ def automatic(site: Site, desired: Desired) -> Done:
         unlike += libraries.restore(one)
         selinux.undo(site, one.user)
         unlike += _differing(one)
-        forget(site)
+        unlike += forget(site)
     return back._replace(lines=[*moved, *unlike, RETURNED_IN_PART if unlike else RETURNED])
 
 
@@ -208,9 +208,10 @@ def _programs_of_others(site: Site) -> List[str]:
     return [one.name for one in status if one.group != GROUP and one.state in states]
 
 
-def forget(site: Site) -> None:
-    """Leave nothing that speaks of a migration."""
+def forget(site: Site) -> List[str]:
+    """Leave nothing that speaks of a migration. Returns what stays all the same, and why."""
     if os.path.isdir(site.include_dir):
         files.drop_unfinished(files.real_path(site.include_dir))
-    healthcheck.remove(site)
+    stays = healthcheck.remove(site)
     originals.forget(site)
+    return stays

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from pydantic import TypeAdapter, ValidationError
 
 from tasks import places
+from tasks.errors import RefusedError
 
 VARIABLE = "MISP_WORKERS_REPORTS"  # the operator's: the directory that has one for each run
 RUN_VARIABLE = "MISP_WORKERS_RUN"  # from `python -m tasks`: the directory of this very run
@@ -234,9 +235,21 @@ def new_directory(deploy: str) -> Path:
     """Make a directory for a run that begins; two runs in one second get two.
 
     The command `python -m tasks` has made it already: its slices are several runs of pyinfra's.
+
+    Raises:
+        RefusedError: there is no place for it.
     """
     if made := os.environ.get(RUN_VARIABLE):
         return Path(made)
+    try:
+        return _new_directory(deploy)
+    except (OSError, RuntimeError) as error:  # the latter: nobody knows the operator's home
+        raise RefusedError(
+            f"no folder for the records can be made ({error}): have {VARIABLE} name a place for it"
+        ) from None
+
+
+def _new_directory(deploy: str) -> Path:
     place = base()
     place.mkdir(mode=0o700, parents=True, exist_ok=True)
     stem = f"{_now():%Y-%m-%dT%H%M%SZ}-{deploy}"
@@ -279,9 +292,13 @@ def write_text(path: Path, text: str) -> None:
     """Write a file as `write` does."""
     new = path.with_suffix(".new")
     descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(text)
-    new.replace(path)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(text)
+        new.replace(path)
+    except OSError:  # a full disk, say
+        new.unlink(missing_ok=True)
+        raise
 
 
 def read(directory: Path) -> list[Report]:

@@ -279,6 +279,35 @@ def test_a_signal_ends_pyinfra_first_and_says_where_each_host_was(
     assert "Disconnecting" in (command.directory() / "pyinfra.log").read_text()
 
 
+@pytest.mark.parametrize(
+    ("is_interrupted", "outcomes"),
+    [(False, ("done", "done")), (True, ("interrupted", "not_begun"))],
+)
+def test_a_reader_that_goes_away_ends_no_run(
+    command: Command, *, is_interrupted: bool, outcomes: tuple[str, str]
+) -> None:
+    # As with `| head`, and as with `2>&1 | tee FILE` where Ctrl-C ends tee as well.
+    command.are({"m02": SLOW["m02"], "m03": WELL["m03"]})
+    words = command.words("apply", "--slice", "1", "-v")
+    with subprocess.Popen(
+        words,
+        cwd=command.cwd,
+        env=command.environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        until(lambda: _is_in_step(command, "m02", "supervisord: running"))
+        assert process.stdout
+        process.stdout.close()
+        if is_interrupted:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(60) == CODES["interrupted" if is_interrupted else "done"]
+    assert command.outcomes() == dict(zip(("@fake/m02", "@fake/m03"), outcomes, strict=True))
+    assert all(report.ended for report in command.reports().values() if report.started)
+
+
 def test_a_signal_that_comes_twice_ends_pyinfra_at_once(command: Command) -> None:
     command.are({"m02": {**SLOW["m02"], "fake_delay": 30}})
     with command.started("apply") as process:
@@ -373,6 +402,15 @@ def test_status_prints_json_and_nothing_else(command: Command) -> None:
     assert found["@fake/m01"]["faults"] == []
     assert "misp-workers:cache_00 is missing" in found["@fake/m03"]["faults"][0]["sentence"]
     assert "Unable to connect to port 1" in found[UNREACHABLE]["faults"][0]["sentence"]
+
+
+def test_another_state_than_the_expected_one_is_one_fault(command: Command) -> None:
+    command.are({"m01": {**DONE["m01"], "expect": "old"}, "m02": DONE["m02"]})
+    done = command("status", "--expect", "old", "--json")
+    assert done.returncode == 1
+    for host in json.loads(done.stdout)["hosts"]:
+        assert [fault["kind"] for fault in host["faults"]] == ["expected"]
+    assert command("status", "--expect", "migrated").returncode == 0  # it goes before the data
 
 
 def test_status_of_hosts_that_are_well_ends_with_0_and_leaves_no_log(
@@ -502,6 +540,19 @@ def test_it_finds_group_data_beside_the_inventory_from_any_folder(
     done = command("plan")
     assert done.returncode == CODES["refused"], done.stderr
     assert "did you mean 'misp_workers'?" in " ".join(done.stdout.split())
+
+
+def test_an_own_config_is_executed_after_this_projects(command: Command, tmp_path: Path) -> None:
+    (tmp_path / "config.py").write_text(
+        "from pathlib import Path\n"
+        "from pyinfra.connectors import ssh\n"
+        "checking = ssh.connector_data_meta['ssh_strict_host_key_checking'].default\n"
+        "Path('seen').write_text(str(checking))\n"
+    )
+    command.are(DONE)
+    command.inventory, command.cwd = str(ROOT / "tests/fake/inventory.py"), tmp_path
+    assert command("status").returncode == 0
+    assert (tmp_path / "seen").read_text() == "None"
 
 
 def test_pip_installs_it_as_a_command_with_its_files(command: Command, tmp_path: Path) -> None:

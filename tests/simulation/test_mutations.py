@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from tasks.host import conversion, drain, idle, jobs, new_backend, retire, way_back
+from tasks.host import (
+    conversion,
+    drain,
+    idle,
+    jobs,
+    new_backend,
+    old_workers_stop,
+    retire,
+    way_back,
+)
 from tasks.host.errors import DrainLimitError
 from tasks.host.jobs import OldJob
 from tasks.host.queues import ASIDE, NEW_QUEUES, Backend
@@ -55,7 +64,7 @@ def _no_look_after_quit(patch: pytest.MonkeyPatch) -> None:
         if look().has_work(with_scheduled=convert is None):
             raise DrainLimitError("work")
         workers.hold()
-        retire._wait_until_gone(workers, limit, clock)
+        old_workers_stop.wait_until_gone(workers, limit, clock)
 
     patch.setattr(retire, "end_workers", end_workers)
 

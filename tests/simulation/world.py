@@ -15,11 +15,11 @@ from signal import SIGCONT, SIGSTOP
 from tasks.host.drain import Group
 from tasks.host.idle import Frozen, freeze_idle
 from tasks.host.new_backend import LOCK_SECONDS
+from tasks.host.old_workers_stop import OldWorkers
 from tasks.host.places import Place
 from tasks.host.processes import Workers
 from tasks.host.queues import LOCK, Backend
 from tasks.host.redis import Redis, RedisError, Reply, Word
-from tasks.host.retire import OldWorkers
 from tests.redis_server import Connection
 from tests.simulation.kernel import Actor, Kernel
 

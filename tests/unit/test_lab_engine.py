@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lab import engine
+from lab import dockerd, engine
 from lab.errors import LabError
 
 
@@ -48,8 +48,8 @@ def test_podman_is_known_behind_dockers_api() -> None:
 def test_without_an_engine_the_error_names_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(engine, "candidates", list)
-    monkeypatch.setattr(engine, "_can_install", lambda: True)
-    monkeypatch.setattr(engine, "_has_systemd", lambda: True)
+    monkeypatch.setattr(dockerd, "can_install", lambda: True)
+    monkeypatch.setattr(dockerd, "_has_systemd", lambda: True)
     monkeypatch.setattr("shutil.which", lambda name: None)
     with pytest.raises(LabError) as caught:
         engine.require()
@@ -60,8 +60,8 @@ def test_without_an_engine_the_error_names_the_command(monkeypatch: pytest.Monke
 
 def test_a_silent_docker_host_is_not_worked_around(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
-    monkeypatch.setattr(engine, "_start", lambda: pytest.fail("an engine was started"))
-    monkeypatch.setattr(engine, "apt_install", lambda names: pytest.fail("something installed"))
+    monkeypatch.setattr(dockerd, "start", lambda _: pytest.fail("an engine was started"))
+    monkeypatch.setattr(dockerd, "apt_install", lambda names: pytest.fail("something installed"))
     with pytest.raises(LabError, match="unset DOCKER_HOST"), engine.running(install=True):
         pass
 
@@ -69,7 +69,7 @@ def test_a_silent_docker_host_is_not_worked_around(monkeypatch: pytest.MonkeyPat
 def test_an_engine_that_was_there_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     there = engine.Engine("unix:///x", "Docker", "28.0", "2", ())
     monkeypatch.setattr(engine, "find", lambda: there)
-    monkeypatch.setattr(engine, "_stop", lambda how: pytest.fail("a foreign engine was stopped"))
+    monkeypatch.setattr(dockerd, "stop", lambda how: pytest.fail("a foreign engine was stopped"))
     monkeypatch.setenv("DOCKER_HOST", there.url)
     with engine.running() as found:
         assert found is there
@@ -88,12 +88,12 @@ def test_an_engine_of_ours_is_stopped_unless_kept(
     monkeypatch.setattr(engine, "find", lambda: ours)
     monkeypatch.setattr(engine, "_lab_containers", lambda found: [])
     monkeypatch.setattr(engine, "probe", lambda url: ours)
-    monkeypatch.setattr(engine, "_stop", stopped.append)
+    monkeypatch.setattr(dockerd, "stop", stopped.append)
     started = {"pid": 1, "url": ours.url}
     with engine.running(keep=keep):
-        engine._marker().write_text(json.dumps(started))
+        dockerd.marker().write_text(json.dumps(started))
     assert stopped == ([] if keep else [started])
-    assert engine._marker().exists() is keep
+    assert dockerd.marker().exists() is keep
 
 
 def test_an_engine_with_a_kept_lab_is_not_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -106,7 +106,7 @@ def test_an_engine_with_a_kept_lab_is_not_stopped(monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(engine, "probe", probe)
     monkeypatch.setattr(engine, "_lab_containers", lambda found: ["lab-1-misp"])
-    engine._marker().write_text('{"pid": 1, "url": "unix:///ours"}')
+    dockerd.marker().write_text('{"pid": 1, "url": "unix:///ours"}')
     assert engine.stop_if_ours() is False
     assert asked == ["unix:///ours"], "an engine that the lab did not start was asked"
 
@@ -115,7 +115,7 @@ def _as_dockerd(monkeypatch: pytest.MonkeyPatch, *ends: bool) -> list[int]:
     """Replace the start of dockerd; each of ENDS says whether that try ends at once."""
     tries = iter(ends)
     started: list[int] = []
-    there = engine.Engine(engine.DEFAULT_URL, "Docker", "20.10", "1", ())
+    there = engine.Engine(dockerd.DEFAULT_URL, "Docker", "20.10", "1", ())
     alive = True
 
     def start() -> dict[str, int]:
@@ -124,22 +124,22 @@ def _as_dockerd(monkeypatch: pytest.MonkeyPatch, *ends: bool) -> list[int]:
         started.append(len(started) + 1)
         return {"pid": started[-1]}
 
-    monkeypatch.setattr(engine, "_has_systemd", lambda: False)
-    monkeypatch.setattr(engine, "_start_process", start)
-    monkeypatch.setattr(engine, "_alive", lambda pid: alive)
+    monkeypatch.setattr(dockerd, "_has_systemd", lambda: False)
+    monkeypatch.setattr(dockerd, "_start_process", start)
+    monkeypatch.setattr(dockerd, "alive", lambda pid: alive)
     monkeypatch.setattr(engine, "find", lambda: there if alive else None)
     return started
 
 
 def test_a_dockerd_that_ends_at_its_start_is_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
     started = _as_dockerd(monkeypatch, True, False)
-    assert engine._start().url == engine.DEFAULT_URL
+    assert dockerd.start(engine.find).url == dockerd.DEFAULT_URL
     assert started == [1, 2]
-    assert json.loads(engine._marker().read_text())["pid"] == 2
+    assert json.loads(dockerd.marker().read_text())["pid"] == 2
 
 
 def test_a_dockerd_that_always_ends_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    started = _as_dockerd(monkeypatch, *[True] * engine.START_TRIES)
+    started = _as_dockerd(monkeypatch, *[True] * dockerd.START_TRIES)
     with pytest.raises(LabError, match="ended each time"):
-        engine._start()
-    assert len(started) == engine.START_TRIES
+        dockerd.start(engine.find)
+    assert len(started) == dockerd.START_TRIES

@@ -1,7 +1,9 @@
 """A host function as a command: what is sent, and what comes back as an answer."""
 
+import getpass
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -45,6 +47,17 @@ def test_a_call_runs_in_a_bare_python_and_leaves_nothing_behind(tmp_path: Path) 
     found = STATE.read(done.stdout.splitlines())
     assert (done.returncode, done.stderr) == (0, "")
     assert found.has_state is False
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_login_without_a_name_is_its_number(
+    monkeypatch: pytest.MonkeyPatch, error: type[Exception]
+) -> None:
+    def nobody() -> str:
+        raise error("uid not found")
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert remote._login() == f"uid{os.getuid()}"
 
 
 def test_the_command_line_names_the_action_and_the_project() -> None:

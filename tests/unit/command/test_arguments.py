@@ -44,6 +44,8 @@ def test_all_at_once_unless_a_canary_or_a_slice_is_given() -> None:
         (["apply", "i", "--slice", "0"], "'0' is no number of hosts"),
         (["apply", "i", "--slice", "x"], "'x' is no number of hosts"),
         (["status", "i", "--expect", "new"], "--expect"),
+        (["status", "i", "--install-healthcheck", "--json"], "leave --json and --expect"),
+        (["status", "i", "--install-healthcheck", "--expect", "old"], "leave --json and --expect"),
     ],
 )
 def test_a_mistake_is_one_sentence(words: list[str], sentence: str) -> None:
@@ -53,10 +55,17 @@ def test_a_mistake_is_one_sentence(words: list[str], sentence: str) -> None:
     assert "\n" not in str(raised.value)
 
 
-@pytest.mark.parametrize("option", [*REFUSED, "--limit=m1", "-y", "-vy", "-h"])
+@pytest.mark.parametrize("option", [*REFUSED, "--limit=m1", "-y", "-vy", "-h", "--retry=3"])
 def test_options_that_change_what_a_run_is_are_not_passed_on(option: str) -> None:
     with pytest.raises(RefusedError, match="cannot be passed to pyinfra: "):
         parsed(["apply", "i", "--", "--data", "x=1", option])
+
+
+@pytest.mark.parametrize("options", [["--data", "_retries=3"], ["--data=_retry_delay=3"]])
+def test_data_sends_no_call_again(options: list[str]) -> None:
+    with pytest.raises(RefusedError, match=r"^--data _retr.* is never sent again"):
+        parsed(["apply", "i", "--", *options])
+    parsed(["apply", "i", "--", "--data", "note=_retries"])
 
 
 def test_an_option_that_asks_for_a_password_keeps_the_terminal() -> None:
@@ -91,3 +100,25 @@ def test_an_installed_command_is_named_as_one_calls_it(monkeypatch: pytest.Monke
     assert Asked("apply", "i", words=("apply", "i")).again() == "misp-workers apply i"
     monkeypatch.setattr("shutil.which", lambda name: None)
     assert Asked("apply", "i", words=("apply", "i")).again() == "/venv/bin/misp-workers apply i"
+
+
+@pytest.mark.parametrize(
+    ("given", "shown"),
+    [
+        ("--ssh-password S --sudo", "--ssh-password '***' --sudo"),
+        ("--password=S", "'--password=***'"),
+        ("--key-password S", "--key-password '***'"),
+        ("--ssh-key-password=S", "'--ssh-key-password=***'"),
+        ("--ssh-password-prompt --sudo", "--ssh-password-prompt --sudo"),
+        ("--same-sudo-password --sudo", "--same-sudo-password --sudo"),
+        ("--data ssh_password=S", "--data 'ssh_password=***'"),
+        ("--data=misp_api_key=S", "'--data=misp_api_key=***'"),
+        ("--data http_proxy=http://u:S@p:1/", "--data 'http_proxy=http://***@p:1/'"),
+        ("--data ssh_key=/k --data x=1", "--data ssh_key=/k --data x=1"),
+        ("--key /k", "--key /k"),
+    ],
+)
+def test_a_command_that_is_named_has_no_secret(given: str, shown: str) -> None:
+    asked = parsed(["apply", "i", "-v", "--", *given.split()])
+    assert asked.again() == f"python -m tasks apply i -v -- {shown}"
+    assert asked.other("status", "i") == f"python -m tasks status i -- {shown}"

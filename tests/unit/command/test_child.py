@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tasks.command.child import Child, command, last_words
+from tasks import places
+from tasks.command.child import Child, command, last_error, last_words
 
 TELL = "import os, sys, time; pipe = int(os.environ['MISP_WORKERS_EVENTS']); "
 
@@ -33,6 +34,7 @@ print("said"); sys.exit(3)
     started = child(tmp_path, code)
     assert told(started) == [{"kind": "step", "host": "a"}, {"kind": "end", "cause": " [2J"}]
     assert started.ending == "pyinfra ended with status 3"
+    assert started.has_failed
     assert (tmp_path / "log").read_text() == "said\n"
     assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
 
@@ -73,10 +75,22 @@ def test_what_an_operator_gave_can_be_no_option() -> None:
     assert words[3:5] == ["--chdir", str(Path.cwd())]
 
 
+def test_an_own_config_does_not_take_the_place_of_this_projects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "config.py").touch()
+    monkeypatch.chdir(tmp_path)
+    words = command("i.py", "deploy.py", [])
+    assert words[words.index("--config") + 1] == str(places.ROOT / "config.py")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[a] one\n[b] two\n[a] three \x1b[2J\n[b] four\n", "three  [2J"),
+        ("    [a] refused\n    [b] note: in [a] the key changed\n", "refused"),
+        ("    [a] refused\n[b] note:\r[a] it\x0b[a] is\x85[a] mine\u2028[a] now\n", "refused"),
+        ("[a] no key: run `rm x`\n[b]\n", "no key: run 'rm x'"),
         ("[b] two\nlast\n\n", "last"),
         ("", ""),
     ],
@@ -85,3 +99,34 @@ def test_the_last_words_about_a_host(tmp_path: Path, text: str, words: str) -> N
     (tmp_path / "log").write_text(text)
     assert last_words(tmp_path / "log", "a") == words
     assert last_words(tmp_path / "none", "a") == ""
+
+
+DIED = """\
+--> An exception occurred in: deploy.py:
+
+Traceback (most recent call last):
+  File "deploy.py", line 3, in <module>
+Traceback (most recent call last):
+KeyError: 'uid'
+
+The above exception was the direct cause of the following exception:
+
+OSError: no `user`
+
+--> Disconnecting from hosts...
+    [a] Connected: well
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "error"),
+    [
+        (DIED, "OSError: no 'user'"),
+        ("--> An internal exception occurred:\n\n  File x\nKeyError: 1\n--> The", "KeyError: 1"),
+        ("[a] Traceback (most recent call last):\nKeyError: 1\n", ""),
+        ("[a] one\n", ""),
+    ],
+)
+def test_the_exception_that_ended_pyinfra(tmp_path: Path, text: str, error: str) -> None:
+    (tmp_path / "log").write_text(text)
+    assert last_error(tmp_path / "log") == error

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 
-from tasks.command.arguments import Asked
+from tasks.command.arguments import Asked, parsed
 from tasks.command.ending import next_step, report
 from tasks.command.fleet import Fleet
+from tests.hosts import converged
 from tests.unit.command import test_arguments
+from tests.unit.plan.plans import plan
 
 _called = test_arguments._called
 
@@ -60,6 +62,52 @@ def test_after_a_plan_comes_its_apply() -> None:
 def test_after_a_kept_plan_its_hosts_are_looked_at() -> None:
     approved = Asked("apply", "p.json")
     assert next_step(approved, "i.py", ended(a="done", b="done")).endswith("i.py --limit a,b`")
+
+
+def test_with_nothing_to_do_nothing_is_done() -> None:
+    fleet = ended(a="planned")
+    fleet["a"].plan = plan(converged())
+    words = "Nothing is to be done. Look at the workers: `python -m tasks status i.py`"
+    assert next_step(Asked("plan", "i.py"), "i.py", fleet) == words
+
+
+WAITS = "--data on_leftover_jobs=wait"
+
+
+@pytest.mark.parametrize(
+    ("words", "step"),
+    [
+        (
+            "apply p.json --slice 2",
+            f"`python -m tasks plan i.py --limit a,b --out p.json -- {WAITS}`, "
+            f"then `python -m tasks apply p.json --slice 2 -- {WAITS}`",
+        ),
+        (
+            "apply p.json --limit a,b -- --sudo",
+            f"`python -m tasks plan i.py --limit a,b --out p-again.json -- --sudo {WAITS}`, "
+            f"then `python -m tasks apply p-again.json -- --sudo {WAITS}`",
+        ),
+    ],
+)
+def test_a_run_with_an_approved_plan_waits_after_a_new_plan(words: str, step: str) -> None:
+    # It is held to the plan's data as well.
+    fleet = ended(a="done", b="drain_limit")
+    said = next_step(parsed(words.split()), "i.py", fleet)
+    assert said == f"Have the run wait for the old jobs on b, a day at most: {step}"
+
+
+def test_a_host_that_is_no_longer_as_it_was_planned_is_planned_again() -> None:
+    fleet = ended(a="refused", b="done")
+    fleet["a"].problems = ["since the plan was approved, PHP's version has changed (..): make .."]
+    asked = parsed(["apply", "p.json"])
+    anew = (
+        "`python -m tasks plan i.py --limit a,b --out p.json`, then `python -m tasks apply p.json`"
+    )
+    said = next_step(asked, "i.py", fleet)
+    assert said == f"The plan no longer fits a. Plan again: {anew}"
+    fleet["b"].outcome, fleet["b"].problems = "refused", ["no systemd"]
+    said = next_step(asked, "i.py", fleet)
+    assert said == f"Mend what is wrong on b, then plan again: {anew}"
 
 
 def test_a_failed_return_of_a_rollback_is_tried_again() -> None:

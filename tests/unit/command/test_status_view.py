@@ -89,7 +89,7 @@ def test_what_is_not_known_is_a_question_mark() -> None:
 
 
 def test_a_host_that_was_not_reached_is_there_with_a_remedy() -> None:
-    lost = status_view.document("misp9", {}, ["no connection to the host"], "migrated")
+    lost = status_view.document("misp9", {}, ["no connection to the host"])
     (fault,) = lost.faults
     assert fault.sentence == (
         "no connection to the host: see that `ssh misp9` works, then run status again"
@@ -99,6 +99,16 @@ def test_a_host_that_was_not_reached_is_there_with_a_remedy() -> None:
     assert status_view.code([lost]) == 1
 
 
+def test_a_look_that_was_interrupted_is_no_broken_connection() -> None:
+    ended = status_view.interrupted("misp9")
+    assert [fault.kind for fault in ended.faults] == ["interrupted"]
+    said = " ".join(status_view.table([ended]))
+    assert "ssh" not in said
+    assert "you interrupted the look at this host before its end" in said
+    assert "Next for misp9: run status again." in said
+    assert status_view.code([ended]) == 1
+
+
 def test_what_an_event_carried_is_checked() -> None:
     carried = json.loads(json.dumps(asdict(host("misp1"))))
     assert status_view.document("misp1", carried) == host("misp1")
@@ -106,18 +116,9 @@ def test_what_an_event_carried_is_checked() -> None:
         status_view.document("misp1", {**carried, "state": "fine"})
 
 
-def test_the_other_state_than_the_expected_one_is_a_fault() -> None:
-    rolled_back = status_view.document("misp-old", asdict(OLD), expect="migrated")
-    assert [fault.kind for fault in rolled_back.faults] == ["expected"]
-    assert status_view.document("misp-old", asdict(OLD), expect="old").faults == []
-
-
-def test_the_exit_code_is_one_for_a_fault_or_another_state() -> None:
+def test_the_exit_code_is_one_for_a_fault() -> None:
     well = host("misp1")
-    assert status_view.code([well]) == status_view.code([well], "migrated") == 0
-    assert status_view.code([well, OLD]) == status_view.code([OLD], "old") == 0
-    assert status_view.code([well, OLD], "migrated") == 1
-    assert status_view.code([well], "old") == 1
+    assert status_view.code([well]) == status_view.code([well, OLD]) == 0
     assert status_view.code([well, host("misp2", faults=[GONE])]) == 1
     assert status_view.code([]) == 1
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+
 import pytest
 
-from tasks.command.texts import clock, table, wrapped
+from tasks.command.texts import clock, table, width, wrapped
 
 COMMAND = "`" + "word " * 20 + "end`"
 
@@ -13,6 +17,16 @@ def test_a_command_is_never_broken() -> None:
     assert all(len(line) <= 40 for line in lines if COMMAND not in line)
     assert lines[0].startswith("  1. Do")
     assert lines[1].startswith("     ")
+
+
+def test_a_terminal_that_does_not_know_its_width_has_80_columns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for columns, used in ((0, 80), (60, 60), (300, 120)):
+        size = os.terminal_size((columns, 24))
+        monkeypatch.setattr(shutil, "get_terminal_size", lambda size=size: size)
+        assert width() == used
 
 
 def test_a_tables_last_column_is_wrapped_under_itself() -> None:

@@ -69,7 +69,9 @@ def test_a_module_is_compiled_when_it_is_needed_first() -> None:
 
 LOCK = """
 def none(run, owner, takes_over, has_held): pass
-def hold(run, owner, takes_over, has_held): raise KeyError((run, owner, takes_over, has_held))
+wait = none
+def hold(run, owner, takes_over, has_held):
+    if run != "held": raise KeyError((run, owner, takes_over, has_held))
 """
 WORK = """
 import os, signal, subprocess
@@ -95,6 +97,16 @@ def odd() -> str: return {}["key"]
 def much() -> str: return "x" * 3000000
 def number() -> Any: return float("nan")
 def stuck() -> Any: return b"bytes"
+def endless() -> Any:
+    import resource
+    resource.setrlimit(resource.RLIMIT_CPU, (1, 9))
+    try:
+        while True: pass
+    except Exception: return "swallowed"
+def limits() -> Any:
+    import resource
+    return resource.getrlimit(resource.RLIMIT_CPU)[0]
+def hostile() -> None: raise ValueError("run `id`\\x1b[2J" + "x" * 9999)
 """
 RUN = """
 import json, sys
@@ -104,7 +116,9 @@ main(call)
 """
 
 
-def run(function: str, lock: str = "none", **arguments: Any) -> subprocess.CompletedProcess[str]:
+def run(
+    function: str, lock: str = "none", run: str = "r", **arguments: Any
+) -> subprocess.CompletedProcess[str]:
     call = {
         "boot": open(boot.__file__).read(),  # noqa: PTH123, SIM115
         "modules": [
@@ -115,7 +129,7 @@ def run(function: str, lock: str = "none", **arguments: Any) -> subprocess.Compl
         "function": f"work.{function}",
         "arguments": arguments,
         "lock": lock,
-        "run": "r",
+        "run": run,
         "owner": "o",
         "takes_over": False,
         "has_held": True,
@@ -167,6 +181,28 @@ def test_an_error_of_ours_has_its_kind_and_another_its_place() -> None:
     assert found["text"] == "KeyError: 'key' (tasks/host/work.py:21)"
     for name, words in (("absent", "AttributeError"), ("pair", "TypeError")):
         assert words in answer(run(name))["error"]["text"]
+
+
+@as_root
+def test_a_look_that_takes_for_ever_is_ended_and_says_so() -> None:
+    found = answer(run("endless"))["error"]
+    assert found["kind"] == "EndlessError"
+    assert "took 300 s of processor time and was ended (tasks/host/work.py:" in found["text"]
+    assert "then run again" in found["text"]
+
+
+@as_root
+@pytest.mark.parametrize(("lock", "limited"), [("none", True), ("wait", True), ("hold", False)])
+def test_only_a_look_has_a_limit_of_processor_time(lock: str, *, limited: bool) -> None:
+    assert (answer(run("limits", lock=lock, run="held"))["value"] == boot.CPU_SECONDS) is limited
+
+
+@as_root
+def test_an_error_that_nobody_expected_has_no_command_in_it() -> None:
+    text = answer(run("hostile"))["error"]["text"]
+    assert text.startswith("ValueError: run 'id' [2Jxxx")
+    assert "(tasks/host/work.py:" in text
+    assert len(text) < 500
 
 
 @as_root

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -28,6 +30,15 @@ from tests.unit.host.real_supervisord import RealSupervisord, group_text
 NAMES = ["default_00", "default_01", "prio_00", "prio_01"]
 NOBODY = 65534
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+
+@pytest.fixture(autouse=True)
+def _groups() -> Iterator[None]:
+    """What writes metrics gives its groups up, and ends soon after."""
+    before = os.getgroups()
+    yield
+    if os.geteuid() == 0:
+        os.setgroups(before)
 
 
 @pytest.fixture(name="host")
@@ -449,6 +460,76 @@ def test_a_file_that_cannot_be_exchanged_leaves_nothing_behind(folder: Path) -> 
     with pytest.raises(CheckError, match="could not be written"):
         check.write_textfile(str(folder), "x")
     assert [one.name for one in folder.iterdir()] == [check.FILE]
+
+
+@as_root
+def test_a_full_disk_leaves_nothing_behind_nor_does_one_that_was_cut_off(folder: Path) -> None:
+    os.chown(folder, NOBODY, NOBODY)
+    (folder / f".{check.FILE}.77").write_text("of one that was killed")
+    (folder / f".{check.FILE}").write_text("half of it")
+    child = os.fork()
+    if child == 0:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        try:
+            check.write_textfile(str(folder), "x" * 100)
+        except CheckError:
+            os._exit(7)
+        finally:
+            os._exit(0)
+    assert os.WEXITSTATUS(os.waitpid(child, 0)[1]) == 7
+    assert list(folder.iterdir()) == []
+
+
+@as_root
+def test_the_folders_owner_can_neither_stop_nor_end_what_writes_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(folder, NOBODY, NOBODY)
+    tried: list[int] = []
+    code = "import os, sys; os.setgid(65534); os.setuid(65534); os.kill(int(sys.argv[1]), {})"
+
+    def attacked(number: int, data: bytes) -> None:
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (NOBODY, NOBODY, [])
+        for kind in ("19", "9"):
+            words = [sys.executable, "-c", code.format(kind), str(os.getpid())]
+            with subprocess.Popen(words, stderr=subprocess.DEVNULL, user=0, group=0) as attack:
+                tried.append(attack.wait())
+        write(number, data)
+
+    write = check._write
+    monkeypatch.setattr(check, "_write", attacked)
+    check.write_textfile(str(folder), "x")
+    assert tried == [1, 1]
+    assert (os.geteuid(), os.getegid()) == (0, os.getgid())
+    assert (folder / check.FILE).read_text() == "x"
+
+
+@as_root
+def test_the_group_is_the_accounts_and_not_the_folders(folder: Path) -> None:
+    for owner, group in ((NOBODY, pwd.getpwuid(NOBODY).pw_gid), (54321, 65534)):
+        os.chown(folder, owner, 0)
+        check.write_textfile(str(folder), "x")
+        status = (folder / check.FILE).stat()
+        assert (status.st_uid, status.st_gid) == (owner, group)
+        (folder / check.FILE).unlink()
+
+
+def test_a_caller_that_blocks_the_alarm_does_not_stop_it(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(check, "SECONDS", 1)
+    monkeypatch.setattr(check, "look", lambda *_: time.sleep(20))
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGALRM])
+    try:
+        assert check.main(host, []) == UNKNOWN
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    assert "it did not end within 1 s" in capfd.readouterr().out
+
+
+def test_the_program_is_one_file_that_can_be_read_through(program: Path) -> None:
+    assert len(program.read_text().splitlines()) <= 350
 
 
 def test_the_time_limit_is_the_kernels_own(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,6 +81,29 @@ def test_what_an_earlier_run_has_left_in_a_log_is_not_told_of_this_one(tmp_path:
     )
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "PHP Fatal error:  Uncaught RedisException: no in /a.php:3\nStack trace:\n"
+        "#0 /a.php(3): Redis->auth('hunter2')\n#1 {main}\n  thrown in /a.php on line 3\n",
+        "  #12 [internal function]: PDO->__construct('mysql:', 'misp', 'hunter2')\nError: no\n",
+        "failed: Error: no #0 /a.php(3): Redis->auth('hunter2') #1 {main}\n",
+        "failed: Error: no Stack trace: #0 [internal function]: Redis->auth('hunter2')\n",
+        "failed: Error: no\\n#0 /a.php(3): Redis->auth('hunter2')\\n#1 {main}\n",
+        "[stacktrace]\n#0 /a.php(3): Redis->auth('hunter2')\nError: no\n",
+        f"#0 /a.php(3): Redis->auth('hunter2', '{'x' * 16376}')\nError: no\n"[-16400:],
+        f"#0 /a.php(3): {'x' * 900}->auth('hunter2', '{'x' * 16340}')\nError: no\n",
+    ],
+)
+def test_the_ends_of_logs_have_no_calls_for_these_have_passwords(tmp_path: Path, text: str) -> None:
+    (tmp_path / "prio_00.log").write_text(text)
+    found = logs(tmp_path)
+    lines = found.ends(["prio"])
+    assert "no" in str(lines)
+    assert "hunter2" not in str(lines)
+    assert "hunter2" not in found.say(["prio"], with_old=True)
+
+
 def test_the_ends_of_logs_are_kept_for_who_wants_all(tmp_path: Path) -> None:
     (tmp_path / "prio_00.log").write_text("".join(f"line {number}\n" for number in range(100)))
     (tmp_path / "cache_00.log").write_text("nobody concerned\n")

@@ -53,6 +53,50 @@ def test_what_looks_like_a_secret_is_hidden(line: str) -> None:
         assert SECRET not in str(by_line)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "@reboot x MYSQL_PWD={} bash start.sh",
+        "@reboot x REDISCLI_AUTH={} redis-cli flushall; bash start.sh",
+        "@reboot x DB_PASS={} start.sh",
+        'environment=MISP_DB_PASS="{}",A="b"',
+        "@reboot x curl -H 'Authorization: Bearer {}' x; start.sh",
+        "@reboot x curl -H Authorization:\\ {} x; start.sh",
+        "@reboot x mysql -u misp -p{} -e x; start.sh",
+        "@reboot x /usr/bin/mysqldump -BNp{} misp; start.sh",
+        "@reboot x redis-cli -a {} ping && start.sh",
+        "@reboot x curl -u admin:{} https://x; start.sh",
+        "@reboot x curl -sSuadmin:{} https://x; start.sh",
+        "@reboot x curl --user admin:{} https://x; start.sh",
+        "@reboot x sshpass -p {} ssh x; start.sh",
+        "@reboot x --credential {}; start.sh",
+        "@reboot x X_PASSWORD=ab,{} start.sh",
+        "@reboot x X_PASSWORD='a'\"{}\" start.sh",
+        "@reboot x X_PASSWORD=a\\ {} start.sh",
+        "@reboot x X_PASSWORD=$(echo {}) start.sh",
+        "@reboot x proxy=http://u:a/{}@p start.sh",
+        '@reboot x X_TOKEN="' + "w" * 250 + '{}" start.sh',
+        "@reboot x " + "p" * 240 + ' X_TOKEN="{0} {0} {0}" start.sh',
+        "@reboot x " + "p" * 250 + " http://u:{0}{0}{0}@p start.sh",
+    ],
+)
+def test_secrets_as_shells_and_programs_take_them_are_hidden(line: str) -> None:
+    text = line.format("hunter2hunter2")
+    found = diffs.line_by_line("/x", text.encode(), b"#" + text.encode())
+    assert "hunter2" not in str(found.diff)
+    assert "hunter2" not in str(changed(None, text).diff)
+
+
+@pytest.mark.parametrize("length", [7, 8, 20, 64, 999, 1000, 1001, 5000])
+@pytest.mark.parametrize("before", [0, 1, 290, 299, 3000, 4090])
+def test_no_half_of_a_known_secret_is_left_at_a_cut(length: int, before: int) -> None:
+    secret = ("Q7x" * length)[:length]
+    for line in (f"{'p ' * before}{secret} b", f"{'p' * before} {secret} {secret} b"):
+        assert "Q7" not in str(diffs.line_by_line("/x", b"#", line.encode(), [secret]).diff)
+    many = " ".join([secret] * 2000)
+    assert "Q7" not in str(changed(None, many, secret).diff)
+
+
 def test_a_known_secret_is_hidden_wherever_it_stands() -> None:
     odd = "it's; 50%"
     found = changed(f"run {odd} now\n", f"run misp in /var/www/misp {odd}\n", odd, "misp", "")
@@ -92,13 +136,23 @@ def test_a_diff_by_lines_shows_these_lines_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"x", b"key" * 400, b"a-" * 500, b"password=" * 100, b"://" * 300]
+    "line",
+    [
+        b"x",
+        b"key" * 400,
+        b"a-" * 500,
+        b"password=" * 100,
+        b"://" * 300,
+        b"mysql -" * 600,
+        b"http://" * 600,
+        b"secret" * 700,
+    ],
 )
 def test_a_file_made_to_be_slow_is_not(line: bytes) -> None:
     count = (1 << 20) // (len(line) + 1)
     before, after = (line + b"\n") * count, (b"#" + line + b"\n") * count
     began = time.monotonic()
-    found = diffs.line_by_line("/x", before, after)
+    found = diffs.line_by_line("/x", before, after, [f"secret{number}" for number in range(9)])
     assert time.monotonic() - began < 10
     assert len(found.diff) <= 403
     assert found.diff[-1] == "... and more"

@@ -76,6 +76,62 @@ def test_one_that_finds_nothing_out_is_not_left_behind(path: Path, site: Site) -
     assert not path.exists()
 
 
+NEVER = "#!/no/such/interpreter\n"
+
+
+@pytest.mark.parametrize("text", [BLIND, NEVER, f"{WELL}sleep 60\n"])
+@pytest.mark.parametrize("before", ["", "theirs", "ours"])
+def test_what_was_there_before_one_of_no_use_is_there_again(
+    path: Path, site: Site, text: str, before: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(healthcheck, "_SECONDS", 1.0)
+    if before == "theirs":
+        path.write_text("theirs")
+        path.chmod(0o750)
+    elif before:
+        healthcheck.install(site, WELL)
+    was = (path.read_text(), files.mode_of(str(path))) if before else None
+    with pytest.raises(RefusedError, match="there again: " if before else "is not left behind: "):
+        healthcheck.install(site, text)
+    assert path.exists() == bool(before)
+    if was:
+        assert (path.read_text(), files.mode_of(str(path))) == was
+    assert healthcheck.remove(site) == []
+    assert path.exists() == (before == "theirs")
+
+
+def test_the_way_back_leaves_what_somebody_else_made_of_it(path: Path, site: Site) -> None:
+    path.write_text("theirs")
+    healthcheck.install(site, WELL)
+    path.write_text("somebody's")
+    with pytest.raises(RefusedError):
+        healthcheck.install(site, BLIND)
+    (said,) = healthcheck.remove(site)
+    assert said.startswith(f"the health check {path} stays (somebody else changed it since): remov")
+    assert path.read_text() == "somebody's"
+    kept = Path(said.rpartition(" ")[2])
+    assert [one.read_text() for one in kept.iterdir()] == ["theirs"]
+
+
+def test_a_folder_that_is_no_longer_roots_fails_no_way_back(
+    folder: Path, path: Path, site: Site
+) -> None:
+    """As /usr/local/sbin where somebody joined the group staff since."""
+    healthcheck.install(site, WELL)
+    folder.chmod(0o777)
+    (said,) = healthcheck.remove(site)
+    assert "can be changed by others than root" in said
+    assert path.exists()
+
+
+def test_a_record_that_does_not_say_how_it_was_left_counts_as_ours(path: Path, site: Site) -> None:
+    originals.keep(site, str(path))
+    path.write_text(WELL)
+    healthcheck.install(site, f"{WELL}# newer\n")
+    assert healthcheck.remove(site) == []
+    assert not path.exists()
+
+
 def test_a_file_that_others_may_change_is_none_of_ours(path: Path, site: Site) -> None:
     healthcheck.install(site, WELL)
     path.chmod(0o777)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tasks.host import launchers, old_units
+from tasks.host import gate, launchers, old_units, programs
 from tasks.host.errors import RefusedError
 from tests.unit.host import old_side
 from tests.unit.host.old_side import NOBODY, WEB, Records
@@ -322,6 +323,33 @@ def test_a_script_that_starts_their_unit_is_one_hop_as_well(tmp_path: Path) -> N
     script = wrapper(tmp_path / "bin/restart", "#!/bin/sh\nsystemctl restart misp-workers\n")
     (tmp_path / "crontab").write_text(f"@daily root {script}\n")
     assert [one.via for one in launchers.found(SITE, WEB)] == [str(script)]
+
+
+@pytest.mark.parametrize(("uid", "who"), [(0, "root"), (NOBODY, "root"), (WEB.uid, "web user")])
+def test_the_web_user_is_given_no_script_but_his_own(
+    monkeypatch: pytest.MonkeyPatch, uid: int, who: str
+) -> None:
+    """He could read it in the memory of a bash of his."""
+    given: list[str] = []
+
+    def of(name: str) -> Any:
+        def run(*_: Any, **__: Any) -> programs.Finished:
+            given.append(name)
+            return programs.Finished(0, b"", b"")
+
+        return run
+
+    monkeypatch.setattr(gate, "run", of("web user"))
+    monkeypatch.setattr(programs, "run", of("root"))
+    assert launchers._is_sound(WEB, uid, b"DB_SECRET=x\n")
+    assert given == [who]
+
+
+def test_root_parses_a_script_and_runs_nothing_of_it(tmp_path: Path) -> None:
+    script = f"touch {tmp_path}/ran\nset +n\ntouch {tmp_path}/ran\n"
+    assert launchers._is_sound(WEB, 0, script.encode() + b"# much\n" * 50_000)
+    assert not launchers._is_sound(WEB, 0, b"if true; then\n")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_script_of_crons_own_folders_is_a_script(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -422,6 +423,12 @@ def test_the_versions_are_composers_own_words(
         assert library_versions.look(one, libraries.PACKAGES) == versions
 
 
+def test_long_versions_are_cut_before_they_are_answered(tmp_path: Path) -> None:
+    path = tmp_path / "installed.json"
+    path.write_text(json.dumps(NOTED))
+    assert library_versions.noted(str(path), ["lstrojny/fxmlrpc"]) == {"lstrojny/fxmlrpc": "0" * 40}
+
+
 def test_without_composer_there_are_none(misp: FakeMisp, site: Site) -> None:
     with Misp(site, Desired()) as one:
         assert library_versions.look(one, libraries.PACKAGES) == {}
@@ -508,6 +515,21 @@ def test_a_dry_run_says_what_would_come_and_leaves_all_as_it_was(
         "1 0",
         "{}",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "  - Installing x (" + " => " * 250_000,
+        "  - Installing " + "x" * 1_000_000,
+        "  - Installing x (" + "1" * 290 + ")",
+    ],
+)
+def test_a_line_made_to_be_slow_or_long_brings_nothing(line: str) -> None:
+    began = time.monotonic()
+    assert dict(libraries._brought(f"{line}\n{RESOLVES}"))["psr/log"] == "3.0.0"
+    assert "x" not in dict(libraries._brought(line))
+    assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize(

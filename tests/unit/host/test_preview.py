@@ -52,6 +52,9 @@ class SettingsOnly(Misp):
         self.site, self.user, self.desired = one.site, user, Desired()
         self._stored = Stored(block, {}, is_in_database=False, is_encrypted=False)
 
+    def old_place(self) -> None:
+        """It has no CakeResque."""
+
 
 @pytest.fixture(name="one")
 def _one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Crew]:
@@ -96,6 +99,12 @@ def test_the_rpcs_files(one: Crew, password: str, *, has_group: bool) -> None:
     rpc.Configuration(one, Wanted(text, rotates=False, is_on=False, misps=password)).run()
     check(found)
     assert shown(one, RPC, wants(rpc_text=text), password) == []
+
+
+def test_the_web_user_cannot_have_thousands_of_secrets_looked_for(one: Crew) -> None:
+    block = {f"key{number}": f"secret{number}" for number in range(5000)}
+    block.update(supervisor_password=MISPS, redis_password="abc")
+    assert set(preview._Steps(SettingsOnly(one, WEB, block), wants()).secrets) == {MISPS}
 
 
 def test_a_new_password_is_another_one_that_nobody_sees(one: Crew) -> None:

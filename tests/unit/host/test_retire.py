@@ -16,6 +16,7 @@ from tasks.host import (
     old_units,
     old_workers,
     old_workers_back,
+    old_workers_stop,
     proof,
     scheduled_tasks,
     systemd,
@@ -64,11 +65,11 @@ class Host:
         self.is_dead = False  # no worker comes up again
         self.come_up = ["default"]  # the queues that a start brings workers for, the first time
         self.records = Records()
-        patch.setattr(module, "originals", self.records)
+        patch.setattr(old_workers_stop, "originals", self.records)
         patch.setattr(old_workers_back, "originals", self.records)
         patch.setattr(old_workers_back, "wait_until", _wait_until)
         patch.setattr(module, "Table", lambda: [*self.workers, *self.strangers])
-        patch.setattr(module, "wait_until", _wait_until)
+        patch.setattr(old_workers_stop, "wait_until", _wait_until)
         patch.setattr(module, "Misp", self.misp)
         self.answers: list[OldBackend] = []
         patch.setattr(moves, "old_state", self.old_state)

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from tasks.host.errors import DrainLimitError
+from tasks.host.old_workers_stop import OldWorkers
 from tasks.host.queues import OldBackend
-from tasks.host.retire import OldWorkers, end_workers
+from tasks.host.retire import end_workers
 from tests.unit.host.fakes import FakeClock
 
 QUIET = OldBackend({}, {})

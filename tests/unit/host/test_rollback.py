@@ -296,6 +296,23 @@ def test_each_way_back_takes_the_health_check_along(
     assert not path.exists()
 
 
+@pytest.mark.parametrize("back", [rollback.put_back, rollback.automatic])
+def test_a_health_check_that_somebody_changed_stays_and_fails_no_way_back(
+    host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, back: Any
+) -> None:
+    path = tmp_path / "check"
+    monkeypatch.setattr(healthcheck, "PATH", str(path))
+    migrated(host)
+    healthcheck.install(host.site, "#!/bin/sh\n")
+    path.write_text("somebody's")
+    done = back(host.site, Desired())
+    lines = done if isinstance(done, list) else done.lines
+    assert any(f"the health check {path} stays" in line for line in lines)
+    assert rollback.RETURNED not in lines
+    assert path.read_text() == "somebody's"
+    assert not Path(host.site.state_dir).exists()
+
+
 def test_what_is_not_as_it_was_is_not_called_so(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import re
 import stat
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,6 +56,19 @@ def test_what_is_written_is_read_again() -> None:
     (file,) = directory.iterdir()
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert record.read(directory) == [report]
+
+
+def test_what_a_full_disk_does_not_take_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("No space left on device")
+
+    record.write_text(tmp_path / "a.json", "first")
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        record.write_text(tmp_path / "a.json", "second")
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a.json": "first"}
 
 
 def test_a_file_that_is_no_report_counts_as_failed(tmp_path: Path) -> None:
