@@ -115,8 +115,8 @@ def _need_programs(session: nox.Session, options: argparse.Namespace, *words: st
 
 def _in_containers(session: nox.Session, options: argparse.Namespace, *words: str) -> None:
     # Whole modules: a module's tests build on one another. Hosts boot and wait more than they
-    # compute, so there is one lab more than this machine may have processors.
-    parallel = ("-n", "3", "--dist", "loadfile", "--durations=10")
+    # compute, so there are twice as many labs as CI has processors.
+    parallel = ("-n", "4", "--dist", "loadfile", "--durations=10")
     _with_engine(session, options, "-m", "pytest", *parallel, *words)
 
 

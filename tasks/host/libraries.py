@@ -214,7 +214,8 @@ def _give_up(one: Misp, reason: str, remedy: str = "") -> None:
     ]
     _note_left(one)
     names = ", ".join(differing)
-    state = "%s: not exactly as before" % names if names else "%s are as before" % ", ".join(NAMES)
+    whole = "%s and %s are as before" % (", ".join(NAMES[:-1]), NAMES[-1])
+    state = "%s: not exactly as before" % names if names else whole
     raise LibrariesError(". ".join(filter(None, [reason, state, remedy])))
 
 

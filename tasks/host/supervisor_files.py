@@ -211,7 +211,9 @@ class SupervisorFiles:
             parser.read_string(data.decode("utf-8", "replace"), path)
         except configparser.Error as error:
             # Whatever could be read counts: supervisord runs since before the fault came.
-            self.faults.append("supervisord cannot read %s" % " ".join(str(error).split()))
+            self.faults.append(
+                "supervisord cannot read %s: %s" % (path, " ".join(str(error).split()))
+            )
         folder = os.path.dirname(os.path.abspath(path))
         self.by_file[path] = {
             name: {key: value.replace("%(here)s", folder) for key, value in parser.items(name)}

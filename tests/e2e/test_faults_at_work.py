@@ -33,7 +33,8 @@ ADMIN = "/var/www/MISP/app/Console/Command/AdminShell.php"
 CLI_INI = "/etc/php/8.2/cli/conf.d/99-short.ini"
 # The command line of a step ends with its function.
 INSTALL_BEGAN = "pgrep -f 'misp-workers-migration [p]ackages.install'"
-PROOF_BEGAN = "pgrep -f 'misp-workers-migration [w]orkers.wait_until_stable'"
+# The second one as well: on a busy machine the workers are old when the first one begins.
+PROOF_BEGAN = r"pgrep -f 'misp-workers-migration ([w]orkers.wait_until_stable|[p]roof.prove)'"
 PROVEN = f"test -s {STATE}/proven"
 LONG_JOB = 70001
 DELAYED_JOB = 70002
@@ -133,7 +134,8 @@ DURING = {
             "syntax",
             "printf '[program:x\\ncommand' >/etc/supervisor/conf.d/x.conf",
             "rm /etc/supervisor/conf.d/x.conf",
-            "supervisord cannot read its configuration, so it was not restarted",
+            "supervisord cannot read /etc/supervisor/conf.d/x.conf: File contains no section",
+            record.REFUSED,
         ),
         Fault(
             "redis-restarted",
