@@ -21,7 +21,6 @@ import nox.registry
 import pytest
 from _pytest.mark.expression import Expression
 from nox._options import options as nox_options
-from pyinfra_cli.main import cli as pyinfra_cli
 
 import lab.__main__
 import lab.bench.__main__
@@ -48,6 +47,17 @@ class Plugin:
                  [mark.name for mark in one.iter_markers()]] for one in session.items]
         with open(sys.argv[1], "w") as file: json.dump(rows, file)
 sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "tests"], [Plugin()]))
+"""
+
+_PARSE = """
+import json, sys
+import click
+from pyinfra_cli.main import cli
+try:
+    given = cli.make_context("pyinfra", sys.argv[1:]).params
+except click.UsageError as error:
+    sys.exit(error.format_message())
+print(json.dumps({name: list(given[name]) for name in ("operations", "data")}))
 """
 
 
@@ -100,12 +110,27 @@ def _misp_workers(words: Sequence[str]) -> None:
 
 
 def _pyinfra(words: Sequence[str]) -> None:
-    given = pyinfra_cli.make_context("pyinfra", [*words]).params
+    given = _parsed_by_pyinfra(tuple(words))
     for deploy in given["operations"]:
         assert (ROOT / deploy).is_file(), f"there is no {deploy}"
     for pair in given["data"]:
         key = pair.partition("=")[0]
         assert key in (*known_keys(), *PYINFRA_KEYS), f"there is no key {key}"
+
+
+@functools.cache
+def _parsed_by_pyinfra(words: tuple[str, ...]) -> dict[str, list[str]]:
+    """In a process of its own, since its command line patches threads for gevent on import."""
+    done = subprocess.run(
+        [sys.executable, "-c", _PARSE, *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    given: dict[str, list[str]] = json.loads(done.stdout)
+    return given
 
 
 def _python(words: Sequence[str], selections: list[list[str]]) -> None:
