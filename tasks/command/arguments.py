@@ -49,7 +49,7 @@ ASKING = {"--same-sudo-password", "--use-sudo-password", "--ssh-password-prompt"
 # The same by `--data`, which pyinfra takes as arguments of every operation.
 _RETRIES = ("_retries", "_retry_delay", "_retry_until")
 _SECRET = re.compile(r"pass(word|phrase)|secret|token|_key$")
-_NO_SECRET = {"ssh_key"}  # the path of a file
+_NO_SECRET = {"ssh_key", "rotate_password"}  # the path of a file, true or false
 _USER_OF_URL = re.compile(r"(?<=//)[^/]*@")
 
 _DESCRIPTION = """\

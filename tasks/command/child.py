@@ -20,6 +20,12 @@ FOLDER = places.ROOT
 """Where it starts, so that it finds the package `tasks`; `--chdir` takes it to the operator's."""
 
 TICK = 0.2  # seconds
+
+_HAS_UNKNOWN_KEY = "No host key for"  # pyinfra's words
+_UNKNOWN_KEY = (
+    "The host's SSH key is not known, and nobody is asked: connect once by ssh and compare it, or "
+    "see SSH host keys in docs/security.md"
+)
 # How pyinfra begins to tell of an exception, and the line that has it.
 _DIED = ("Traceback (most recent call last):", "--> An internal exception occurred")
 _EXCEPTION = re.compile(r"[A-Za-z_][\w.]*(: |$)")
@@ -123,7 +129,10 @@ def last_words(log: Path, host: str) -> str:
     lines = _lines(log)
     of_host = re.compile(rf"[ \t]*\[{re.escape(host)}\](.*)", re.DOTALL)
     about = [_shown(found[1]) for line in lines if (found := of_host.match(line))]
-    return next(filter(None, reversed(about)), next(filter(None, map(_shown, reversed(lines))), ""))
+    last = next(filter(None, reversed(about)), "") or next(
+        filter(None, map(_shown, reversed(lines))), ""
+    )
+    return f"{last}. {_UNKNOWN_KEY}" if _HAS_UNKNOWN_KEY in last else last
 
 
 def last_error(log: Path) -> str:

@@ -19,6 +19,8 @@ HEALTHY = "healthy"
 FAULTY = "faulty"
 CODES = {**record.CODES, NOT_BEGUN: 1, PLANNED: 0, HEALTHY: 0, FAULTY: 1}
 GOOD = frozenset({DONE, PLANNED, HEALTHY})
+# Codes, the worst last. A refused host is unchanged, and a failed one may not be.
+_BAD = (0, 2, *sorted({*CODES.values()} - {0, 2}))
 
 
 @dataclass
@@ -122,7 +124,7 @@ class Fleet(dict[str, Host]):
 
     def code(self) -> int:
         """The worst host's code."""
-        return max((host.code for host in self.values()), default=0)
+        return max((host.code for host in self.values()), key=_BAD.index, default=0)
 
     def counts(self) -> str:
         """How many hosts are at what, as in `3 hosts: 2 done, 1 at work`."""

@@ -58,8 +58,10 @@ def _on_signals(handler: Callable[[int, FrameType | None], object] | signal.Hand
 def _prepared(asked: Asked) -> Callable[[], int]:
     """What is to be run, once everything that is wrong with the command line is known."""
     source, options, approved = asked.source, [*asked.options], None
-    if asked.command == "apply" and _is_plan(Path(source)):
+    if _is_plan(Path(source)):
         source, approved = document.load(Path(source))
+        if asked.command != "apply":
+            raise RefusedError(f"{asked.source} is a plan for apply: name its inventory {source}")
         options += ["--data", f"approved_plan={Path(asked.source).resolve()}"]
     if asked.expect:
         options += ["--data", f"expect={asked.expect}"]

@@ -214,7 +214,8 @@ def _drain(shown: Shown) -> Iterator[Change]:
         "wait": "they are waited for, up to a day",
         "convert": "they become jobs of the new backend",
     }
-    yield _note(f"old jobs after {settings.drain_timeout} s", leftovers[settings.on_leftover_jobs])
+    limit = f"if old jobs are left after {settings.drain_timeout} s"
+    yield _note(limit, leftovers[settings.on_leftover_jobs])
     counts = {f"waiting in {queue}": count for queue, count in sorted(old.waiting.items())}
     counts |= {"running": old.running, "delayed": old.delayed, "scheduled": old.scheduled}
     for name, count in counts.items():

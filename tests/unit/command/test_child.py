@@ -130,3 +130,10 @@ OSError: no `user`
 def test_the_exception_that_ended_pyinfra(tmp_path: Path, text: str, error: str) -> None:
     (tmp_path / "log").write_text(text)
     assert last_error(tmp_path / "log") == error
+
+
+def test_a_key_that_is_not_known_has_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "log").write_text("[a] SSH error (No host key for x found in known_hosts)\n")
+    said = last_words(tmp_path / "log", "a")
+    assert said.startswith("SSH error (No host key for x found in known_hosts). The host's SSH key")
+    assert "connect once by ssh" in said

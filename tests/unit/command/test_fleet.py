@@ -61,6 +61,16 @@ def test_the_worst_host_counts_and_an_unknown_outcome_is_no_success() -> None:
     assert fleet.keys_of("done", "splendid") == ["a", "c"]
 
 
+def test_a_failed_host_is_worse_than_a_refused_one() -> None:
+    fleet = Fleet(["a", "b", "c"])
+    for name, outcome in (("a", "done"), ("b", "failed"), ("c", "refused")):
+        fleet[name].take_report(Report(name, "deploy", outcome))
+    assert fleet.code() == 1
+    assert Fleet({}).code() == 0
+    fleet["b"].outcome = "done"
+    assert fleet.code() == 2
+
+
 def test_counts() -> None:
     fleet = Fleet(["a", "b", "c"])
     fleet.begin(["a", "b"])

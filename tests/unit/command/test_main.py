@@ -101,6 +101,16 @@ def test_a_plan_of_a_host_that_is_gone_is_refused(
     assert "c: in the plan, but no longer in i.py; plan again" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", ["plan", "status", "rollback"])
+def test_a_plan_is_for_apply_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file = tmp_path / "plan.json"
+    document.save(file, {"a": plan(converged(), name="a")}, "i.py")
+    assert main.main([name, str(file)]) == 1
+    assert "is a plan for apply: name its inventory i.py" in capsys.readouterr().err
+
+
 def test_a_plan_replaces_nothing_but_a_plan(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], pyinfra: type[NoPyinfra]
 ) -> None:

@@ -101,7 +101,7 @@ def test_a_drain_shows_what_waits_and_what_comes_at_the_limit() -> None:
     old = {"waiting": {"prio": 3, "cache": 0}, "running": 1, "delayed": 2}
     found = changes_of(plan(hosts.migrating(old_backend=old)), "Drain")
     assert words(found) == [
-        "note old jobs after 1800 s:  -> both backends run on, and the host fails",
+        "note if old jobs are left after 1800 s:  -> both backends run on, and the host fails",
         "jobs old jobs waiting in prio: 3 -> ",
         "jobs old jobs running: 1 -> ",
         "jobs old jobs delayed: 2 -> ",
