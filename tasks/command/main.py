@@ -237,7 +237,7 @@ def _settle(run: Run, hosts: Sequence[str], directory: Path) -> None:
             report.ended = record.now()
             report.cause = report.cause.replace(record.CUT_OFF, "")  # here more is known
             report.add_cause(run.silence(name))
-            report.add_cause(f"it waited for {waiting}" if waiting else "")
+            report.add_cause(f"at that time: {waiting}" if waiting else "")
             _write(run, directory, report)
         elif report.cause.startswith(record.NO_CONNECTION):
             report.add_cause(last_words(run.log, name))

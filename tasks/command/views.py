@@ -41,7 +41,7 @@ class Lines:
                 return
             self._told[host.name] = at
             limit = f" of {clock(host.limit)}" if host.limit else ""
-            self.says(f"{host.name}: waits {clock(host.elapsed)}{limit} for {host.waiting}", at)
+            self.says(f"{host.name}: {clock(host.elapsed)}{limit}: {host.waiting}", at)
             return
         if kind == "step":
             self._told.pop(host.name, None)
@@ -140,7 +140,7 @@ def _row(host: Host, name: int, width: int, now: float) -> Text:
         return _line(width, "dim", (host.name, name), ("waiting", width))
     title, _, detail = host.step.partition(": ")
     spent = clock(host.spent(now)) + (f"/{clock(host.limit)}" if host.limit else "")
-    step, text = title or "first look", f"for {host.waiting}" if host.waiting else detail
+    step, text = title or "first look", host.waiting or detail
     return _line(
         width,
         style,

@@ -280,7 +280,7 @@ class _Callbacks(BaseStateCallback):
             run.end_step(report)
             run.save(report)
             if _others_are_at_work(state, host, op_hash):
-                waits(host, "the other hosts", 0, 0)
+                waits(host, "it waits for the other hosts", 0, 0)
 
     @staticmethod
     def operation_host_error(

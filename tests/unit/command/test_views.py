@@ -40,7 +40,7 @@ def test_each_host_has_a_line_of_eighty_columns(fleet: Fleet) -> None:
     assert max(map(len, lines)) <= 80
     name = re.escape(f"{NAMES[0][:27]}…")
     assert re.fullmatch(rf"{name}  Drain +0:05/10:00  the old workers fin…", lines[0])
-    assert lines[1].endswith("1:10/10:00  for job 12 (Pull, P…")
+    assert lines[1].endswith("1:10/10:00  job 12 (Pull, PID 7)")
     assert lines[2].endswith("refused  PID 1 is bash; no Composer")
     assert "failed  it broke it broke" in lines[3]
     assert lines[4].endswith("  done  2 changes")
@@ -85,9 +85,9 @@ def test_in_a_pipe_a_wait_is_told_each_half_minute(capsys: pytest.CaptureFixture
     ]
     assert lines_of(fleet, capsys, step, *waits, step, *waits[:3]) == [
         "step Drain: jobs",
-        "waits 0:30 of 10:00 for 2 jobs",
-        "waits 1:00 of 10:00 for 2 jobs",
-        "waits 1:30 of 10:00 for 2 jobs",
+        "0:30 of 10:00: 2 jobs",
+        "1:00 of 10:00: 2 jobs",
+        "1:30 of 10:00: 2 jobs",
         "step Drain: jobs",
     ]
 

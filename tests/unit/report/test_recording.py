@@ -320,4 +320,4 @@ def test_a_host_waits_for_others_only_while_one_is_in_the_same_step(
         for host, found in operations.items()
     }
     recording._Callbacks.operation_host_success(state, run.host, "op")
-    assert [fields["text"] for _, fields in told] == ["the other hosts"] * waits
+    assert [fields["text"] for _, fields in told] == ["it waits for the other hosts"] * waits
