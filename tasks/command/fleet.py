@@ -19,8 +19,6 @@ HEALTHY = "healthy"
 FAULTY = "faulty"
 CODES = {**record.CODES, NOT_BEGUN: 1, PLANNED: 0, HEALTHY: 0, FAULTY: 1}
 GOOD = frozenset({DONE, PLANNED, HEALTHY})
-# Codes, the worst last. A refused host is unchanged, and a failed one may not be.
-_BAD = (0, 2, *sorted({*CODES.values()} - {0, 2}))
 
 
 @dataclass
@@ -124,7 +122,7 @@ class Fleet(dict[str, Host]):
 
     def code(self) -> int:
         """The worst host's code."""
-        return max((host.code for host in self.values()), key=_BAD.index, default=0)
+        return max(((_rank(host), host.code) for host in self.values()), default=(0, 0))[1]
 
     def counts(self) -> str:
         """How many hosts are at what, as in `3 hosts: 2 done, 1 at work`."""
@@ -135,6 +133,13 @@ class Fleet(dict[str, Host]):
             f"{states.count(state)} {state}" for state in dict.fromkeys(sorted(states))
         )
         return f"{count(len(self), 'host')}: {each}"
+
+
+def _rank(host: Host) -> int:
+    """How bad it is. One that is refused, or was not come to, is unchanged; another may not be."""
+    if host.outcome in (NOT_BEGUN, REFUSED):
+        return 1 + (host.outcome == REFUSED)
+    return host.code and 2 + host.code
 
 
 def count(number: int, word: str) -> str:

@@ -67,8 +67,10 @@ def test_a_failed_host_is_worse_than_a_refused_one() -> None:
         fleet[name].take_report(Report(name, "deploy", outcome))
     assert fleet.code() == 1
     assert Fleet({}).code() == 0
-    fleet["b"].outcome = "done"
+    fleet["b"].outcome = "not_begun"
     assert fleet.code() == 2
+    fleet["c"].outcome = "done"
+    assert fleet.code() == 1
 
 
 def test_counts() -> None:
